@@ -1,0 +1,2 @@
+//! Reads what was typed, does it, and says with an exit code how that went.
+fn main() {}
