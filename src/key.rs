@@ -1,0 +1,5 @@
+//! What a key is: its text, its record, and the seals that protect the record. All pure.
+
+pub mod record;
+pub mod seal;
+pub mod text;

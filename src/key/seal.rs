@@ -1,0 +1,392 @@
+//! Protects records: argon2id at rest, a keyed tag for speed, a MAC over the whole record.
+//!
+//! Everything is derived from the pepper, 32 random bytes that never enter the store, with
+//! BLAKE3's key derivation under a name of its own: the tag's key, the seal's key, the pepper's
+//! own name and the check value by which a store knows its pepper.
+
+use std::fmt;
+
+use argon2::password_hash::phc::{Output, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::key::record::KeyRecord;
+use crate::key::text::{Digest, KeyId};
+
+/// 32 random bytes as derived keys; named in tags and seals by four bytes.
+#[derive(ZeroizeOnDrop)]
+pub struct Pepper {
+    #[zeroize(skip)]
+    name: PepperName,
+    #[zeroize(skip)]
+    check: [u8; 16],
+    tag_key: [u8; 32],
+    seal_key: [u8; 32],
+}
+
+impl Pepper {
+    /// Derives everything from the secret, and wipes it.
+    pub fn new(mut secret: [u8; 32]) -> Self {
+        let name = blake3::derive_key("keyward 2026-11 pepper name", &secret);
+        let check = blake3::derive_key("keyward 2026-11 pepper check", &secret);
+        let pepper = Self {
+            name: PepperName(first(&name)),
+            check: first(&check),
+            tag_key: blake3::derive_key("keyward 2026-11 tag", &secret),
+            seal_key: blake3::derive_key("keyward 2026-11 seal", &secret),
+        };
+        secret.zeroize();
+        pepper
+    }
+
+    /// Its public name.
+    pub fn name(&self) -> PepperName {
+        self.name
+    }
+
+    /// What a store keeps to recognise it; says nothing about the secret.
+    pub fn check(&self) -> [u8; 16] {
+        self.check
+    }
+}
+
+impl fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pepper({:?})", self.name)
+    }
+}
+
+/// The first four bytes of a pepper's hash.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PepperName([u8; 4]);
+
+impl fmt::Debug for PepperName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Display for PepperName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// The pepper that seals and those that still verify.
+#[derive(Debug)]
+pub struct Peppers {
+    current: Pepper,
+    retired: Vec<Pepper>,
+}
+
+impl Peppers {
+    /// `current` seals; it and `retired` verify.
+    pub fn new(current: Pepper, retired: Vec<Pepper>) -> Self {
+        Self { current, retired }
+    }
+
+    /// The pepper that seals.
+    pub fn current(&self) -> &Pepper {
+        &self.current
+    }
+
+    /// The pepper of that name.
+    pub fn named(&self, name: PepperName) -> Option<&Pepper> {
+        std::iter::once(&self.current).chain(&self.retired).find(|it| it.name == name)
+    }
+
+    /// The pepper with that check value.
+    pub fn checked(&self, check: [u8; 16]) -> Option<&Pepper> {
+        std::iter::once(&self.current).chain(&self.retired).find(|it| it.check == check)
+    }
+
+    /// Makes the tag of a key under the current pepper.
+    pub fn tag(&self, digest: &Digest) -> Tag {
+        Tag { pepper: self.current.name, hash: tag_hash(&self.current, digest) }
+    }
+
+    /// Compares in constant time a key's digest with a tag.
+    pub fn compare(&self, tag: &Tag, digest: &Digest) -> Comparison {
+        match self.named(tag.pepper) {
+            None => Comparison::UnknownPepper,
+            Some(pepper) if bool::from(tag_hash(pepper, digest).ct_eq(&tag.hash)) => {
+                Comparison::Match
+            }
+            Some(_) => Comparison::Mismatch,
+        }
+    }
+
+    /// Seals a record for a store under the current pepper.
+    pub fn seal(&self, identity: &Identity, record: &KeyRecord) -> Result<Sealed, SealFault> {
+        let body = serde_json::to_vec(record).map_err(|fault| SealFault::Unreadable(fault.to_string()))?;
+        let mac = mac(&self.current, identity, record.id, &body);
+        let mut bytes = Vec::with_capacity(HEAD_LEN + body.len());
+        bytes.push(FORMAT);
+        bytes.extend_from_slice(&self.current.name.0);
+        bytes.extend_from_slice(mac.as_bytes());
+        bytes.extend_from_slice(&body);
+        Ok(Sealed(bytes))
+    }
+
+    /// Opens what a store holds under `id`, if it was sealed for that store and that id.
+    pub fn open(&self, identity: &Identity, id: KeyId, sealed: &Sealed) -> Result<Opened, SealFault> {
+        let parts = sealed.parts()?;
+        let pepper = self.named(parts.pepper).ok_or(SealFault::UnknownPepper(parts.pepper))?;
+        if mac(pepper, identity, id, parts.body) != blake3::Hash::from_bytes(*parts.mac) {
+            return Err(SealFault::Forged);
+        }
+        let record: KeyRecord = serde_json::from_slice(parts.body)
+            .map_err(|fault| SealFault::Unreadable(fault.to_string()))?;
+        let current = parts.pepper == self.current.name
+            && record.tag.as_ref().is_some_and(|it| it.pepper == self.current.name);
+        Ok(Opened { record, freshness: if current { Freshness::Current } else { Freshness::Old } })
+    }
+}
+
+/// A record that was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The record.
+    pub record: KeyRecord,
+    /// Whether tag and seal are under the current pepper.
+    pub freshness: Freshness,
+}
+
+/// Whether a record waits to be sealed anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Tag and seal are under the current pepper.
+    Current,
+    /// One of them is under a retired pepper, or the tag is missing.
+    Old,
+}
+
+/// How a shown key compares with a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// The same key.
+    Match,
+    /// Another key.
+    Mismatch,
+    /// The tag cannot be judged: its pepper is not here.
+    UnknownPepper,
+}
+
+/// The fast verifier of a key: a keyed BLAKE3 hash of its digest, with the pepper's name.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Tag {
+    pepper: PepperName,
+    hash: [u8; 32],
+}
+
+impl Tag {
+    /// The pepper it was made under.
+    pub fn pepper(&self) -> PepperName {
+        self.pepper
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag(under {:?})", self.pepper)
+    }
+}
+
+impl From<Tag> for String {
+    fn from(tag: Tag) -> Self {
+        format!("{}{}", tag.pepper, blake3::Hash::from_bytes(tag.hash).to_hex())
+    }
+}
+
+impl TryFrom<String> for Tag {
+    type Error = MalformedTag;
+
+    fn try_from(text: String) -> Result<Self, MalformedTag> {
+        let (name, hash) = text.split_at_checked(8).ok_or(MalformedTag)?;
+        let name = u32::from_str_radix(name, 16).map_err(|_digits| MalformedTag)?;
+        let hash = blake3::Hash::from_hex(hash).map_err(|_digits| MalformedTag)?;
+        Ok(Self { pepper: PepperName(name.to_be_bytes()), hash: *hash.as_bytes() })
+    }
+}
+
+/// The text is no tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a tag: expected 72 hexadecimal digits")]
+pub struct MalformedTag;
+
+/// The random name of one store; a record sealed for one cannot be moved to another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Identity(pub String);
+
+/// A record as a store holds it: format, pepper, MAC, and the record's JSON.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// As a store gave it; [`Peppers::open`] says whether it is any good.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// As a store holds it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The pepper it says it is sealed under.
+    pub fn pepper(&self) -> Option<PepperName> {
+        self.parts().ok().map(|it| it.pepper)
+    }
+
+    /// The record without any check: for `store accept`, where an operator vouches for it.
+    pub fn vouched(&self) -> Result<KeyRecord, SealFault> {
+        serde_json::from_slice(self.parts()?.body)
+            .map_err(|fault| SealFault::Unreadable(fault.to_string()))
+    }
+
+    fn parts(&self) -> Result<Parts<'_>, SealFault> {
+        let (&format, rest) = self.0.split_first().ok_or(SealFault::Forged)?;
+        if format != FORMAT {
+            return Err(SealFault::NewerFormat(format));
+        }
+        let (name, rest) = rest.split_first_chunk::<4>().ok_or(SealFault::Forged)?;
+        let (mac, body) = rest.split_first_chunk::<32>().ok_or(SealFault::Forged)?;
+        Ok(Parts { pepper: PepperName(*name), mac, body })
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+struct Parts<'a> {
+    pepper: PepperName,
+    mac: &'a [u8; 32],
+    body: &'a [u8],
+}
+
+/// Why a record cannot be trusted. Never the caller's fault, so never a 401.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealFault {
+    /// Written by a newer version.
+    #[error("the record has format {0}, which this version does not know: update this gateway")]
+    NewerFormat(u8),
+    /// Sealed under a pepper that is not configured.
+    #[error("the record is sealed under pepper {0}, which is neither pepper_file nor among retired_pepper_files")]
+    UnknownPepper(PepperName),
+    /// The MAC does not fit: changed, moved to another id, or from another store.
+    #[error("the record's seal does not fit: it was changed or put there by someone without the pepper")]
+    Forged,
+    /// Sealed well, and yet not a record.
+    #[error("the record cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// What argon2id costs: OWASP's minimum by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Memory in KiB.
+    pub memory_kib: u32,
+    /// Passes.
+    pub iterations: u32,
+}
+
+/// Memory for argon2, used again and again by one thread.
+#[derive(Default)]
+pub struct Scratch(Vec<Block>);
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scratch({} KiB)", self.0.len())
+    }
+}
+
+/// Makes the PHC string of a digest.
+pub fn argon2id(digest: &Digest, cost: Cost, rng: &mut impl CryptoRng, scratch: &mut Scratch) -> Result<String, Argon2Fault> {
+    let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN)).map_err(Argon2Fault::Refused)?;
+    let mut salt = [0; 16];
+    rng.fill_bytes(&mut salt);
+    let output = run(digest, &params, &salt, scratch)?;
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: (&params).try_into().map_err(|_own| Argon2Fault::Malformed)?,
+        salt: Some(Salt::new(&salt).map_err(|_own| Argon2Fault::Malformed)?),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
+}
+
+/// Whether a digest is the one that `phc` was made from; compared in constant time.
+pub fn argon2id_matches(digest: &Digest, phc: &str, scratch: &mut Scratch) -> Result<bool, Argon2Fault> {
+    let hash = PasswordHash::new(phc).map_err(|_unparsable| Argon2Fault::Malformed)?;
+    if hash.algorithm != Algorithm::Argon2id.ident() || hash.version != Some(Version::V0x13.into()) {
+        return Err(Argon2Fault::Malformed);
+    }
+    let params = Params::try_from(&hash).map_err(|_params| Argon2Fault::Malformed)?;
+    let bounded = params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= 10 && params.p_cost() <= 4;
+    if !bounded {
+        return Err(Argon2Fault::TooCostly);
+    }
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Err(Argon2Fault::Malformed) };
+    Ok(run(digest, &params, salt, scratch)? == *expected)
+}
+
+/// Why argon2 did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Argon2Fault {
+    /// The stored string is no argon2id hash.
+    #[error("the stored hash is no argon2id PHC string")]
+    Malformed,
+    /// The stored string asks for more than 64 MiB, 10 passes or 4 lanes.
+    #[error("the stored hash asks for more than 64 MiB, 10 passes or 4 lanes")]
+    TooCostly,
+    /// The library refused its parameters.
+    #[error("argon2 refused: {0}")]
+    Refused(argon2::Error),
+}
+
+fn run(digest: &Digest, params: &Params, salt: &[u8], scratch: &mut Scratch) -> Result<Output, Argon2Fault> {
+    let blocks = params.block_count();
+    if scratch.0.len() < blocks {
+        scratch.0.resize(blocks, Block::default());
+    }
+    let memory = scratch.0.get_mut(..blocks).unwrap_or_default();
+    let mut out = [0; OUTPUT_LEN];
+    let length = params.output_len().unwrap_or(OUTPUT_LEN);
+    let out = out.get_mut(..length).ok_or(Argon2Fault::TooCostly)?;
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
+        .hash_password_into_with_memory(digest.as_bytes(), salt, out, memory)
+        .map_err(Argon2Fault::Refused)?;
+    Output::new(out).map_err(|_length| Argon2Fault::Malformed)
+}
+
+fn tag_hash(pepper: &Pepper, digest: &Digest) -> [u8; 32] {
+    *blake3::keyed_hash(&pepper.tag_key, digest.as_bytes()).as_bytes()
+}
+
+/// Covers a constant naming use and format, the store's identity, the key's id, and the record.
+fn mac(pepper: &Pepper, identity: &Identity, id: KeyId, body: &[u8]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_keyed(&pepper.seal_key);
+    hasher.update(b"keyward record 1\0");
+    hasher.update(&u64::try_from(identity.0.len()).unwrap_or_default().to_le_bytes());
+    hasher.update(identity.0.as_bytes());
+    hasher.update(id.as_str().as_bytes());
+    hasher.update(body);
+    hasher.finalize()
+}
+
+fn first<const N: usize>(bytes: &[u8; 32]) -> [u8; N] {
+    std::array::from_fn(|at| bytes.get(at).copied().unwrap_or_default())
+}
+
+const FORMAT: u8 = 1;
+const HEAD_LEN: usize = 1 + 4 + 32;
+const OUTPUT_LEN: usize = 32;
+const MEMORY_KIB_MAX: u32 = 64 * 1024;

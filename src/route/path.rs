@@ -1,0 +1,1 @@
+//! Decides how a path is written: one spelling for each.
