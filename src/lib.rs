@@ -1,5 +1,5 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod clock;
-mod tasks;
 pub mod key;
+mod tasks;

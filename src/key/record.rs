@@ -264,7 +264,9 @@ impl FromStr for Permission {
 
 /// There is no such permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no such permission; there are keys:read, keys:create, keys:update, keys:revoke, keys:verify, usage:read, audit:read, fleet:read, fleet:manage, config:reload and operators:manage")]
+#[error(
+    "no such permission; there are keys:read, keys:create, keys:update, keys:revoke, keys:verify, usage:read, audit:read, fleet:read, fleet:manage, config:reload and operators:manage"
+)]
 pub struct UnknownPermission;
 
 /// A set of permissions.

@@ -121,7 +121,8 @@ impl Peppers {
 
     /// Seals a record for a store under the current pepper.
     pub fn seal(&self, identity: &Identity, record: &KeyRecord) -> Result<Sealed, SealFault> {
-        let body = serde_json::to_vec(record).map_err(|fault| SealFault::Unreadable(fault.to_string()))?;
+        let body =
+            serde_json::to_vec(record).map_err(|fault| SealFault::Unreadable(fault.to_string()))?;
         let mac = mac(&self.current, identity, record.id, &body);
         let mut bytes = Vec::with_capacity(HEAD_LEN + body.len());
         bytes.push(FORMAT);
@@ -132,36 +133,19 @@ impl Peppers {
     }
 
     /// Opens what a store holds under `id`, if it was sealed for that store and that id.
-    pub fn open(&self, identity: &Identity, id: KeyId, sealed: &Sealed) -> Result<Opened, SealFault> {
+    pub fn open(
+        &self,
+        identity: &Identity,
+        id: KeyId,
+        sealed: &Sealed,
+    ) -> Result<KeyRecord, SealFault> {
         let parts = sealed.parts()?;
         let pepper = self.named(parts.pepper).ok_or(SealFault::UnknownPepper(parts.pepper))?;
         if mac(pepper, identity, id, parts.body) != blake3::Hash::from_bytes(*parts.mac) {
             return Err(SealFault::Forged);
         }
-        let record: KeyRecord = serde_json::from_slice(parts.body)
-            .map_err(|fault| SealFault::Unreadable(fault.to_string()))?;
-        let current = parts.pepper == self.current.name
-            && record.tag.as_ref().is_some_and(|it| it.pepper == self.current.name);
-        Ok(Opened { record, freshness: if current { Freshness::Current } else { Freshness::Old } })
+        serde_json::from_slice(parts.body).map_err(|fault| SealFault::Unreadable(fault.to_string()))
     }
-}
-
-/// A record that was opened.
-#[derive(Clone, Debug)]
-pub struct Opened {
-    /// The record.
-    pub record: KeyRecord,
-    /// Whether tag and seal are under the current pepper.
-    pub freshness: Freshness,
-}
-
-/// Whether a record waits to be sealed anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freshness {
-    /// Tag and seal are under the current pepper.
-    Current,
-    /// One of them is under a retired pepper, or the tag is missing.
-    Old,
 }
 
 /// How a shown key compares with a tag.
@@ -278,10 +262,14 @@ pub enum SealFault {
     #[error("the record has format {0}, which this version does not know: update this gateway")]
     NewerFormat(u8),
     /// Sealed under a pepper that is not configured.
-    #[error("the record is sealed under pepper {0}, which is neither pepper_file nor among retired_pepper_files")]
+    #[error(
+        "the record is sealed under pepper {0}, which is neither pepper_file nor among retired_pepper_files"
+    )]
     UnknownPepper(PepperName),
     /// The MAC does not fit: changed, moved to another id, or from another store.
-    #[error("the record's seal does not fit: it was changed or put there by someone without the pepper")]
+    #[error(
+        "the record's seal does not fit: it was changed or put there by someone without the pepper"
+    )]
     Forged,
     /// Sealed well, and yet not a record.
     #[error("the record cannot be read: {0}")]
@@ -308,8 +296,14 @@ impl fmt::Debug for Scratch {
 }
 
 /// Makes the PHC string of a digest.
-pub fn argon2id(digest: &Digest, cost: Cost, rng: &mut impl CryptoRng, scratch: &mut Scratch) -> Result<String, Argon2Fault> {
-    let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN)).map_err(Argon2Fault::Refused)?;
+pub fn argon2id(
+    digest: &Digest,
+    cost: Cost,
+    rng: &mut impl CryptoRng,
+    scratch: &mut Scratch,
+) -> Result<String, Argon2Fault> {
+    let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN))
+        .map_err(Argon2Fault::Refused)?;
     let mut salt = [0; 16];
     rng.fill_bytes(&mut salt);
     let output = run(digest, &params, &salt, scratch)?;
@@ -324,17 +318,25 @@ pub fn argon2id(digest: &Digest, cost: Cost, rng: &mut impl CryptoRng, scratch: 
 }
 
 /// Whether a digest is the one that `phc` was made from; compared in constant time.
-pub fn argon2id_matches(digest: &Digest, phc: &str, scratch: &mut Scratch) -> Result<bool, Argon2Fault> {
+pub fn argon2id_matches(
+    digest: &Digest,
+    phc: &str,
+    scratch: &mut Scratch,
+) -> Result<bool, Argon2Fault> {
     let hash = PasswordHash::new(phc).map_err(|_unparsable| Argon2Fault::Malformed)?;
-    if hash.algorithm != Algorithm::Argon2id.ident() || hash.version != Some(Version::V0x13.into()) {
+    if hash.algorithm != Algorithm::Argon2id.ident() || hash.version != Some(Version::V0x13.into())
+    {
         return Err(Argon2Fault::Malformed);
     }
     let params = Params::try_from(&hash).map_err(|_params| Argon2Fault::Malformed)?;
-    let bounded = params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= 10 && params.p_cost() <= 4;
+    let bounded =
+        params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= 10 && params.p_cost() <= 4;
     if !bounded {
         return Err(Argon2Fault::TooCostly);
     }
-    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else { return Err(Argon2Fault::Malformed) };
+    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
+        return Err(Argon2Fault::Malformed);
+    };
     Ok(run(digest, &params, salt, scratch)? == *expected)
 }
 
@@ -352,7 +354,12 @@ pub enum Argon2Fault {
     Refused(argon2::Error),
 }
 
-fn run(digest: &Digest, params: &Params, salt: &[u8], scratch: &mut Scratch) -> Result<Output, Argon2Fault> {
+fn run(
+    digest: &Digest,
+    params: &Params,
+    salt: &[u8],
+    scratch: &mut Scratch,
+) -> Result<Output, Argon2Fault> {
     let blocks = params.block_count();
     if scratch.0.len() < blocks {
         scratch.0.resize(blocks, Block::default());
@@ -390,3 +397,6 @@ const FORMAT: u8 = 1;
 const HEAD_LEN: usize = 1 + 4 + 32;
 const OUTPUT_LEN: usize = 32;
 const MEMORY_KIB_MAX: u32 = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

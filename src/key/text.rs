@@ -35,18 +35,9 @@ impl ApiKey {
         Self { text, id }
     }
 
-    /// Reads a key as it was presented.
+    /// Reads a key and keeps it.
     pub fn parse(shown: &[u8]) -> Result<Self, MalformedKey> {
-        let (body, checksum_shown) =
-            shown.split_last_chunk::<CHECKSUM_LEN>().ok_or(MalformedKey)?;
-        let prefix_len = body.len().checked_sub(2 + ID_LEN + SECRET_LEN).ok_or(MalformedKey)?;
-        let (prefix, rest) = body.split_at_checked(prefix_len).ok_or(MalformedKey)?;
-        let (id, secret) = split_rest(rest).ok_or(MalformedKey)?;
-        let prefix = std::str::from_utf8(prefix).map_err(|_not_utf8| MalformedKey)?;
-        let well_formed = Prefix::is_valid(prefix) && secret.iter().all(u8::is_ascii_alphanumeric);
-        if !well_formed || checksum(body) != *checksum_shown {
-            return Err(MalformedKey);
-        }
+        let id = PresentedKey::parse(shown)?.id();
         let text = String::from_utf8(shown.to_vec()).map_err(|_not_utf8| MalformedKey)?;
         Ok(Self { text, id })
     }
@@ -87,6 +78,51 @@ impl fmt::Debug for ApiKey {
 impl Drop for ApiKey {
     fn drop(&mut self) {
         self.text.zeroize();
+    }
+}
+
+/// A well-formed key as somebody shows it; borrows the plaintext and never copies it.
+pub struct PresentedKey<'a> {
+    text: &'a [u8],
+    prefix: &'a str,
+    id: KeyId,
+}
+
+impl<'a> PresentedKey<'a> {
+    /// Checks lengths, characters and checksum.
+    pub fn parse(shown: &'a [u8]) -> Result<Self, MalformedKey> {
+        let (body, checksum_shown) =
+            shown.split_last_chunk::<CHECKSUM_LEN>().ok_or(MalformedKey)?;
+        let prefix_len = body.len().checked_sub(2 + ID_LEN + SECRET_LEN).ok_or(MalformedKey)?;
+        let (prefix, rest) = body.split_at_checked(prefix_len).ok_or(MalformedKey)?;
+        let (id, secret) = split_rest(rest).ok_or(MalformedKey)?;
+        let prefix = std::str::from_utf8(prefix).map_err(|_not_utf8| MalformedKey)?;
+        let well_formed = Prefix::is_valid(prefix) && secret.iter().all(u8::is_ascii_alphanumeric);
+        if !well_formed || checksum(body) != *checksum_shown {
+            return Err(MalformedKey);
+        }
+        Ok(Self { text: shown, prefix, id })
+    }
+
+    /// The public half.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// What stands before the first `_`.
+    pub fn prefix(&self) -> &str {
+        self.prefix
+    }
+
+    /// What is hashed and tagged instead of the plaintext.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.text)
+    }
+}
+
+impl fmt::Debug for PresentedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PresentedKey({}, <redacted>)", self.id)
     }
 }
 
@@ -263,3 +299,6 @@ const CHECKSUM_LEN: usize = 6;
 const TAIL_LEN: usize = SECRET_LEN + CHECKSUM_LEN;
 const LAST_DIGITS_LEN: usize = 4;
 const PREFIX_MAX: usize = 12;
+
+#[cfg(test)]
+mod tests;
