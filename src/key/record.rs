@@ -93,10 +93,21 @@ pub enum State {
     Revoked,
 }
 
-impl KeyRecord {
+/// What decides a record's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Withdrawn for good.
+    pub revoked: bool,
+    /// Refused until enabled again.
+    pub disabled: bool,
+    /// From then on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Life {
     /// The state at `now`. Revoked outlives everything else.
-    pub fn state(&self, now: Timestamp) -> State {
-        if self.revoked_at.is_some() {
+    pub fn state(self, now: Timestamp) -> State {
+        if self.revoked {
             State::Revoked
         } else if self.expires_at.is_some_and(|it| it <= now) {
             State::Expired
@@ -106,6 +117,22 @@ impl KeyRecord {
             State::Active
         }
     }
+}
+
+impl KeyRecord {
+    /// What decides its state.
+    pub fn life(&self) -> Life {
+        Life {
+            revoked: self.revoked_at.is_some(),
+            disabled: self.disabled,
+            expires_at: self.expires_at,
+        }
+    }
+
+    /// The state at `now`.
+    pub fn state(&self, now: Timestamp) -> State {
+        self.life().state(now)
+    }
 
     /// The next revision, in which the key is withdrawn; the first withdrawal's time stays.
     #[must_use]
@@ -114,15 +141,6 @@ impl KeyRecord {
             revoked_at: self.revoked_at.or(Some(now)),
             revision: self.revision.saturating_add(1),
             ..self
-        }
-    }
-
-    /// The one rule of merging: revoked wins, else the higher revision; on a tie the store's stays.
-    pub fn yields_to(&self, stored: &Self) -> bool {
-        match (self.revoked_at.is_some(), stored.revoked_at.is_some()) {
-            (true, false) => false,
-            (false, true) => true,
-            (true, true) | (false, false) => stored.revision >= self.revision,
         }
     }
 }

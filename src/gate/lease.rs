@@ -1,0 +1,126 @@
+//! Decides whether what this gateway knows may still be trusted.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{Moment, Timestamp};
+use crate::config::WhenUnreachable;
+
+/// How long a gateway may trust what it knows, and what it does afterwards.
+#[derive(Debug)]
+pub struct Lease {
+    end: AtomicU64,
+    /// The store's clock minus ours, in microseconds.
+    offset: AtomicI64,
+    length: Duration,
+    policy: WhenUnreachable,
+    serve_known_for: Duration,
+}
+
+/// Where a gateway stands at a given moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// All it knows is true.
+    Held,
+    /// Past the lease, and known keys go on for a while.
+    ServingKnown,
+    /// It may let nobody in.
+    Lost,
+}
+
+impl Lease {
+    /// A lease that was never given.
+    pub fn new(length: Duration, policy: WhenUnreachable, serve_known_for: Duration) -> Self {
+        let offset = AtomicI64::new(0);
+        Self { end: AtomicU64::new(0), offset, length, policy, serve_known_for }
+    }
+
+    /// How long each lease lasts.
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
+    /// Renews it, counted from the moment that the sync was sent.
+    pub fn renew(&self, sent: Moment) {
+        self.end.fetch_max(sent.after(self.length).as_nanos(), Ordering::Release);
+    }
+
+    /// Takes over the store's clock, as it was read after `sent`.
+    pub fn set_clock(&self, sent: Moment, time: Timestamp) {
+        self.offset.store(time.as_micros().wrapping_sub(micros(sent)), Ordering::Relaxed);
+    }
+
+    /// The store's clock at `now`.
+    pub fn store_time(&self, now: Moment) -> Timestamp {
+        Timestamp::from_micros(micros(now).wrapping_add(self.offset.load(Ordering::Relaxed)))
+    }
+
+    /// Where the gateway stands at `now`.
+    pub fn standing(&self, now: Moment) -> Standing {
+        let end = Moment::from_nanos(self.end.load(Ordering::Acquire));
+        if now < end {
+            return Standing::Held;
+        }
+        match self.policy {
+            WhenUnreachable::ServeKnown if end != NEVER && now < end.after(self.serve_known_for) => {
+                Standing::ServingKnown
+            }
+            WhenUnreachable::ServeKnown | WhenUnreachable::Refuse => Standing::Lost,
+        }
+    }
+}
+
+fn micros(moment: Moment) -> i64 {
+    i64::try_from(moment.as_nanos() / 1_000).unwrap_or(i64::MAX)
+}
+
+const NEVER: Moment = Moment::from_nanos(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn lease(policy: WhenUnreachable) -> Lease {
+        Lease::new(Duration::from_secs(2), policy, Duration::from_secs(10))
+    }
+
+    #[test]
+    fn a_lease_counts_from_when_the_sync_was_sent() {
+        let lease = lease(WhenUnreachable::Refuse);
+        lease.renew(at(100));
+        assert_eq!(lease.standing(at(101)), Standing::Held);
+        assert_eq!(lease.standing(at(102)), Standing::Lost);
+    }
+
+    #[test]
+    fn known_keys_go_on_past_the_lease_for_a_while_where_the_policy_says_so() {
+        let lease = lease(WhenUnreachable::ServeKnown);
+        lease.renew(at(100));
+        assert_eq!(lease.standing(at(102)), Standing::ServingKnown);
+        assert_eq!(lease.standing(at(112)), Standing::Lost);
+    }
+
+    #[test]
+    fn a_gateway_that_never_reached_its_store_lets_nobody_in() {
+        assert_eq!(lease(WhenUnreachable::ServeKnown).standing(at(1)), Standing::Lost);
+    }
+
+    #[test]
+    fn an_older_sync_never_shortens_a_lease() {
+        let lease = lease(WhenUnreachable::Refuse);
+        lease.renew(at(100));
+        lease.renew(at(90));
+        assert_eq!(lease.standing(at(101)), Standing::Held);
+    }
+
+    #[test]
+    fn expiry_is_judged_on_the_stores_clock() {
+        let lease = lease(WhenUnreachable::Refuse);
+        lease.set_clock(at(100), Timestamp::from_micros(5_000_000));
+        assert_eq!(lease.store_time(at(103)), Timestamp::from_micros(8_000_000));
+    }
+}

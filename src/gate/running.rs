@@ -1,0 +1,145 @@
+//! Lists the requests that one worker is serving, so that they can be ended.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::clock::{Moment, Timestamp};
+use crate::gate::entries::Entry;
+use crate::gate::{Caller, Terms};
+use crate::tasks::deadline::Deadline;
+use crate::tasks::{Signal, Verdict};
+
+/// The running requests of one worker.
+#[derive(Debug, Default)]
+pub struct Running(RefCell<Slab<Rc<Run>>>);
+
+impl Running {
+    /// Lists a request that was let in. There is no `await` between that and this.
+    pub fn enter(self: &Rc<Self>, entry: Option<Arc<Entry>>, caller: &Caller<'_>) -> Grant {
+        let run = Rc::new(Run {
+            entry,
+            terms: Rc::clone(caller.route),
+            address: caller.address,
+            signal: Signal::default(),
+            deadline: Deadline::default(),
+        });
+        let place = self.0.borrow_mut().insert(Rc::clone(&run));
+        Grant { run, place, running: Rc::clone(self) }
+    }
+
+    /// How many requests are running.
+    pub fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Ends the requests of `entries` that would not be let in at `now`; how many of each.
+    pub fn recheck(&self, entries: &[Arc<Entry>], now: Timestamp) -> Vec<u64> {
+        let mut closed = vec![0; entries.len()];
+        for run in self.listed() {
+            let place = entries.iter().position(|it| run.is_of(it));
+            let Some(count) = place.and_then(|it| closed.get_mut(it)) else { continue };
+            if run.end_unless_allowed(now) {
+                *count += 1;
+            }
+        }
+        closed
+    }
+
+    /// Ends what is past its deadline or expired.
+    pub fn tick(&self, now: Moment, time: Timestamp) {
+        for run in self.listed() {
+            if run.deadline.is_over(now) {
+                run.signal.give(Verdict::TimedOut);
+            }
+            run.end_unless_allowed(time);
+        }
+    }
+
+    /// Ends every request of a key: what this gateway knows can no longer be trusted.
+    pub fn cut_keyed(&self) {
+        self.listed().iter().filter(|it| it.entry.is_some()).for_each(|it| it.signal.give(Verdict::Cut));
+    }
+
+    /// A copy, because waking a request may end it and so change the list.
+    fn listed(&self) -> Vec<Rc<Run>> {
+        self.0.borrow().iter().map(|(_, run)| Rc::clone(run)).collect()
+    }
+}
+
+/// Proof that the gate let a request in; given back, by being dropped, when its last byte is done.
+#[derive(Debug)]
+pub struct Grant {
+    run: Rc<Run>,
+    place: usize,
+    running: Rc<Running>,
+}
+
+impl Grant {
+    /// What the upstream is told of the caller; `None`: nobody showed a key.
+    pub fn entry(&self) -> Option<&Entry> {
+        self.run.entry.as_deref()
+    }
+
+    /// By which the request is told to end.
+    pub fn signal(&self) -> &Signal {
+        &self.run.signal
+    }
+
+    /// The same, for somebody who outlives the borrow.
+    pub fn run(&self) -> &Rc<Run> {
+        &self.run
+    }
+
+    /// The request has to be further on in `limit`.
+    pub fn arm(&self, limit: Duration) {
+        self.run.deadline.arm(limit);
+    }
+
+    /// The request is further on.
+    pub fn disarm(&self) {
+        self.run.deadline.disarm();
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        drop(self.running.0.borrow_mut().try_remove(self.place));
+    }
+}
+
+/// One running request.
+#[derive(Debug)]
+pub struct Run {
+    entry: Option<Arc<Entry>>,
+    terms: Rc<Terms>,
+    address: IpAddr,
+    signal: Signal,
+    deadline: Deadline,
+}
+
+impl Run {
+    /// By which the request is told to end.
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
+    fn is_of(&self, entry: &Arc<Entry>) -> bool {
+        self.entry.as_ref().is_some_and(|it| Arc::ptr_eq(it, entry))
+    }
+
+    /// Whether this call ended it.
+    fn end_unless_allowed(&self, now: Timestamp) -> bool {
+        let Some(entry) = &self.entry else { return false };
+        let refused = entry.known().judge(&self.terms, self.address, now).is_err();
+        let ends = refused && self.signal.verdict().is_none();
+        if ends {
+            self.signal.give(Verdict::Cut);
+        }
+        ends
+    }
+}

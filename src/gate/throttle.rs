@@ -1,0 +1,85 @@
+//! Bounds what costs more than a look in memory: look-ups of unknown ids, and argon2.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::key::text::KeyId;
+use crate::rate::Rate;
+
+/// The limits on what costs, by address, by id and in all.
+#[derive(Debug)]
+pub struct Throttle {
+    by_address: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    by_id: DefaultKeyedRateLimiter<KeyId>,
+    in_all: DefaultDirectRateLimiter,
+    clock: DefaultClock,
+}
+
+/// One of the limits is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttled;
+
+impl Throttle {
+    /// `by_address` is the operator's; the others bound the process.
+    pub fn new(by_address: Option<Rate>) -> Self {
+        Self {
+            by_address: by_address.map(|it| RateLimiter::keyed(quota(it))),
+            by_id: RateLimiter::keyed(Quota::per_second(ARGON2_PER_ID_PER_SECOND)),
+            in_all: RateLimiter::direct(Quota::per_second(LOOKUPS_PER_SECOND)),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Somebody at `address` asks for an id that is not in memory.
+    pub fn look_up(&self, address: IpAddr) -> Result<(), Throttled> {
+        self.from(address)?;
+        self.in_all.check().map_err(|_later| Throttled)
+    }
+
+    /// Somebody at `address` shows a key that only argon2 can judge.
+    pub fn slow(&self, address: IpAddr) -> Result<(), Throttled> {
+        self.from(address)
+    }
+
+    /// How long the next run for `id` has to wait; nothing if it may go ahead now.
+    pub fn pause_before_run(&self, id: KeyId) -> Option<Duration> {
+        self.by_id.check_key(&id).err().map(|later| later.wait_time_from(self.clock.now()))
+    }
+
+    /// Forgets whoever has been quiet, so that memory stays bounded; called now and then.
+    pub fn forget_quiet(&self) {
+        self.by_id.retain_recent();
+        self.by_id.shrink_to_fit();
+        if let Some(by_address) = &self.by_address {
+            by_address.retain_recent();
+            by_address.shrink_to_fit();
+        }
+    }
+
+    fn from(&self, address: IpAddr) -> Result<(), Throttled> {
+        let Some(by_address) = &self.by_address else { return Ok(()) };
+        by_address.check_key(&network(address)).map_err(|_later| Throttled)
+    }
+}
+
+/// Who has one IPv6 address has 2⁶⁴ of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+    }
+}
+
+fn quota(rate: Rate) -> Quota {
+    let replenish = rate.period / rate.count.get();
+    Quota::with_period(replenish).unwrap_or_else(|| Quota::per_second(rate.count)).allow_burst(rate.burst)
+}
+
+const ARGON2_PER_ID_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
+const LOOKUPS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();

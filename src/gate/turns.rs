@@ -1,0 +1,172 @@
+//! Decides whose shown key argon2 judges next, where many wait for one id: addresses take turns.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// The queue of one id. Nothing runs for it but for whoever holds its [`Turn`].
+#[derive(Debug, Default)]
+pub struct Turns(Mutex<Line>);
+
+#[derive(Debug, Default)]
+struct Line {
+    taken: bool,
+    /// Addresses in the order of their turns, each with those who wait there.
+    waiting: VecDeque<(IpAddr, VecDeque<oneshot::Sender<()>>)>,
+    count: usize,
+}
+
+/// As many wait for this id as may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineFull;
+
+/// The right to run argon2 for one id; passed on when dropped.
+#[derive(Debug)]
+pub struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    /// Waits for a turn; after it the world may have changed, so look again.
+    pub async fn take(&self, address: IpAddr) -> Result<Turn<'_>, LineFull> {
+        let Some(called) = self.line().join(address)? else { return Ok(Turn(self)) };
+        let waiting = Waiting { turns: self, called: Some(called) };
+        waiting.called().await
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.line().call_next();
+    }
+}
+
+impl Line {
+    /// Nothing to wait for, or the call to wait for.
+    fn join(&mut self, address: IpAddr) -> Result<Option<oneshot::Receiver<()>>, LineFull> {
+        if !self.taken {
+            self.taken = true;
+            return Ok(None);
+        }
+        if self.count >= WAITING_MAX {
+            return Err(LineFull);
+        }
+        let (call, called) = oneshot::channel();
+        let place = self.waiting.iter_mut().find(|(it, _)| *it == address);
+        match place {
+            Some((_, here)) if here.len() >= WAITING_PER_ADDRESS_MAX => return Err(LineFull),
+            Some((_, here)) => here.push_back(call),
+            None => self.waiting.push_back((address, VecDeque::from([call]))),
+        }
+        self.count += 1;
+        Ok(Some(called))
+    }
+
+    /// Calls the next address; whoever has gone is passed over.
+    fn call_next(&mut self) {
+        while let Some((address, mut here)) = self.waiting.pop_front() {
+            let call = here.pop_front();
+            self.count -= usize::from(call.is_some());
+            if !here.is_empty() {
+                self.waiting.push_back((address, here));
+            }
+            if call.is_some_and(|it| it.send(()).is_ok()) {
+                return;
+            }
+        }
+        self.taken = false;
+    }
+}
+
+/// Somebody who waits; if they go just as they are called, the turn goes on.
+struct Waiting<'a> {
+    turns: &'a Turns,
+    called: Option<oneshot::Receiver<()>>,
+}
+
+impl<'a> Waiting<'a> {
+    async fn called(mut self) -> Result<Turn<'a>, LineFull> {
+        if let Some(called) = &mut self.called {
+            // The sender is only ever dropped by sending.
+            called.await.map_err(|_gone| LineFull)?;
+        }
+        self.called = None;
+        Ok(Turn(self.turns))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some(called) = &mut self.called else { return };
+        called.close();
+        if called.try_recv().is_ok() {
+            self.turns.line().call_next();
+        }
+    }
+}
+
+const WAITING_MAX: usize = 256;
+const WAITING_PER_ADDRESS_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    #[tokio::test]
+    async fn addresses_take_turns_however_many_wait_at_one() {
+        let turns = Arc::new(Turns::default());
+        let first = turns.take(address(1)).await.unwrap();
+        let (told, mut order) = tokio::sync::mpsc::channel(16);
+        for last in [1, 1, 1, 2] {
+            let called = turns.line().join(address(last)).unwrap().unwrap();
+            let (turns, told) = (Arc::clone(&turns), told.clone());
+            #[expect(clippy::disallowed_methods, reason = "a test has no drain")]
+            tokio::spawn(async move {
+                called.await.unwrap();
+                told.send(last).await.unwrap();
+                drop(Turn(&turns));
+            });
+        }
+        drop(first);
+        let mut served = Vec::new();
+        order.recv_many(&mut served, 1).await;
+        while served.len() < 4 {
+            order.recv_many(&mut served, 4).await;
+        }
+        assert_eq!(served, [1, 2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_passed_on_by_whoever_gives_up() {
+        let turns = Turns::default();
+        let first = turns.take(address(1)).await.unwrap();
+        {
+            let mut gone = Box::pin(turns.take(address(2)));
+            assert!(futures_util::poll!(&mut gone).is_pending());
+            drop(first);
+        }
+        turns.take(address(3)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_line_is_bounded_in_all_and_for_each_address() {
+        let turns = Turns::default();
+        let _held = turns.take(address(0)).await.unwrap();
+        let mut calls = Vec::new();
+        for _ in 0..WAITING_PER_ADDRESS_MAX {
+            calls.push(turns.line().join(address(1)).unwrap());
+        }
+        assert_eq!(turns.line().join(address(1)).err(), Some(LineFull));
+        calls.push(turns.line().join(address(2)).unwrap());
+    }
+}

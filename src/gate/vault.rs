@@ -1,0 +1,80 @@
+//! Opens and seals the records of one store.
+
+use std::sync::Arc;
+
+use crate::key::record::{Holder, KeyRecord};
+use crate::key::seal::{Comparison, Identity, PepperName, Peppers, SealFault, Sealed, Tag};
+use crate::key::text::{Digest, KeyId};
+use crate::store::{Kind, Revoked, Row};
+
+/// The peppers and the store that they belong to.
+#[derive(Clone, Debug)]
+pub struct Vault(Arc<(Peppers, Identity)>);
+
+impl Vault {
+    /// For the records of `identity`.
+    pub fn new(peppers: Peppers, identity: Identity) -> Self {
+        Self(Arc::new((peppers, identity)))
+    }
+
+    /// The record in a store's row, if it can be trusted.
+    pub fn open(&self, row: &Row) -> Result<KeyRecord, SealFault> {
+        self.0.0.open(&self.0.1, row.id, &row.sealed)
+    }
+
+    /// A record as a store's row.
+    pub fn seal(&self, record: &KeyRecord) -> Result<Row, SealFault> {
+        Ok(Row {
+            id: record.id,
+            kind: kind(&record.holder),
+            created_at: record.created_at,
+            revision: record.revision,
+            revoked: if record.revoked_at.is_some() { Revoked::Yes } else { Revoked::No },
+            last_used_at: None,
+            sealed: self.0.0.seal(&self.0.1, record)?,
+        })
+    }
+
+    /// Makes a tag under the current pepper.
+    pub fn tag(&self, digest: &Digest) -> Tag {
+        self.0.0.tag(digest)
+    }
+
+    /// Compares a shown key with a tag.
+    pub fn compare(&self, tag: &Tag, digest: &Digest) -> Comparison {
+        self.0.0.compare(tag, digest)
+    }
+
+    /// Whether a tag can be judged here.
+    pub fn knows(&self, pepper: PepperName) -> bool {
+        self.0.0.named(pepper).is_some()
+    }
+
+    /// Whether `pepper` is the one that seals.
+    pub fn is_current(&self, pepper: PepperName) -> bool {
+        self.0.0.current().name() == pepper
+    }
+
+    /// Whether a row's seal is under a retired pepper.
+    pub fn is_retired(&self, sealed: &Sealed) -> bool {
+        sealed.pepper().is_some_and(|it| self.knows(it) && !self.is_current(it))
+    }
+
+    /// By which the store knows the pepper that seals.
+    pub fn check(&self) -> [u8; 16] {
+        self.0.0.current().check()
+    }
+}
+
+/// Whose credential a holder's is.
+pub fn kind(holder: &Holder) -> Kind {
+    match holder {
+        Holder::Caller(_) => Kind::Key,
+        Holder::Operator(_) => Kind::Operator,
+    }
+}
+
+/// The id under which a row is known, for messages.
+pub fn named(id: KeyId, fault: &SealFault) -> String {
+    format!("record {id}: {fault}")
+}
