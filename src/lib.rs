@@ -1,5 +1,15 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod clock;
-pub mod key;
+
+pub mod rate;
 mod tasks;
+
+pub mod key;
+mod route;
+
+pub mod config;
+
+mod store;
+
+mod gate;

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::task::Waker;
 
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +30,14 @@ impl Tasks {
         F: Future<Output = ()> + 'static,
     {
         self.tracker.spawn_local(work);
+    }
+
+    /// Starts `work` on another thread's runtime.
+    pub fn spawn_on<F>(&self, work: F, runtime: &Handle)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tracker.spawn_on(work, runtime);
     }
 
     /// Starts `work` on the runtime of the caller, whichever thread that is.

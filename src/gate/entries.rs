@@ -177,9 +177,11 @@ impl Entries {
     /// Says that every key is in the map, or no longer.
     pub fn set_complete(&self, complete: Completeness) {
         self.complete.store(matches!(complete, Completeness::Whole), Ordering::Release);
-        if matches!(complete, Completeness::Partial) {
-            self.unknown.clear();
-        }
+    }
+
+    /// Changes may have been missed: what was said to be unknown has to be asked for again.
+    pub fn forget_absent(&self) {
+        self.unknown.clear();
     }
 
     /// How many keys are in memory.
@@ -201,32 +203,38 @@ impl Entries {
         Some(fill)
     }
 
-    /// Ends a fill with what its read said. `false`: a change passed it meanwhile, read again.
-    pub fn end_fill(&self, id: KeyId, fill: &Fill, read: FillRead) -> bool {
-        let Place::Occupied(mut place) = self.map.entry(id) else { return true };
-        if fill.overtaken.swap(false, Ordering::Relaxed) && !matches!(read, FillRead::Failed) {
-            return false;
-        }
-        let outcome = match read {
+    /// Ends a fill with what its read said.
+    pub fn end_fill(&self, id: KeyId, fill: &Fill, read: FillRead) -> Ended {
+        let Some(outcome) = self.settle(id, fill, read) else { return Ended::Overtaken };
+        drop(fill.outcome.set(outcome));
+        self.make_room();
+        Ended::Settled
+    }
+
+    fn settle(&self, id: KeyId, fill: &Fill, read: FillRead) -> Option<Outcome> {
+        let Place::Occupied(mut place) = self.map.entry(id) else { return Some(Outcome::Failed) };
+        match read {
+            FillRead::Failed => {
+                place.remove();
+                Some(Outcome::Failed)
+            }
+            FillRead::Found(_) | FillRead::Absent
+                if fill.overtaken.swap(false, Ordering::Relaxed) =>
+            {
+                None
+            }
             FillRead::Found(known) => {
                 let entry = Arc::new(Entry::new(id, *known));
                 place.insert(Slot::Known(Arc::clone(&entry)));
                 self.count.fetch_add(1, Ordering::Relaxed);
-                Outcome::Found(entry)
+                Some(Outcome::Found(entry))
             }
             FillRead::Absent => {
                 self.unknown.insert(id, ());
                 place.remove();
-                Outcome::Absent
+                Some(Outcome::Absent)
             }
-            FillRead::Failed => {
-                place.remove();
-                Outcome::Failed
-            }
-        };
-        drop(fill.outcome.set(outcome));
-        self.make_room();
-        true
+        }
     }
 
     /// Takes over what the store tells of a key: from a change, or while loading. Gives the entry
@@ -292,6 +300,15 @@ pub enum Completeness {
     Whole,
     /// Some may not be.
     Partial,
+}
+
+/// Whether a fill is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Whoever waited has the answer.
+    Settled,
+    /// A change passed it meanwhile: read again.
+    Overtaken,
 }
 
 /// What a fill's read said.
