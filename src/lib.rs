@@ -1,5 +1,7 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod clock;
+pub mod rate;
 mod tasks;
 pub mod key;
+pub mod route;
