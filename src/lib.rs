@@ -9,7 +9,15 @@ pub mod key;
 mod route;
 
 pub mod config;
+mod problem;
+
+mod telemetry;
+
+mod listener;
 
 mod store;
 
 mod gate;
+mod upstream;
+
+mod proxy;
