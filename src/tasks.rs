@@ -113,3 +113,9 @@ impl Signal {
         }
     }
 }
+
+/// A piece of work that can be told to end.
+pub trait Ending: std::fmt::Debug {
+    /// By which it is told.
+    fn signal(&self) -> &Signal;
+}

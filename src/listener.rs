@@ -1,0 +1,7 @@
+//! Sockets: one connection from accept to close.
+
+pub mod bind;
+pub mod connection;
+pub mod doors;
+pub mod socket;
+pub mod vitals;

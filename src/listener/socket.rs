@@ -1,0 +1,68 @@
+//! A socket as hyper sees it, which tells the connection's vitals what passes.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::listener::vitals::Vitals;
+
+/// A downstream connection's socket.
+#[derive(Debug)]
+pub struct Socket {
+    io: TokioIo<TcpStream>,
+    vitals: Rc<Vitals>,
+}
+
+impl Socket {
+    /// Watches over `stream`.
+    pub fn new(stream: TcpStream, vitals: Rc<Vitals>) -> Self {
+        Self { io: TokioIo::new(stream), vitals }
+    }
+
+    /// The socket itself.
+    pub fn into_stream(self) -> TcpStream {
+        self.io.into_inner()
+    }
+}
+
+impl Read for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(context, buffer);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.vitals.has_read();
+        }
+        polled
+    }
+}
+
+impl Write for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        match &polled {
+            Poll::Pending => self.vitals.is_blocked(),
+            Poll::Ready(_) => self.vitals.has_written(),
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,192 @@
+//! Knows where a connection stands, and when that has lasted too long.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::clock::Moment;
+use crate::tasks::deadline::Deadline;
+use crate::tasks::{Ending, Signal, Verdict};
+
+/// How long a client may take for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From the first byte to the end of the head.
+    pub header: Duration,
+    /// Without a request.
+    pub idle: Duration,
+    /// Without the client taking a byte.
+    pub write: Duration,
+}
+
+/// Where one connection stands.
+#[derive(Debug)]
+pub struct Vitals {
+    timeouts: Timeouts,
+    stage: Cell<Stage>,
+    /// Of the head, or of being idle.
+    reading: Deadline,
+    writing: Deadline,
+    blocked: Cell<bool>,
+    end: Cell<Option<End>>,
+    signal: Signal,
+    current: RefCell<Option<Rc<dyn Ending>>>,
+}
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Waiting for a request.
+    Idle,
+    /// Reading a head.
+    Head,
+    /// A request is being decided on or forwarded; nothing was answered yet.
+    Busy,
+    /// The answer has begun.
+    Answering,
+}
+
+/// Why a connection is ended from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// No request came.
+    Idle,
+    /// A head did not arrive in time.
+    HeadTooSlow,
+    /// The client did not take what it was sent, or its key was revoked in the middle of an answer.
+    Abort,
+}
+
+impl Vitals {
+    /// A connection that was just accepted.
+    pub fn new(timeouts: Timeouts) -> Self {
+        let vitals = Self {
+            timeouts,
+            stage: Cell::new(Stage::Idle),
+            reading: Deadline::default(),
+            writing: Deadline::default(),
+            blocked: Cell::new(false),
+            end: Cell::new(None),
+            signal: Signal::default(),
+            current: RefCell::new(None),
+        };
+        vitals.reading.arm(timeouts.idle);
+        vitals
+    }
+
+    /// What the connection is doing.
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Bytes came in.
+    pub fn has_read(&self) {
+        if self.stage.get() == Stage::Idle {
+            self.stage.set(Stage::Head);
+            self.reading.arm(self.timeouts.header);
+        }
+    }
+
+    /// The client took bytes.
+    pub fn has_written(&self) {
+        if self.blocked.replace(false) {
+            self.writing.disarm();
+        }
+    }
+
+    /// The client takes nothing at the moment.
+    pub fn is_blocked(&self) {
+        if !self.blocked.replace(true) {
+            self.writing.arm(self.timeouts.write);
+        }
+    }
+
+    /// A head is complete.
+    pub fn begin(&self) {
+        self.stage.set(Stage::Busy);
+        self.reading.disarm();
+    }
+
+    /// The request was let in; it may be told to end.
+    pub fn attend(&self, request: Rc<dyn Ending>) {
+        *self.current.borrow_mut() = Some(request);
+    }
+
+    /// The answer begins.
+    pub fn answer(&self) {
+        self.stage.set(Stage::Answering);
+    }
+
+    /// The answer's last byte was handed over.
+    pub fn finish(&self) {
+        self.stage.set(Stage::Idle);
+        self.reading.arm(self.timeouts.idle);
+        *self.current.borrow_mut() = None;
+    }
+
+    /// Why the connection is to end now, if it is; otherwise `waker` is woken when it is.
+    pub fn must_end(&self, waker: &Waker) -> Option<End> {
+        self.signal.wake_on_verdict(waker);
+        self.end.get().or_else(|| self.is_cut_short().then_some(End::Abort))
+    }
+
+    /// A request whose answer has begun can only be ended with its connection.
+    fn is_cut_short(&self) -> bool {
+        self.stage.get() == Stage::Answering
+            && self.current.borrow().as_ref().is_some_and(|it| it.signal().verdict().is_some())
+    }
+
+    fn tick(&self, now: Moment) {
+        let reading = self.reading.is_over(now);
+        let end = match self.stage.get() {
+            _ if self.writing.is_over(now) => Some(End::Abort),
+            Stage::Idle if reading => Some(End::Idle),
+            Stage::Head if reading => Some(End::HeadTooSlow),
+            Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering => None,
+        };
+        if end.is_some() {
+            self.end.set(end);
+            self.signal.give(Verdict::TimedOut);
+        }
+    }
+}
+
+/// Every connection of one worker.
+#[derive(Debug, Default)]
+pub struct Ward(RefCell<Slab<Rc<Vitals>>>);
+
+/// A connection's bed in the ward; given up when dropped.
+#[derive(Debug)]
+pub struct Bed {
+    ward: Rc<Ward>,
+    place: usize,
+}
+
+impl Ward {
+    /// Looks after one more connection.
+    pub fn admit(self: &Rc<Self>, vitals: &Rc<Vitals>) -> Bed {
+        let place = self.0.borrow_mut().insert(Rc::clone(vitals));
+        Bed { ward: Rc::clone(self), place }
+    }
+
+    /// How many connections there are.
+    pub fn count(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Looks at every connection's deadlines. Waking a connection only schedules it.
+    pub fn tick(&self, now: Moment) {
+        for (_, vitals) in self.0.borrow().iter() {
+            vitals.tick(now);
+        }
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        drop(self.ward.0.borrow_mut().try_remove(self.place));
+    }
+}

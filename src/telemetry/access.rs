@@ -1,0 +1,206 @@
+//! Writes one line for each request, through a bounded buffer that drops and counts.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// What is written of one request. Never a key, never a query.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// When its head was complete.
+    pub time: Timestamp,
+    /// By which it is found again elsewhere.
+    pub request_id: &'a str,
+    /// Who asked.
+    pub client_ip: IpAddr,
+    /// How.
+    pub method: &'a str,
+    /// Whom.
+    pub host: &'a str,
+    /// For what, without the query.
+    pub path: &'a str,
+    /// What was answered.
+    pub status: u16,
+    /// The problem's code, where it was refused or failed.
+    pub reason: Option<&'a str>,
+    /// Whose key.
+    pub key_id: Option<&'a str>,
+    /// By which route.
+    pub route: Option<&'a str>,
+    /// From the end of the head to the last byte of the answer.
+    pub duration: Duration,
+    /// Of that, waiting for the upstream's head.
+    pub upstream: Option<Duration>,
+    /// Bytes of the answer's body.
+    pub bytes_out: u64,
+}
+
+/// Where lines go, from any worker.
+#[derive(Clone, Debug)]
+pub struct AccessSink {
+    sender: SyncSender<Vec<u8>>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl AccessSink {
+    /// Starts the thread that writes to `target`.
+    pub fn start(target: impl Write + Send + 'static) -> std::io::Result<Self> {
+        let (sender, inbox) = sync_channel(CHUNKS_MAX);
+        thread::Builder::new().name("access-log".to_owned()).spawn(move || write(&inbox, target))?;
+        Ok(Self { sender, dropped: Arc::default() })
+    }
+
+    /// Lines that nobody took in time.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's lines on their way to the sink.
+#[derive(Debug)]
+pub struct AccessLog {
+    sink: AccessSink,
+    buffer: RefCell<Buffer>,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    text: String,
+    lines: u64,
+}
+
+impl AccessLog {
+    /// A worker's own buffer before `sink`.
+    pub fn new(sink: AccessSink) -> Self {
+        Self { sink, buffer: RefCell::default() }
+    }
+
+    /// Adds one line.
+    pub fn record(&self, record: &Record<'_>) {
+        let mut buffer = self.buffer.borrow_mut();
+        write_record(&mut buffer.text, record);
+        buffer.lines += 1;
+        if buffer.text.len() >= CHUNK_BYTES {
+            self.hand_over(&mut buffer);
+        }
+    }
+
+    /// Hands over what has gathered; called by the worker's ticker.
+    pub fn flush(&self) {
+        let mut buffer = self.buffer.borrow_mut();
+        if buffer.lines > 0 {
+            self.hand_over(&mut buffer);
+        }
+    }
+
+    fn hand_over(&self, buffer: &mut Buffer) {
+        let fresh = Buffer { text: String::with_capacity(CHUNK_BYTES + 1024), lines: 0 };
+        let full = std::mem::replace(buffer, fresh);
+        if self.sink.sender.try_send(full.text.into_bytes()).is_err() {
+            self.sink.dropped.fetch_add(full.lines, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn write(inbox: &Receiver<Vec<u8>>, mut target: impl Write) {
+    while let Ok(chunk) = inbox.recv() {
+        if let Err(fault) = target.write_all(&chunk).and_then(|()| target.flush()) {
+            tracing::error!(%fault, "the access log cannot be written");
+        }
+    }
+}
+
+/// Writing to a `String` cannot fail.
+fn write_record(line: &mut String, record: &Record<'_>) {
+    drop(write!(line, r#"{{"ts":"{}","level":"info","event":"access","request_id":"#, record.time));
+    write_text(line, record.request_id);
+    drop(write!(line, r#","client_ip":"{}","method":"#, record.client_ip));
+    write_text(line, record.method);
+    for (name, value) in [("host", Some(record.host)), ("path", Some(record.path)), ("route", record.route), ("key_id", record.key_id), ("reason", record.reason)] {
+        if let Some(value) = value {
+            drop(write!(line, r#","{name}":"#));
+            write_text(line, value);
+        }
+    }
+    drop(write!(line, r#","status":{},"duration_us":{}"#, record.status, record.duration.as_micros()));
+    if let Some(upstream) = record.upstream {
+        drop(write!(line, r#","upstream_us":{}"#, upstream.as_micros()));
+    }
+    drop(writeln!(line, r#","bytes_out":{}}}"#, record.bytes_out));
+}
+
+/// A JSON string; what a client wrote cannot end a line or a string.
+fn write_text(line: &mut String, text: &str) {
+    line.push('"');
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => line.extend(['\\', character]),
+            it if it.is_control() || it == '\u{2028}' || it == '\u{2029}' => {
+                drop(write!(line, "\\u{:04x}", u32::from(it)));
+            }
+            it => line.push(it),
+        }
+    }
+    line.push('"');
+}
+
+const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNKS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_json_whatever_the_client_wrote() {
+        let mut line = String::new();
+        let record = Record {
+            time: Timestamp::from_micros(0),
+            request_id: "a\"b",
+            client_ip: IpAddr::from([127, 0, 0, 1]),
+            method: "GET",
+            host: "h\\x",
+            path: "/a\n{\"level\":\"error\"}\u{7f}",
+            status: 200,
+            reason: None,
+            key_id: Some("abc"),
+            route: Some("r"),
+            duration: Duration::from_micros(5),
+            upstream: Some(Duration::from_micros(3)),
+            bytes_out: 7,
+        };
+        write_record(&mut line, &record);
+        assert_eq!(line.lines().count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["path"], record.path);
+        assert_eq!(value["request_id"], record.request_id);
+    }
+
+    #[test]
+    fn lines_that_nobody_takes_are_dropped_and_counted() {
+        let (sender, inbox) = sync_channel(1);
+        let sink = AccessSink { sender, dropped: Arc::default() };
+        let log = AccessLog::new(sink.clone());
+        for _ in 0..3 {
+            log.buffer.borrow_mut().text.push_str("line\n");
+            log.buffer.borrow_mut().lines += 1;
+            log.flush();
+        }
+        assert_eq!(sink.dropped(), 2);
+        assert_eq!(inbox.recv().unwrap(), b"line\n");
+    }
+}

@@ -1,0 +1,211 @@
+//! Counts what one worker does: it alone writes, a scrape reads and sums.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use crate::telemetry::histogram::{Histogram, add};
+
+/// One worker's counters.
+#[derive(Debug)]
+pub struct WorkerCounters {
+    routes: Box<[RouteCounters]>,
+    overhead: Histogram,
+    decisions: [AtomicU64; DECISIONS.len()],
+    accepted: AtomicU64,
+    closed: AtomicU64,
+    upstream_errors: AtomicU64,
+    upstream_opened: AtomicU64,
+    upstream_reused: AtomicU64,
+    retries: AtomicU64,
+    panics: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct RouteCounters {
+    by_method: [OnceLock<Box<[AtomicU64]>>; METHODS.len()],
+    duration: Histogram,
+}
+
+impl WorkerCounters {
+    /// For so many routes; one more row counts what belongs to none.
+    pub fn new(routes: usize) -> Self {
+        Self {
+            routes: (0..=routes).map(|_| RouteCounters::default()).collect(),
+            overhead: Histogram::default(),
+            decisions: Default::default(),
+            accepted: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            upstream_errors: AtomicU64::new(0),
+            upstream_opened: AtomicU64::new(0),
+            upstream_reused: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    /// One request was answered.
+    pub fn answered(&self, route: Option<usize>, method: &Method, status: StatusCode, took: Duration) {
+        let last = self.routes.len().saturating_sub(1);
+        let Some(row) = self.routes.get(route.unwrap_or(last)) else { return };
+        row.duration.record(took);
+        let Some(codes) = row.by_method.get(method_place(method)) else { return };
+        let codes = codes.get_or_init(|| (0..CODES).map(|_| AtomicU64::new(0)).collect());
+        let code = usize::from(status.as_u16()).saturating_sub(100);
+        if let Some(count) = codes.get(code) {
+            add(count, 1);
+        }
+    }
+
+    /// What was ours of a request's time: all but waiting for the upstream.
+    pub fn overhead(&self, took: Duration) {
+        self.overhead.record(took);
+    }
+
+    /// The gate decided.
+    pub fn decided(&self, decision: &'static str) {
+        let place = DECISIONS.iter().position(|it| *it == decision);
+        if let Some(count) = place.and_then(|it| self.decisions.get(it)) {
+            add(count, 1);
+        }
+    }
+
+    /// A connection was accepted.
+    pub fn accepted(&self) {
+        add(&self.accepted, 1);
+    }
+
+    /// A connection was closed.
+    pub fn closed(&self) {
+        add(&self.closed, 1);
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed).saturating_sub(self.closed.load(Ordering::Relaxed))
+    }
+
+    /// An upstream failed a request.
+    pub fn upstream_error(&self) {
+        add(&self.upstream_errors, 1);
+    }
+
+    /// A connection to an upstream was opened.
+    pub fn upstream_opened(&self) {
+        add(&self.upstream_opened, 1);
+    }
+
+    /// A connection to an upstream was used again.
+    pub fn upstream_reused(&self) {
+        add(&self.upstream_reused, 1);
+    }
+
+    /// A request was sent again, on another connection.
+    pub fn retried(&self) {
+        add(&self.retries, 1);
+    }
+
+    /// A request ended in a panic.
+    pub fn panicked(&self) {
+        add(&self.panics, 1);
+    }
+
+    /// Adds everything to a sum over workers.
+    pub fn add_to(&self, sum: &mut Totals) {
+        self.overhead.add_to(&mut sum.overhead);
+        sum.routes.resize_with(self.routes.len().max(sum.routes.len()), RouteTotals::default);
+        for (total, row) in sum.routes.iter_mut().zip(&self.routes) {
+            row.add_to(total);
+        }
+        for (place, count) in self.decisions.iter().enumerate() {
+            if let Some(total) = sum.decisions.get_mut(place) {
+                *total += count.load(Ordering::Relaxed);
+            }
+        }
+        sum.accepted += self.accepted.load(Ordering::Relaxed);
+        sum.open += self.open();
+        sum.upstream_errors += self.upstream_errors.load(Ordering::Relaxed);
+        sum.upstream_opened += self.upstream_opened.load(Ordering::Relaxed);
+        sum.upstream_reused += self.upstream_reused.load(Ordering::Relaxed);
+        sum.retries += self.retries.load(Ordering::Relaxed);
+        sum.panics += self.panics.load(Ordering::Relaxed);
+    }
+}
+
+impl RouteCounters {
+    fn add_to(&self, total: &mut RouteTotals) {
+        self.duration.add_to(&mut total.duration);
+        for (method, codes) in METHODS.iter().zip(&self.by_method) {
+            for (code, count) in (100_u16..).zip(codes.get().into_iter().flatten()) {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 {
+                    *total.requests.entry((method, code)).or_default() += count;
+                }
+            }
+        }
+    }
+}
+
+/// What all workers did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// By route, in the order of the plan; the last one counts what belongs to none.
+    pub routes: Vec<RouteTotals>,
+    /// What was ours of the requests' time.
+    pub overhead: crate::telemetry::histogram::Sum,
+    /// In the order of [`DECISIONS`].
+    pub decisions: [u64; DECISIONS.len()],
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// Requests that an upstream failed.
+    pub upstream_errors: u64,
+    /// Connections opened to upstreams.
+    pub upstream_opened: u64,
+    /// Connections to upstreams that were used again.
+    pub upstream_reused: u64,
+    /// Requests sent again on another connection.
+    pub retries: u64,
+    /// Requests that ended in a panic.
+    pub panics: u64,
+}
+
+/// What all workers did for one route.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteTotals {
+    /// By method and status.
+    pub requests: std::collections::BTreeMap<(&'static str, u16), u64>,
+    /// From the end of the head to the last byte of the answer.
+    pub duration: crate::telemetry::histogram::Sum,
+}
+
+fn method_place(method: &Method) -> usize {
+    METHODS.iter().position(|it| *it == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
+/// Methods that are counted by name; a client cannot invent new series.
+const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "_OTHER"];
+
+/// How many statuses there can be: 100 to 599.
+const CODES: usize = 500;
+
+/// What the gate can decide.
+pub const DECISIONS: [&str; 14] = [
+    "allowed",
+    "public",
+    "missing_key",
+    "malformed_key",
+    "ambiguous_key",
+    "unknown_key",
+    "revoked_key",
+    "expired_key",
+    "disabled_key",
+    "route_not_allowed",
+    "address_not_allowed",
+    "store_unreachable",
+    "overloaded",
+    "_other",
+];

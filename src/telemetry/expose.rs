@@ -1,0 +1,1 @@
+//! Writes what was counted as OpenMetrics text.

@@ -1,0 +1,126 @@
+//! Where a request goes, and over which connection.
+
+use std::rc::Rc;
+
+use http::{Request, Response};
+
+use crate::clock::Moment;
+use crate::config;
+use crate::telemetry::counters::WorkerCounters;
+use crate::upstream::balance::Balancer;
+use crate::upstream::body::{RequestBody, ResponseBody, Upload};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::{Origin, Pool};
+use crate::upstream::replay::Replay;
+
+pub mod balance;
+pub mod body;
+pub mod connect;
+pub mod endpoint;
+pub mod pool;
+pub mod replay;
+
+/// One worker's way to an upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    settings: Rc<config::Upstream>,
+    balancer: Balancer,
+    pools: Vec<Pool>,
+    counters: std::sync::Arc<WorkerCounters>,
+}
+
+impl Upstream {
+    /// For worker number `worker`; the endpoints are shared by all.
+    pub fn new(
+        settings: Rc<config::Upstream>,
+        endpoints: &[std::sync::Arc<Endpoint>],
+        worker: usize,
+        counters: std::sync::Arc<WorkerCounters>,
+    ) -> Self {
+        let pools = endpoints.iter().map(|it| Pool::new(std::sync::Arc::clone(it), &settings, worker));
+        let balancer = Balancer::new(settings.balance, worker);
+        Self { pools: pools.collect(), balancer, settings, counters }
+    }
+
+    /// What is set for it.
+    pub fn settings(&self) -> &config::Upstream {
+        &self.settings
+    }
+
+    /// Sends a request: picks an endpoint and a connection, and repeats what is safe to repeat.
+    ///
+    /// Safe is what was never put on the wire, whatever it is; and a request without a body, by
+    /// an idempotent method, that was lost on a connection that had been used before: that the
+    /// upstream closed it meanwhile is the ordinary case.
+    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, SendError> {
+        let mut request = request;
+        let mut failed = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let place = self.balancer.choose(&self.pools, failed);
+            let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
+            let connection = match pool.checkout(&self.counters).await {
+                Ok(connection) => connection,
+                Err(fault) if self.pools.len() > 1 && failed.is_none() => {
+                    tracing::debug!(endpoint = %pool.endpoint(), %fault, "trying another endpoint");
+                    failed = Some(place);
+                    continue;
+                }
+                Err(fault) => return Err(SendError::Unreachable(fault)),
+            };
+            let replay = match connection.origin() {
+                Origin::Reused => Replay::of(&request),
+                Origin::Fresh => None,
+            };
+            let upload = request.body().upload();
+            let lost = match connection.send(request).await {
+                Ok(response) => return Ok(response),
+                Err(lost) => lost,
+            };
+            request = again(lost.unsent, replay, &upload).ok_or_else(|| self.failed(lost.fault, &upload))?;
+            self.counters.retried();
+        }
+        Err(SendError::Unreachable(connect::ConnectFault::Busy))
+    }
+
+    /// Closes connections that nobody used for long; called by the worker's ticker.
+    pub fn tick(&self, now: Moment) {
+        self.pools.iter().for_each(|it| it.close_idle(now));
+    }
+
+    fn failed(&self, fault: hyper::Error, upload: &Upload) -> SendError {
+        self.counters.upstream_error();
+        match upload.fault() {
+            Some(fault) => SendError::Upload(fault),
+            None => SendError::Failed(fault),
+        }
+    }
+}
+
+/// The request once more, if sending it again is safe.
+fn again(
+    unsent: Option<Request<RequestBody>>,
+    replay: Option<Replay>,
+    upload: &Upload,
+) -> Option<Request<RequestBody>> {
+    unsent.or_else(|| replay.map(|it| it.request(upload.clone())))
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// The upstream has no endpoint.
+    #[error("the upstream has no endpoint")]
+    NoEndpoint,
+    /// No connection could be had.
+    #[error(transparent)]
+    Unreachable(connect::ConnectFault),
+    /// The connection broke before there was an answer.
+    #[error("the upstream closed the connection or answered with what is not HTTP: {0}")]
+    Failed(hyper::Error),
+    /// The client's own body broke off or was malformed.
+    #[error("the request's body could not be read")]
+    Upload(body::UploadFault),
+}
+
+/// Every reused connection may turn out to be closed; a fresh one follows at the latest.
+const ATTEMPTS_MAX: usize = 8;

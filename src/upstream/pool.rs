@@ -1,0 +1,172 @@
+//! Holds one worker's connections to one endpoint.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::client::conn::http1::SendRequest;
+
+use crate::clock::Moment;
+use crate::config;
+use crate::tasks::Tasks;
+use crate::telemetry::counters::WorkerCounters;
+use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
+use crate::upstream::connect::{ConnectFault, connect};
+use crate::upstream::endpoint::Endpoint;
+
+/// The pool.
+#[derive(Clone, Debug)]
+pub struct Pool(Rc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    endpoint: Arc<Endpoint>,
+    worker: usize,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+    /// The one that was used last is used first, so that surplus ones grow old.
+    idle: RefCell<VecDeque<Idle>>,
+    tasks: Tasks,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    /// Set by the first tick that sees it.
+    since: Option<Moment>,
+}
+
+impl Pool {
+    /// An empty pool of `worker`.
+    pub fn new(endpoint: Arc<Endpoint>, settings: &config::Upstream, worker: usize) -> Self {
+        Self(Rc::new(Inner {
+            endpoint,
+            worker,
+            connect_timeout: settings.connect_timeout,
+            idle_timeout: settings.idle_timeout,
+            idle: RefCell::default(),
+            tasks: Tasks::default(),
+        }))
+    }
+
+    /// Where its connections lead.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// A connection that was used before, or a fresh one.
+    pub async fn checkout(&self, counters: &WorkerCounters) -> Result<Connection, ConnectFault> {
+        if let Some(sender) = self.pop() {
+            counters.upstream_reused();
+            return Ok(Connection { sender, origin: Origin::Reused, pool: self.clone() });
+        }
+        let (sender, connection) =
+            connect(self.0.endpoint.address(), self.0.connect_timeout).await?;
+        counters.upstream_opened();
+        // What goes wrong with a connection is told to whoever waits for an answer on it.
+        self.0.tasks.spawn_local(async move { drop(connection.await) });
+        Ok(Connection { sender, origin: Origin::Fresh, pool: self.clone() })
+    }
+
+    /// Closes what nobody used for `idle_timeout`.
+    pub fn close_idle(&self, now: Moment) {
+        let mut idle = self.0.idle.borrow_mut();
+        for it in idle.iter_mut() {
+            it.since.get_or_insert(now);
+        }
+        let limit = self.0.idle_timeout;
+        idle.retain(|it| {
+            !it.sender.is_closed() && it.since.is_none_or(|since| now.since(since) < limit)
+        });
+    }
+
+    fn pop(&self) -> Option<SendRequest<RequestBody>> {
+        let mut idle = self.0.idle.borrow_mut();
+        while let Some(it) = idle.pop_back() {
+            if !it.sender.is_closed() {
+                return Some(it.sender);
+            }
+        }
+        None
+    }
+}
+
+/// A connection on which nothing is under way.
+#[derive(Debug)]
+pub struct Connection {
+    sender: SendRequest<RequestBody>,
+    origin: Origin,
+    pool: Pool,
+}
+
+/// Whether a connection has carried a request before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Never.
+    Fresh,
+    /// Yes, so the upstream may just be closing it.
+    Reused,
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub struct Lost {
+    /// What went wrong.
+    pub fault: hyper::Error,
+    /// The request, if not a byte of it was sent.
+    pub unsent: Option<Request<RequestBody>>,
+}
+
+impl Connection {
+    /// Whether it has carried a request before.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Sends one request and waits for the head of the answer.
+    pub async fn send(mut self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Lost> {
+        let upload = request.body().upload();
+        let sending = self.sender.try_send_request(request);
+        let loan = Loan::begin(self.pool, self.sender, upload);
+        match sending.await {
+            Ok(response) => Ok(response.map(|it| ResponseBody::new(it, loan))),
+            Err(mut fault) => {
+                let unsent = fault.take_message();
+                Err(Lost { fault: fault.into_error(), unsent })
+            }
+        }
+    }
+}
+
+/// A connection with a request under way. Dropped, it is closed; given back, it is used again.
+#[derive(Debug)]
+pub struct Loan {
+    pool: Pool,
+    sender: Option<SendRequest<RequestBody>>,
+    upload: Upload,
+}
+
+impl Loan {
+    fn begin(pool: Pool, sender: SendRequest<RequestBody>, upload: Upload) -> Self {
+        pool.0.endpoint.begin(pool.0.worker);
+        Self { pool, sender: Some(sender), upload }
+    }
+
+    /// The answer has ended. An upstream that answered without having read the request to its
+    /// end leaves a connection on which nobody knows where the next one begins.
+    pub fn give_back(mut self) {
+        let Some(sender) = self.sender.take() else { return };
+        if self.upload.stage() == UploadStage::Sent && !sender.is_closed() {
+            self.pool.0.idle.borrow_mut().push_back(Idle { sender, since: None });
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.pool.0.endpoint.end(self.pool.0.worker);
+    }
+}
