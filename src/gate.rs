@@ -47,7 +47,8 @@ impl Gate {
             return Ok(self.running.enter(None, caller));
         }
         let value = shown.one()?;
-        let key = PresentedKey::parse(value.as_ref()).map_err(|_malformed| Refusal::MalformedKey)?;
+        let key =
+            PresentedKey::parse(value.as_ref()).map_err(|_malformed| Refusal::MalformedKey)?;
         let (entry, now) = self.keyring.prove(&key, caller.address, now).await?;
         // From here there is no `await`: a revocation that changes the entry after this look
         // finds the request listed.

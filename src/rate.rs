@@ -38,7 +38,9 @@ impl FromStr for Rate {
 
 /// The text is no rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a rate like \"100/s\", \"6000/min\" or \"100/s burst 200\", with numbers above 0")]
+#[error(
+    "expected a rate like \"100/s\", \"6000/min\" or \"100/s burst 200\", with numbers above 0"
+)]
 pub struct MalformedRate;
 
 fn parse(text: &str) -> Result<NonZeroU32, MalformedRate> {
@@ -72,7 +74,17 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_is_refused() {
-        for text in ["", "100", "100/h", "/s", "+1/s", "-1/s", "1/s burst", "1/s burst 2 3", "99999999999/s"] {
+        for text in [
+            "",
+            "100",
+            "100/h",
+            "/s",
+            "+1/s",
+            "-1/s",
+            "1/s burst",
+            "1/s burst 2 3",
+            "99999999999/s",
+        ] {
             check(text, None);
         }
     }

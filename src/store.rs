@@ -53,7 +53,11 @@ impl Store {
     }
 
     /// At most `count` records, newest first, after `after` in that order.
-    pub async fn page(&self, after: Option<PageMark>, count: usize) -> Result<Vec<Row>, Unavailable> {
+    pub async fn page(
+        &self,
+        after: Option<PageMark>,
+        count: usize,
+    ) -> Result<Vec<Row>, Unavailable> {
         match self {
             Self::Embedded(store) => store.page(after, count).await,
         }

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 
 use crate::clock::Moment;
-use crate::config;
+use crate::config::{self, UpstreamHost};
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::balance::Balancer;
 use crate::upstream::body::{RequestBody, ResponseBody, Upload};
@@ -37,7 +37,8 @@ impl Upstream {
         worker: usize,
         counters: std::sync::Arc<WorkerCounters>,
     ) -> Self {
-        let pools = endpoints.iter().map(|it| Pool::new(std::sync::Arc::clone(it), &settings, worker));
+        let pools =
+            endpoints.iter().map(|it| Pool::new(std::sync::Arc::clone(it), &settings, worker));
         let balancer = Balancer::new(settings.balance, worker);
         Self { pools: pools.collect(), balancer, settings, counters }
     }
@@ -52,12 +53,18 @@ impl Upstream {
     /// Safe is what was never put on the wire, whatever it is; and a request without a body, by
     /// an idempotent method, that was lost on a connection that had been used before: that the
     /// upstream closed it meanwhile is the ordinary case.
-    pub async fn send(&self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, SendError> {
+    pub async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, SendError> {
         let mut request = request;
         let mut failed = None;
         for _ in 0..ATTEMPTS_MAX {
             let place = self.balancer.choose(&self.pools, failed);
             let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
+            if self.settings.host == UpstreamHost::Endpoint {
+                request.headers_mut().insert(header::HOST, pool.host().clone());
+            }
             let connection = match pool.checkout(&self.counters).await {
                 Ok(connection) => connection,
                 Err(fault) if self.pools.len() > 1 && failed.is_none() => {
@@ -76,7 +83,8 @@ impl Upstream {
                 Ok(response) => return Ok(response),
                 Err(lost) => lost,
             };
-            request = again(lost.unsent, replay, &upload).ok_or_else(|| self.failed(lost.fault, &upload))?;
+            request = again(lost.unsent, replay, &upload)
+                .ok_or_else(|| self.failed(lost.fault, &upload))?;
             self.counters.retried();
         }
         Err(SendError::Unreachable(connect::ConnectFault::Busy))

@@ -1,7 +1,7 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use dashmap::DashMap;
@@ -56,7 +56,8 @@ impl Entry {
 
     /// Keeps a tag that was made for `revision`.
     pub fn learn(&self, revision: u64, tag: &Tag) {
-        self.known.rcu(|known| known.with_tag(revision, tag).map_or_else(|| Arc::clone(known), Arc::new));
+        self.known
+            .rcu(|known| known.with_tag(revision, tag).map_or_else(|| Arc::clone(known), Arc::new));
     }
 
     /// Notes a use, at most once a second: the line is shared by all workers.
@@ -143,7 +144,13 @@ impl Entries {
         let hasher = ahash::RandomState::new();
         Self {
             map: DashMap::with_hasher(hasher.clone()),
-            unknown: Cache::with(ABSENT_MAX, ABSENT_MAX as u64, quick_cache::UnitWeighter, hasher, quick_cache::sync::DefaultLifecycle::default()),
+            unknown: Cache::with(
+                ABSENT_MAX,
+                ABSENT_MAX as u64,
+                quick_cache::UnitWeighter,
+                hasher,
+                quick_cache::sync::DefaultLifecycle::default(),
+            ),
             count: AtomicUsize::new(0),
             max,
             complete: AtomicBool::new(false),
@@ -239,7 +246,11 @@ impl Entries {
 
     /// Takes over what the store tells of a key: from a change, or while loading. Gives the entry
     /// that changed, if it was there before.
-    pub fn merge(&self, id: KeyId, make: impl FnOnce(Option<&Known>) -> Known) -> Option<Arc<Entry>> {
+    pub fn merge(
+        &self,
+        id: KeyId,
+        make: impl FnOnce(Option<&Known>) -> Known,
+    ) -> Option<Arc<Entry>> {
         let changed = match self.map.entry(id) {
             Place::Occupied(place) => match place.get() {
                 Slot::Known(entry) => {

@@ -92,7 +92,9 @@ impl Follower {
     /// The store has another past than this gateway: nothing is complete, and all is read again.
     /// What is known stays, and merges: what was revoked stays revoked.
     fn start_again(&mut self) {
-        tracing::warn!("the store's changes do not go on from what this gateway knows: reading all again");
+        tracing::warn!(
+            "the store's changes do not go on from what this gateway knows: reading all again"
+        );
         self.position = None;
         self.load = Load::Pages(None);
         self.keyring.entries().set_complete(Completeness::Partial);

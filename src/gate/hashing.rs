@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use rand::rngs::SysRng;
 use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 use tokio::sync::oneshot;
 
 use crate::clock::Moment;
@@ -23,7 +23,11 @@ pub struct Hashing {
 
 impl Hashing {
     /// Starts the threads; they end when this is dropped.
-    pub fn start(cost: Cost, threads: NonZeroUsize, queue_max: NonZeroUsize) -> std::io::Result<Self> {
+    pub fn start(
+        cost: Cost,
+        threads: NonZeroUsize,
+        queue_max: NonZeroUsize,
+    ) -> std::io::Result<Self> {
         let queue = Arc::new(Queue {
             jobs: Mutex::new(Jobs::default()),
             arrived: Condvar::new(),

@@ -220,7 +220,8 @@ impl Keyring {
 
     fn begin_fill(self: &Arc<Self>, id: KeyId, address: IpAddr) -> Result<Arc<Fill>, Refusal> {
         self.throttle.look_up(address).map_err(|_throttled| self.overloaded())?;
-        let permit = Arc::clone(&self.fills).try_acquire_owned().map_err(|_full| self.overloaded())?;
+        let permit =
+            Arc::clone(&self.fills).try_acquire_owned().map_err(|_full| self.overloaded())?;
         let Some(fill) = self.entries.begin_fill(id) else { return Err(self.overloaded()) };
         self.counts.fills.fetch_add(1, Ordering::Relaxed);
         let (keyring, filling) = (Arc::clone(self), Arc::clone(&fill));
@@ -252,7 +253,12 @@ impl Keyring {
 
     /// Has argon2 judge a key, one at a time for each id. What is shared is the tag that it
     /// makes, never its verdict: whoever waited compares their own key with that tag.
-    async fn run_argon2(&self, entry: &Arc<Entry>, digest: Digest, address: IpAddr) -> Result<(), Refusal> {
+    async fn run_argon2(
+        &self,
+        entry: &Arc<Entry>,
+        digest: Digest,
+        address: IpAddr,
+    ) -> Result<(), Refusal> {
         let time = self.lease.store_time(Moment::now());
         if matches!(entry.known().rights(), Rights::Unreadable) {
             return Err(Refusal::StoreUnreachable);

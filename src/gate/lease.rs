@@ -55,6 +55,12 @@ impl Lease {
         Timestamp::from_micros(micros(now).wrapping_add(self.offset.load(Ordering::Relaxed)))
     }
 
+    /// Whether even known keys could not go on any more: then what runs with a key is ended.
+    pub fn is_long_lost(&self, now: Moment) -> bool {
+        let end = Moment::from_nanos(self.end.load(Ordering::Acquire));
+        now >= end.after(self.serve_known_for)
+    }
+
     /// Where the gateway stands at `now`.
     pub fn standing(&self, now: Moment) -> Standing {
         let end = Moment::from_nanos(self.end.load(Ordering::Acquire));
@@ -62,7 +68,9 @@ impl Lease {
             return Standing::Held;
         }
         match self.policy {
-            WhenUnreachable::ServeKnown if end != NEVER && now < end.after(self.serve_known_for) => {
+            WhenUnreachable::ServeKnown
+                if end != NEVER && now < end.after(self.serve_known_for) =>
+            {
                 Standing::ServingKnown
             }
             WhenUnreachable::ServeKnown | WhenUnreachable::Refuse => Standing::Lost,

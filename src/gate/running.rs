@@ -4,15 +4,14 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use slab::Slab;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::entries::Entry;
 use crate::gate::{Caller, Terms};
-use crate::tasks::deadline::Deadline;
-use crate::tasks::{Signal, Verdict};
+use crate::tasks::deadline::{Deadline, Timed};
+use crate::tasks::{Ending, Signal, Verdict};
 
 /// The running requests of one worker.
 #[derive(Debug, Default)]
@@ -62,7 +61,10 @@ impl Running {
 
     /// Ends every request of a key: what this gateway knows can no longer be trusted.
     pub fn cut_keyed(&self) {
-        self.listed().iter().filter(|it| it.entry.is_some()).for_each(|it| it.signal.give(Verdict::Cut));
+        self.listed()
+            .iter()
+            .filter(|it| it.entry.is_some())
+            .for_each(|it| it.signal.give(Verdict::Cut));
     }
 
     /// A copy, because waking a request may end it and so change the list.
@@ -95,12 +97,7 @@ impl Grant {
         &self.run
     }
 
-    /// The request has to be further on in `limit`.
-    pub fn arm(&self, limit: Duration) {
-        self.run.deadline.arm(limit);
-    }
-
-    /// The request is further on.
+    /// Nobody is waited for any more.
     pub fn disarm(&self) {
         self.run.deadline.disarm();
     }
@@ -122,12 +119,19 @@ pub struct Run {
     deadline: Deadline,
 }
 
-impl Run {
-    /// By which the request is told to end.
-    pub fn signal(&self) -> &Signal {
+impl Ending for Run {
+    fn signal(&self) -> &Signal {
         &self.signal
     }
+}
 
+impl Timed for Run {
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}
+
+impl Run {
     fn is_of(&self, entry: &Arc<Entry>) -> bool {
         self.entry.as_ref().is_some_and(|it| Arc::ptr_eq(it, entry))
     }

@@ -78,7 +78,9 @@ fn network(address: IpAddr) -> IpAddr {
 
 fn quota(rate: Rate) -> Quota {
     let replenish = rate.period / rate.count.get();
-    Quota::with_period(replenish).unwrap_or_else(|| Quota::per_second(rate.count)).allow_burst(rate.burst)
+    Quota::with_period(replenish)
+        .unwrap_or_else(|| Quota::per_second(rate.count))
+        .allow_burst(rate.burst)
 }
 
 const ARGON2_PER_ID_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();

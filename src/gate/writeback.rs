@@ -43,7 +43,9 @@ pub async fn run(mut inbox: mpsc::Receiver<NewTag>, store: Store, vault: Vault) 
         for tag in tags.drain(..) {
             match resealed(&store, &vault, &tag).await {
                 Ok(row) => rows.extend(row),
-                Err(fault) => tracing::warn!(key.id = %tag.id, %fault, "a tag could not be renewed"),
+                Err(fault) => {
+                    tracing::warn!(key.id = %tag.id, %fault, "a tag could not be renewed")
+                }
             }
         }
         if let Err(fault) = store.reseal(rows).await {

@@ -62,7 +62,8 @@ fn advice(source: &io::Error, address: SocketAddr) -> String {
             address.port()
         ),
         io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose a higher port".to_owned()
+            "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose a higher port"
+                .to_owned()
         }
         io::ErrorKind::AddrNotAvailable => "; this machine has no such address".to_owned(),
         _ => String::new(),

@@ -73,7 +73,8 @@ impl Http1 {
 
 /// Whoever sends a head too slowly is told so, if they can still be reached at once.
 async fn say_timeout(mut stream: TcpStream) {
-    let message = Problem::new(HEAD_TIMEOUT, "the request's head did not arrive in time").into_http1();
+    let message =
+        Problem::new(HEAD_TIMEOUT, "the request's head did not arrive in time").into_http1();
     drop(stream.try_write(&message));
     drop(stream.shutdown().await);
 }

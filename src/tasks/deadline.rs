@@ -44,6 +44,12 @@ impl Deadline {
     }
 }
 
+/// Something that has a deadline.
+pub trait Timed: std::fmt::Debug {
+    /// The deadline.
+    fn deadline(&self) -> &Deadline;
+}
+
 /// How often a worker looks at its deadlines.
 pub const TICK: Duration = Duration::from_millis(200);
 

@@ -4,9 +4,9 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -54,7 +54,9 @@ impl AccessSink {
     /// Starts the thread that writes to `target`.
     pub fn start(target: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (sender, inbox) = sync_channel(CHUNKS_MAX);
-        thread::Builder::new().name("access-log".to_owned()).spawn(move || write(&inbox, target))?;
+        thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || write(&inbox, target))?;
         Ok(Self { sender, dropped: Arc::default() })
     }
 
@@ -130,13 +132,24 @@ fn write_record(line: &mut String, record: &Record<'_>) {
     write_text(line, record.request_id);
     drop(write!(line, r#","client_ip":"{}","method":"#, record.client_ip));
     write_text(line, record.method);
-    for (name, value) in [("host", Some(record.host)), ("path", Some(record.path)), ("route", record.route), ("key_id", record.key_id), ("reason", record.reason)] {
+    for (name, value) in [
+        ("host", Some(record.host)),
+        ("path", Some(record.path)),
+        ("route", record.route),
+        ("key_id", record.key_id),
+        ("reason", record.reason),
+    ] {
         if let Some(value) = value {
             drop(write!(line, r#","{name}":"#));
             write_text(line, value);
         }
     }
-    drop(write!(line, r#","status":{},"duration_us":{}"#, record.status, record.duration.as_micros()));
+    drop(write!(
+        line,
+        r#","status":{},"duration_us":{}"#,
+        record.status,
+        record.duration.as_micros()
+    ));
     if let Some(upstream) = record.upstream {
         drop(write!(line, r#","upstream_us":{}"#, upstream.as_micros()));
     }

@@ -47,7 +47,13 @@ impl WorkerCounters {
     }
 
     /// One request was answered.
-    pub fn answered(&self, route: Option<usize>, method: &Method, status: StatusCode, took: Duration) {
+    pub fn answered(
+        &self,
+        route: Option<usize>,
+        method: &Method,
+        status: StatusCode,
+        took: Duration,
+    ) {
         let last = self.routes.len().saturating_sub(1);
         let Some(row) = self.routes.get(route.unwrap_or(last)) else { return };
         row.duration.record(took);

@@ -28,7 +28,8 @@ impl Balancer {
             Balance::RoundRobin => self.next() as usize % count,
             Balance::LeastRequests => {
                 let (first, second) = self.two_of(count);
-                let load = |it: usize| pools.get(it).map_or(u64::MAX, |it| it.endpoint().in_flight());
+                let load =
+                    |it: usize| pools.get(it).map_or(u64::MAX, |it| it.endpoint().in_flight());
                 if load(second) < load(first) { second } else { first }
             }
         };

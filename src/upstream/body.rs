@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::tasks::deadline::Deadline;
+use crate::tasks::deadline::Timed;
 use crate::upstream::pool::Loan;
 
 /// A request's body on its way to the upstream. It keeps the request's deadline: of the client
@@ -40,12 +40,6 @@ pub struct Watch {
     pub body_timeout: Duration,
     /// For the upstream, from the end of the body to the head of the answer.
     pub response_timeout: Duration,
-}
-
-/// Something that has a deadline.
-pub trait Timed: std::fmt::Debug {
-    /// The deadline.
-    fn deadline(&self) -> &Deadline;
 }
 
 /// How far a request's body has come.
@@ -111,7 +105,8 @@ impl Upload {
             Poll::Ready(Some(Ok(_))) => deadline.disarm(),
             Poll::Ready(None) => self.is_sent(),
             Poll::Ready(Some(Err(fault))) => {
-                let closed = fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
+                let closed =
+                    fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
                 let fault = if closed { UploadFault::Incomplete } else { UploadFault::Malformed };
                 self.0.stage.set(UploadStage::Faulty(fault));
             }

@@ -40,7 +40,9 @@ pub enum ConnectFault {
 }
 
 /// `writev` is off, as on the other side: heads and bodies are small and copied together.
-async fn open(address: &config::Endpoint) -> Result<(SendRequest<RequestBody>, Connection), ConnectFault> {
+async fn open(
+    address: &config::Endpoint,
+) -> Result<(SendRequest<RequestBody>, Connection), ConnectFault> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     stream.set_nodelay(true)?;
     Ok(http1::Builder::new().writev(false).handshake(TokioIo::new(stream)).await?)

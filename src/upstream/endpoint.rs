@@ -35,7 +35,11 @@ impl Endpoint {
     /// Requests under way, over all workers.
     pub fn in_flight(&self) -> u64 {
         let lanes = self.in_flight.iter();
-        lanes.map(|it| it.begun.load(Ordering::Relaxed).saturating_sub(it.ended.load(Ordering::Relaxed))).sum()
+        lanes
+            .map(|it| {
+                it.begun.load(Ordering::Relaxed).saturating_sub(it.ended.load(Ordering::Relaxed))
+            })
+            .sum()
     }
 
     /// A worker begins a request.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use hyper::client::conn::http1::SendRequest;
 
 use crate::clock::Moment;
@@ -24,6 +24,7 @@ pub struct Pool(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     endpoint: Arc<Endpoint>,
+    host: HeaderValue,
     worker: usize,
     connect_timeout: Duration,
     idle_timeout: Duration,
@@ -43,6 +44,7 @@ impl Pool {
     /// An empty pool of `worker`.
     pub fn new(endpoint: Arc<Endpoint>, settings: &config::Upstream, worker: usize) -> Self {
         Self(Rc::new(Inner {
+            host: host(endpoint.address()),
             endpoint,
             worker,
             connect_timeout: settings.connect_timeout,
@@ -55,6 +57,11 @@ impl Pool {
     /// Where its connections lead.
     pub fn endpoint(&self) -> &Endpoint {
         &self.0.endpoint
+    }
+
+    /// What its endpoint is called in `Host`.
+    pub fn host(&self) -> &HeaderValue {
+        &self.0.host
     }
 
     /// A connection that was used before, or a fresh one.
@@ -83,14 +90,12 @@ impl Pool {
         });
     }
 
+    /// The last one that can take a request at once. One that was given back a moment ago may
+    /// still be busy reading the end of its answer; it stays for the next.
     fn pop(&self) -> Option<SendRequest<RequestBody>> {
         let mut idle = self.0.idle.borrow_mut();
-        while let Some(it) = idle.pop_back() {
-            if !it.sender.is_closed() {
-                return Some(it.sender);
-            }
-        }
-        None
+        let ready = idle.iter().rposition(|it| it.sender.is_ready())?;
+        idle.swap_remove_back(ready).map(|it| it.sender)
     }
 }
 
@@ -127,7 +132,10 @@ impl Connection {
     }
 
     /// Sends one request and waits for the head of the answer.
-    pub async fn send(mut self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Lost> {
+    pub async fn send(
+        mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, Lost> {
         let upload = request.body().upload();
         let sending = self.sender.try_send_request(request);
         let loan = Loan::begin(self.pool, self.sender, upload);
@@ -169,4 +177,11 @@ impl Drop for Loan {
     fn drop(&mut self) {
         self.pool.0.endpoint.end(self.pool.0.worker);
     }
+}
+
+fn host(address: &config::Endpoint) -> HeaderValue {
+    let bare = &address.host;
+    let host = if bare.contains(':') { format!("[{bare}]") } else { bare.clone() };
+    let text = if address.port == 80 { host } else { format!("{host}:{}", address.port) };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("localhost"))
 }

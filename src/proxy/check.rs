@@ -1,0 +1,118 @@
+//! Decides whether a head can be trusted to mean the same to everyone: host, framing, method, path.
+
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Uri, header};
+
+use crate::config::HeadLimits;
+use crate::proxy::rejection::Rejection;
+use crate::route::host::Host;
+use crate::route::path::normal_form;
+use crate::route::table::Head;
+
+/// What was found of a head that is good.
+#[derive(Debug)]
+pub struct Checked<'a> {
+    host: Host<'a>,
+    path: &'a str,
+    method: &'a Method,
+    headers: &'a HeaderMap,
+}
+
+impl Checked<'_> {
+    /// What routes look at.
+    pub fn head(&self) -> Head<'_> {
+        Head { host: &self.host, path: self.path, method: self.method, headers: self.headers }
+    }
+}
+
+/// Checks a head and brings its target to origin form, with the path in normal form: what is
+/// matched is what is forwarded.
+pub fn check<'a, B>(
+    request: &'a mut Request<B>,
+    limits: &HeadLimits,
+) -> Result<Checked<'a>, Rejection> {
+    check_size(request, limits)?;
+    check_method(request.method())?;
+    check_framing(request.headers())?;
+    normalise(request.uri_mut())?;
+    let host = host(request)?;
+    Ok(Checked {
+        host,
+        path: request.uri().path(),
+        method: request.method(),
+        headers: request.headers(),
+    })
+}
+
+fn check_size<B>(request: &Request<B>, limits: &HeadLimits) -> Result<(), Rejection> {
+    let headers = request.headers();
+    let target = request.uri().path_and_query().map_or(0, |it| it.as_str().len());
+    if target > limits.uri_bytes_max {
+        return Err(Rejection::UriTooLong);
+    }
+    let bytes: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > limits.bytes_max || headers.len() > limits.count_max {
+        return Err(Rejection::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+fn check_method(method: &Method) -> Result<(), Rejection> {
+    match method.as_str() {
+        "TRACE" | "CONNECT" => Err(Rejection::MethodNotAllowed(Vec::new())),
+        it if it.len() > METHOD_BYTES_MAX => Err(Rejection::BadRequest("the method is too long")),
+        _ => Ok(()),
+    }
+}
+
+/// hyper has refused what contradicts itself. What it lets pass is several codings, which an
+/// upstream may read in another order.
+fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (Some(coding), more) = (codings.next(), codings.next()) else { return Ok(()) };
+    if more.is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(Rejection::BadRequest(
+            "transfer-encoding must be \"chunked\", once, and nothing else",
+        ));
+    }
+    Ok(())
+}
+
+fn normalise(uri: &mut Uri) -> Result<(), Rejection> {
+    let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let path = normal_form(uri.path()).map_err(Rejection::BadPath)?;
+    let Cow::Owned(path) = path else { return Ok(()) };
+    let rest = target.get(uri.path().len()..).unwrap_or_default();
+    let target = PathAndQuery::try_from(path + rest)
+        .map_err(|_chars| Rejection::BadRequest("the path cannot be read"))?;
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.path_and_query = Some(target);
+    *uri = Uri::from_parts(parts)
+        .map_err(|_parts| Rejection::BadRequest("the request target cannot be read"))?;
+    Ok(())
+}
+
+/// Exactly one valid `Host`; in absolute form it agrees with the authority.
+fn host<B>(request: &Request<B>) -> Result<Host<'_>, Rejection> {
+    let mut values = request.headers().get_all(header::HOST).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return Err(Rejection::BadRequest("there must be exactly one host header"));
+    };
+    let (host, port) = Host::parse(value)
+        .map_err(|_malformed| Rejection::BadRequest("the host header is not a host"))?;
+    if let Some(authority) = request.uri().authority() {
+        let named = Host::parse(authority.as_str())
+            .map_err(|_malformed| Rejection::BadRequest("the target's authority is not a host"))?;
+        if named != (host.clone(), port) {
+            return Err(Rejection::BadRequest(
+                "the host header and the request target name different hosts",
+            ));
+        }
+    }
+    Ok(host)
+}
+
+const METHOD_BYTES_MAX: usize = 32;

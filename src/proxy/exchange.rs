@@ -1,0 +1,164 @@
+//! One request and its answer, as they are counted and logged: once, when the last byte is done.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method, Request, StatusCode, header};
+
+use crate::clock::{Moment, Timestamp};
+use crate::gate::running::Grant;
+use crate::key::text::KeyId;
+use crate::listener::vitals::Vitals;
+use crate::proxy::{Downstream, Proxy};
+use crate::telemetry::access;
+
+/// One request and its answer. Dropping it counts it.
+#[derive(Debug)]
+pub struct Exchange {
+    proxy: Rc<Proxy>,
+    vitals: Rc<Vitals>,
+    request_id: HeaderValue,
+    method: Method,
+    notes: Notes,
+    begun: Moment,
+    status: StatusCode,
+    bytes_out: u64,
+    line: Option<Box<Line>>,
+}
+
+/// What `forward` learns on its way, for the books alone: nothing reads it to decide.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Notes {
+    /// The route's place.
+    pub route: Option<usize>,
+    /// The code of the refusal.
+    pub reason: Option<&'static str>,
+    /// Whose key it was.
+    pub key: Option<KeyId>,
+    /// When the request was handed to the upstream.
+    pub sent: Option<Moment>,
+    /// When the upstream's head came.
+    pub answered: Option<Moment>,
+}
+
+/// What only the access log wants to know.
+#[derive(Debug)]
+struct Line {
+    client: IpAddr,
+    host: HeaderValue,
+    path: String,
+}
+
+impl Exchange {
+    /// A request whose head is complete.
+    pub fn begin<B>(
+        proxy: &Rc<Proxy>,
+        downstream: &Downstream,
+        request: &Request<B>,
+        begun: Moment,
+    ) -> Self {
+        downstream.vitals.begin();
+        let line = proxy.access.as_ref().map(|_| {
+            let host = request.headers().get(header::HOST).cloned();
+            let host = host.unwrap_or(HeaderValue::from_static(""));
+            Box::new(Line { client: downstream.peer, host, path: request.uri().path().to_owned() })
+        });
+        Self {
+            proxy: Rc::clone(proxy),
+            vitals: Rc::clone(&downstream.vitals),
+            request_id: request_id(proxy, downstream, request),
+            method: request.method().clone(),
+            notes: Notes::default(),
+            begun,
+            status: StatusCode::OK,
+            bytes_out: 0,
+            line,
+        }
+    }
+
+    /// By which it is found again.
+    pub fn request_id(&self) -> &HeaderValue {
+        &self.request_id
+    }
+
+    /// When its head was complete.
+    pub fn begun(&self) -> Moment {
+        self.begun
+    }
+
+    /// What was learnt on the way.
+    pub fn notes(&mut self) -> &mut Notes {
+        &mut self.notes
+    }
+
+    /// The gate let it in.
+    pub fn admitted(&mut self, grant: &Grant) {
+        self.notes.key = grant.entry().map(crate::gate::entries::Entry::id);
+        self.proxy.counters.decided(if self.notes.key.is_some() { "allowed" } else { "public" });
+        self.vitals.attend(Rc::clone(grant.run()) as _);
+    }
+
+    /// The answer begins.
+    pub fn begin_answer(&mut self, status: StatusCode) {
+        self.status = status;
+        self.vitals.answer();
+    }
+
+    /// Bytes of the answer were handed over.
+    pub fn passed(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    fn upstream(&self) -> Option<Duration> {
+        Some(self.notes.answered?.since(self.notes.sent?))
+    }
+
+    fn log(&self, line: &Line, took: Duration) {
+        let Some(log) = &self.proxy.access else { return };
+        let route = self.notes.route.and_then(|it| self.proxy.plan.routes.get(it));
+        log.record(&access::Record {
+            time: Timestamp::now(),
+            request_id: self.request_id.to_str().unwrap_or_default(),
+            client_ip: line.client,
+            method: self.method.as_str(),
+            host: line.host.to_str().unwrap_or_default(),
+            path: &line.path,
+            status: self.status.as_u16(),
+            reason: self.notes.reason,
+            key_id: self.notes.key.as_ref().map(KeyId::as_str),
+            route: route.map(|it| &*it.terms.name),
+            duration: took,
+            upstream: self.upstream(),
+            bytes_out: self.bytes_out,
+        });
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let took = Moment::now().since(self.begun);
+        let counters = &self.proxy.counters;
+        counters.answered(self.notes.route, &self.method, self.status, took);
+        if let Some(sent) = self.notes.sent {
+            counters.overhead(sent.since(self.begun));
+        }
+        if let Some(line) = &self.line {
+            self.log(line, took);
+        }
+        self.vitals.finish();
+    }
+}
+
+/// A trusted proxy's id is kept, if it is visible and not too long; otherwise one is made.
+fn request_id<B>(proxy: &Proxy, downstream: &Downstream, request: &Request<B>) -> HeaderValue {
+    let shown = request.headers().get(super::outbound::X_REQUEST_ID);
+    let kept = shown.filter(|it| {
+        proxy.trust.includes(downstream.peer)
+            && (1..=REQUEST_ID_BYTES_MAX).contains(&it.len())
+            && it.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    kept.cloned().unwrap_or_else(|| proxy.ids.next())
+}
+
+const REQUEST_ID_BYTES_MAX: usize = 128;

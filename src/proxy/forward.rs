@@ -1,0 +1,162 @@
+//! The straight line: what happens to a request, in order.
+
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use http::{Request, Response, header};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::clock::Moment;
+use crate::gate::Caller;
+use crate::gate::running::Grant;
+use crate::proxy::check::check;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::inbound::{Closing, Inbound, Reply, inbound, reply};
+use crate::proxy::outbound::outbound;
+use crate::proxy::rejection::Rejection;
+use crate::proxy::{Downstream, Proxy};
+use crate::tasks::Verdict;
+use crate::upstream::SendError;
+use crate::upstream::body::{ResponseBody, Upload, UploadStage};
+
+impl Proxy {
+    /// Answers a request, whatever happens, and sees to it that it is counted once.
+    pub async fn serve(
+        self: Rc<Self>,
+        downstream: Downstream,
+        request: Request<Incoming>,
+    ) -> Response<Reply> {
+        let mut exchange = Exchange::begin(&self, &downstream, &request, Moment::now());
+        let mut request = Some(request);
+        let forwarded = self.forward(&downstream, &mut request, &mut exchange);
+        let forwarded = AssertUnwindSafe(forwarded).catch_unwind().await;
+        let forwarded = forwarded.unwrap_or_else(|_panic| {
+            self.counters.panicked();
+            Err(Rejection::Panicked)
+        });
+        let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
+        match forwarded {
+            Ok(inbound) => reply(Ok(inbound), exchange, draining),
+            Err(rejection) => self.refuse(&rejection, request, exchange, draining).await,
+        }
+    }
+
+    /// The straight line. Each step needs what the one before made. The request stays with the
+    /// caller until it is let in, so that a refusal can see to its body.
+    async fn forward(
+        &self,
+        downstream: &Downstream,
+        shared: &mut Option<Request<Incoming>>,
+        exchange: &mut Exchange,
+    ) -> Result<Inbound, Rejection> {
+        let request = shared.as_mut().ok_or(Rejection::Panicked)?;
+        let address = self.trust.caller(downstream.peer, request.headers());
+        let place = self.plan.table.find(&check(request, &self.limits)?.head())?;
+        let route = self.plan.routes.get(place).ok_or(Rejection::NoRoute)?;
+        exchange.notes().route = Some(place);
+        let shown = self.credentials.take(request.headers_mut());
+        let caller = Caller { address, route: &route.terms };
+        let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;
+        exchange.admitted(&grant);
+        let Some(request) = shared.take() else { return Err(Rejection::Panicked) };
+        let outbound = outbound(self, downstream, route, request, &grant);
+        let upload = outbound.body().upload();
+        exchange.notes().sent = Some(Moment::now());
+        let response = until_ended(route.upstream.send(outbound), &grant, &upload).await?;
+        exchange.notes().answered = Some(Moment::now());
+        Ok(inbound(response, grant))
+    }
+
+    /// Says no in a way that the client can read: what is left of a small body is read first, so
+    /// that the connection can go on; after a larger one it is closed.
+    async fn refuse(
+        &self,
+        rejection: &Rejection,
+        request: Option<Request<Incoming>>,
+        mut exchange: Exchange,
+        draining: Closing,
+    ) -> Response<Reply> {
+        let row = rejection.row();
+        exchange.notes().reason = Some(row.code);
+        if let Rejection::Gate(_) = rejection {
+            self.counters.decided(row.code);
+        }
+        let id = exchange.request_id().clone();
+        let id = id.to_str().unwrap_or_default();
+        if rejection.is_failure() {
+            tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
+        }
+        let closing = match request {
+            Some(request) => unread(request).await,
+            // It was handed to the upstream, and nobody knows how much of it was read.
+            None => Closing::AfterThis,
+        };
+        let closing = if draining == Closing::AfterThis { draining } else { closing };
+        let problem = rejection.problem(self.credentials.header());
+        reply(Err(problem.into_response(id)), exchange, closing)
+    }
+}
+
+/// Waits for the upstream's head, until the request is told to end.
+async fn until_ended(
+    sending: impl Future<Output = Result<Response<ResponseBody>, SendError>>,
+    grant: &Grant,
+    upload: &Upload,
+) -> Result<Response<ResponseBody>, Rejection> {
+    let mut sending = pin!(sending);
+    let signal = grant.signal();
+    let sent = poll_fn(|context| {
+        signal.wake_on_verdict(context.waker());
+        match signal.verdict() {
+            Some(verdict) => Poll::Ready(Err(ended(verdict, upload))),
+            None => sending.as_mut().poll(context).map_err(Rejection::Send),
+        }
+    });
+    let response = sent.await?;
+    grant.disarm();
+    Ok(response)
+}
+
+/// Whose time was up: the client's while its body was awaited, then the upstream's.
+fn ended(verdict: Verdict, upload: &Upload) -> Rejection {
+    match (verdict, upload.stage()) {
+        (Verdict::Cut, _) => Rejection::Cut,
+        (Verdict::TimedOut, UploadStage::Sending) => Rejection::BodyTimeout,
+        (Verdict::TimedOut, UploadStage::Sent | UploadStage::Faulty(_)) => {
+            Rejection::UpstreamTimeout
+        }
+    }
+}
+
+/// Reads on for a little while, so that the connection can be used again. Who waits for
+/// `100 Continue` has sent nothing yet, and reading would ask for it.
+async fn unread(request: Request<Incoming>) -> Closing {
+    if request.body().is_end_stream() {
+        return Closing::No;
+    }
+    if request.headers().contains_key(header::EXPECT) {
+        return Closing::AfterThis;
+    }
+    let mut body = request.into_body();
+    let reading = async {
+        let mut left = UNREAD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len))?;
+        }
+        body.is_end_stream().then_some(())
+    };
+    match tokio::time::timeout(UNREAD_TIME_MAX, reading).await {
+        Ok(Some(())) => Closing::No,
+        Ok(None) | Err(_) => Closing::AfterThis,
+    }
+}
+
+const UNREAD_BYTES_MAX: usize = 64 * 1024;
+const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,122 @@
+//! Makes of an upstream's answer, or of a refusal, the one that the client gets.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use crate::gate::running::Grant;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::hygiene::{Direction, clean};
+use crate::proxy::outbound::X_REQUEST_ID;
+use crate::upstream::body::ResponseBody;
+
+/// An answer's body on its way to the client. It holds the grant to its last byte, and says so
+/// to the exchange when it is done.
+#[derive(Debug)]
+pub struct Reply {
+    source: Source,
+    exchange: Exchange,
+}
+
+#[derive(Debug)]
+enum Source {
+    Upstream { body: ResponseBody, grant: Grant },
+    Problem(Full<Bytes>),
+}
+
+/// What of an answer was cleaned and is still to be sealed with its exchange.
+pub type Inbound = Response<(ResponseBody, Grant)>;
+
+/// The upstream's answer without what concerned its connection alone.
+pub fn inbound(mut response: Response<ResponseBody>, grant: Grant) -> Inbound {
+    clean(response.headers_mut(), Direction::Down);
+    response.map(|body| (body, grant))
+}
+
+/// Joins an answer with its exchange; from here on only the client can hold it up.
+pub fn reply(
+    answer: Result<Inbound, Response<Full<Bytes>>>,
+    exchange: Exchange,
+    close: Closing,
+) -> Response<Reply> {
+    let request_id = exchange.request_id().clone();
+    let mut response = match answer {
+        Ok(inbound) => inbound
+            .map(|(body, grant)| Reply { source: Source::Upstream { body, grant }, exchange }),
+        Err(problem) => problem.map(|body| Reply { source: Source::Problem(body), exchange }),
+    };
+    let status = response.status();
+    response.body_mut().exchange.begin_answer(status);
+    response.headers_mut().insert(X_REQUEST_ID, request_id);
+    if close == Closing::AfterThis {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Whether the connection goes on after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// As the client likes.
+    No,
+    /// We are draining, or a body was left unread.
+    AfterThis,
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let polled = match &mut this.source {
+            Source::Problem(body) => {
+                Pin::new(body).poll_frame(context).map_err(|never| match never {})
+            }
+            Source::Upstream { body, grant } => {
+                let signal = grant.signal();
+                signal.wake_on_verdict(context.waker());
+                if signal.verdict().is_some() {
+                    return Poll::Ready(Some(Err(Broken::Cut)));
+                }
+                Pin::new(body).poll_frame(context).map_err(Broken::Upstream)
+            }
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            this.exchange.passed(frame.data_ref().map_or(0, Bytes::len));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Upstream { body, .. } => body.is_end_stream(),
+            Source::Problem(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Upstream { body, .. } => body.size_hint(),
+            Source::Problem(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Why an answer that had begun was broken off: the connection is closed without a last chunk.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// The key was withdrawn.
+    #[error("the key was revoked while the answer was under way")]
+    Cut,
+    /// The upstream's answer broke off.
+    #[error("the upstream's answer broke off: {0}")]
+    Upstream(hyper::Error),
+}

@@ -1,0 +1,122 @@
+//! Makes of a request that was let in the one that the upstream gets.
+
+use std::cell::Cell;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
+use hyper::body::Incoming;
+
+use crate::config::UpstreamHost;
+use crate::gate::known::Rights;
+use crate::gate::running::Grant;
+use crate::proxy::forwarded::tell;
+use crate::proxy::hygiene::clean;
+use crate::proxy::{Downstream, Proxy, Route};
+use crate::upstream::body::{RequestBody, Watch};
+
+/// The request for the upstream. Without a grant there is none.
+pub fn outbound(
+    proxy: &Proxy,
+    downstream: &Downstream,
+    route: &Route,
+    request: Request<Incoming>,
+    grant: &Grant,
+) -> Request<RequestBody> {
+    let (mut parts, body) = request.into_parts();
+    let direction = proxy.trust.direction(downstream.peer);
+    clean(&mut parts.headers, direction);
+    identify(&mut parts.headers, grant);
+    tell(&mut parts.headers, &downstream.peer_text, direction);
+    name_host(&mut parts.headers, &route.upstream.settings().host);
+    parts.version = Version::HTTP_11;
+    parts.uri = origin_form(parts.uri);
+    let watch = Watch {
+        deadline: std::rc::Rc::clone(grant.run()) as _,
+        body_timeout: proxy.body_timeout,
+        response_timeout: route.upstream.settings().response_timeout,
+    };
+    Request::from_parts(parts, RequestBody::new(body, watch))
+}
+
+/// Says who asks, where a key was shown.
+fn identify(headers: &mut HeaderMap, grant: &Grant) {
+    let Some(entry) = grant.entry() else { return };
+    let known = entry.known();
+    let Rights::Caller(rights) = known.rights() else { return };
+    let identity = &rights.identity;
+    let told = [
+        (X_KEYWARD_KEY_ID, Some(&identity.id)),
+        (X_KEYWARD_KEY_NAME, Some(&identity.name)),
+        (X_KEYWARD_OWNER, identity.owner.as_ref()),
+    ];
+    for (name, text) in told {
+        let value = text.and_then(|it| HeaderValue::from_maybe_shared(it.clone()).ok());
+        if let Some(value) = value {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// Where the upstream is to see its own address, only the connection knows it.
+fn name_host(headers: &mut HeaderMap, host: &UpstreamHost) {
+    match host {
+        UpstreamHost::Client | UpstreamHost::Endpoint => {}
+        UpstreamHost::Named(name) => {
+            headers.insert(header::HOST, name.clone());
+        }
+    }
+}
+
+/// An upstream never sees the absolute form.
+fn origin_form(uri: Uri) -> Uri {
+    if uri.authority().is_none() {
+        return uri;
+    }
+    let mut parts = uri.into_parts();
+    parts.scheme = None;
+    parts.authority = None;
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+/// Makes request ids: random, and unlike any other worker's.
+#[derive(Debug)]
+pub struct RequestIds {
+    seed: u64,
+    count: Cell<u64>,
+}
+
+impl RequestIds {
+    /// From 128 random bits.
+    pub fn new(seed: [u64; 2]) -> Self {
+        Self { seed: seed[0], count: Cell::new(seed[1]) }
+    }
+
+    /// The next one: 32 hexadecimal digits. It names a request; it keeps no secret.
+    pub fn next(&self) -> HeaderValue {
+        let count = self.count.get().wrapping_add(1);
+        self.count.set(count);
+        let (high, low) = (mix(count ^ self.seed), mix(count.rotate_left(32) ^ !self.seed));
+        let mut digits = [0_u8; 32];
+        let values = (u128::from(high) << 64) | u128::from(low);
+        for (place, digit) in digits.iter_mut().rev().enumerate() {
+            let nibble = (values >> (4 * place)) & 0xF;
+            *digit = HEX.get(nibble as usize).copied().unwrap_or(b'0');
+        }
+        HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("0"))
+    }
+}
+
+/// splitmix64: a bijection, so no two counts give the same.
+fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    value ^ (value >> 31)
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+const X_KEYWARD_KEY_ID: HeaderName = HeaderName::from_static("x-keyward-key-id");
+const X_KEYWARD_KEY_NAME: HeaderName = HeaderName::from_static("x-keyward-key-name");
+const X_KEYWARD_OWNER: HeaderName = HeaderName::from_static("x-keyward-owner");
+
+/// By which a request is found again, here and upstream.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

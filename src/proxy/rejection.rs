@@ -1,0 +1,144 @@
+//! The one table of refusals on the data plane: whatever can go wrong, and how it looks.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, header};
+
+use crate::gate::Refusal;
+use crate::problem::{Problem, Row};
+use crate::route::path::PathFault;
+use crate::route::table::Miss;
+use crate::upstream::SendError;
+use crate::upstream::body::UploadFault;
+
+/// Why a request is not answered by its upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// The head contradicts itself or HTTP.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The path has no normal form.
+    #[error("{0}")]
+    BadPath(PathFault),
+    /// The target is longer than `max_uri_bytes`.
+    #[error("the request target is longer than this gateway allows")]
+    UriTooLong,
+    /// The head is longer than `max_header_bytes`, or has more than `max_headers` lines.
+    #[error("the headers are larger or more than this gateway allows")]
+    HeadersTooLarge,
+    /// A method that is never forwarded, or for which no route asks.
+    #[error("the method is not allowed here")]
+    MethodNotAllowed(Vec<Method>),
+    /// No route fits.
+    #[error("no route fits this host and path")]
+    NoRoute,
+    /// The gate said no.
+    #[error(transparent)]
+    Gate(#[from] Refusal),
+    /// The key was withdrawn, or lost its right, while the request was running.
+    #[error("the key was revoked while the request was running")]
+    Cut,
+    /// The client stopped sending.
+    #[error("the request's body did not arrive in time")]
+    BodyTimeout,
+    /// The upstream did not answer.
+    #[error("the upstream did not answer in time")]
+    UpstreamTimeout,
+    /// The upstream could not be asked.
+    #[error(transparent)]
+    Send(SendError),
+    /// Our own fault.
+    #[error("something went wrong inside the gateway")]
+    Panicked,
+}
+
+impl Rejection {
+    /// The row of this refusal: one for each way of saying no.
+    pub fn row(&self) -> Row {
+        let (status, code, title) = match self {
+            Self::BadRequest(_) | Self::BadPath(_) => {
+                (400, "bad_request", "The request is malformed")
+            }
+            Self::UriTooLong => (414, "uri_too_long", "The request target is too long"),
+            Self::HeadersTooLarge => (431, "headers_too_large", "The headers are too large"),
+            Self::MethodNotAllowed(_) => (405, "method_not_allowed", "The method is not allowed"),
+            Self::NoRoute => (404, "no_route", "No route fits"),
+            Self::Gate(Refusal::MissingKey) => (401, "missing_key", "A key is needed"),
+            Self::Gate(Refusal::MalformedKey) => (401, "malformed_key", "This is not a key"),
+            Self::Gate(Refusal::AmbiguousKey) => (401, "ambiguous_key", "More than one key"),
+            Self::Gate(Refusal::UnknownKey) => (401, "unknown_key", "The key is not known"),
+            Self::Gate(Refusal::RevokedKey) | Self::Cut => {
+                (401, "revoked_key", "The key was revoked")
+            }
+            Self::Gate(Refusal::ExpiredKey) => (401, "expired_key", "The key has expired"),
+            Self::Gate(Refusal::DisabledKey) => (401, "disabled_key", "The key is disabled"),
+            Self::Gate(Refusal::RouteNotAllowed) => (403, "route_not_allowed", "Not with this key"),
+            Self::Gate(Refusal::AddressNotAllowed) => {
+                (403, "address_not_allowed", "Not from this address")
+            }
+            Self::Gate(Refusal::StoreUnreachable) => {
+                (503, "store_unreachable", "Keys cannot be checked")
+            }
+            Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
+            Self::BodyTimeout => (408, "request_timeout", "The request took too long to arrive"),
+            Self::UpstreamTimeout => (504, "upstream_timeout", "The upstream took too long"),
+            Self::Send(SendError::NoEndpoint) => {
+                (503, "no_healthy_endpoint", "No endpoint is there")
+            }
+            Self::Send(SendError::Unreachable(_)) => {
+                (502, "upstream_unreachable", "The upstream is not there")
+            }
+            Self::Send(SendError::Failed(_)) => (502, "upstream_failed", "The upstream failed"),
+            Self::Send(SendError::Upload(UploadFault::Malformed | UploadFault::Incomplete)) => {
+                (400, "bad_request", "The request is malformed")
+            }
+            Self::Panicked => (500, "internal_error", "Our fault"),
+        };
+        Row { status, code, title }
+    }
+
+    /// Whose fault it was, for the log: a failure of ours or of the upstream is worth a line.
+    pub fn is_failure(&self) -> bool {
+        self.row().status >= 500 && !matches!(self, Self::Gate(Refusal::Overloaded))
+    }
+
+    /// As it goes to the client. Details of upstreams stay inside.
+    pub fn problem(&self, key_header: &HeaderName) -> Problem {
+        let row = self.row();
+        let detail = match self {
+            Self::Send(SendError::Unreachable(_)) => "the upstream cannot be reached".to_owned(),
+            Self::Send(SendError::Failed(_)) => "the upstream did not answer with HTTP".to_owned(),
+            told => told.to_string(),
+        };
+        let problem = Problem::new(row, detail);
+        match self {
+            Self::MethodNotAllowed(allowed) => problem.with_header(header::ALLOW, allow(allowed)),
+            Self::Gate(Refusal::Overloaded | Refusal::StoreUnreachable) => {
+                problem.with_retry_after(Duration::from_secs(1))
+            }
+            _ if row.status == 401 => {
+                problem.with_header(header::WWW_AUTHENTICATE, challenge(key_header))
+            }
+            _ => problem,
+        }
+    }
+}
+
+impl From<Miss> for Rejection {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::NoRoute => Self::NoRoute,
+            Miss::Method { allowed } => Self::MethodNotAllowed(allowed),
+        }
+    }
+}
+
+fn challenge(key_header: &HeaderName) -> HeaderValue {
+    let text = format!(r#"ApiKey realm="keyward", header="{key_header}""#);
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("ApiKey"))
+}
+
+fn allow(allowed: &[Method]) -> HeaderValue {
+    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""))
+}
