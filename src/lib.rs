@@ -21,3 +21,5 @@ mod gate;
 mod upstream;
 
 mod proxy;
+
+pub mod server;
