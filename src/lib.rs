@@ -23,3 +23,4 @@ mod upstream;
 mod proxy;
 
 pub mod server;
+
