@@ -23,4 +23,3 @@ mod upstream;
 mod proxy;
 
 pub mod server;
-

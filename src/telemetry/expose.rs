@@ -57,14 +57,17 @@ impl Family {
             Samples::Counters(samples) => samples.iter().try_for_each(|(labels, value)| {
                 metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(value, None)
             }),
-            Samples::Gauges(samples) => samples.iter().try_for_each(|(labels, value)| {
-                metric.encode_family(labels)?.encode_gauge(value)
-            }),
+            Samples::Gauges(samples) => samples
+                .iter()
+                .try_for_each(|(labels, value)| metric.encode_family(labels)?.encode_gauge(value)),
             Samples::Histograms(samples) => samples.iter().try_for_each(|(labels, sum)| {
                 let (seconds, count) = (sum.seconds(), sum.count());
-                metric
-                    .encode_family(labels)?
-                    .encode_histogram::<NoLabelSet>(seconds, count, &sum.buckets(), None)
+                metric.encode_family(labels)?.encode_histogram::<NoLabelSet>(
+                    seconds,
+                    count,
+                    &sum.buckets(),
+                    None,
+                )
             }),
         }
     }
@@ -107,7 +110,11 @@ mod tests {
         let mut sum = Sum::default();
         histogram.add_to(&mut sum);
         let text = openmetrics(vec![
-            Family::counter("keyward_requests", "Answered", vec![(vec![("route", "a\"b".to_owned())], 3)]),
+            Family::counter(
+                "keyward_requests",
+                "Answered",
+                vec![(vec![("route", "a\"b".to_owned())], 3)],
+            ),
             Family::gauge("keyward_open", "Open", vec![(vec![], 2.0)]),
             Family::histogram("keyward_duration_seconds", "Took", vec![(vec![], sum)]),
         ]);
