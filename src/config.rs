@@ -1,5 +1,6 @@
 //! Turns text into types that cannot be wrong; "off" is a variant, never 0 or `None`.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -13,8 +14,24 @@ use crate::key::text::Prefix;
 use crate::rate::Rate;
 use crate::route::table::Pattern;
 
+mod check;
+pub mod fault;
+mod raw;
+mod reader;
+mod schema;
+pub mod sources;
+#[cfg(test)]
+mod tests;
+mod units;
+mod values;
+
+/// The environment of this process, for [`sources::load`].
+pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}
+
 /// Everything that `keyward serve` is told, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The data plane.
     pub gateway: Gateway,
@@ -35,7 +52,7 @@ pub struct Config {
 }
 
 /// The data plane: `[gateway]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Gateway {
     /// Plaintext listeners; none: an admin node.
     pub listen: Vec<SocketAddr>,
@@ -106,7 +123,7 @@ pub struct HeadLimits {
 }
 
 /// The control plane: `[admin]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     /// Its listeners; none: no admin here.
     pub listen: Vec<SocketAddr>,
@@ -128,7 +145,7 @@ pub enum Plaintext {
 }
 
 /// What is written down: `[log]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// A filter like `info` or `keyward=debug`.
     pub level: String,
@@ -159,7 +176,7 @@ pub enum AccessLog {
 }
 
 /// Where records live: `[store]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// Which store.
     pub location: Location,
@@ -182,7 +199,7 @@ pub struct Store {
 /// A store's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// An SQLite file.
+    /// An `SQLite` file.
     Sqlite(PathBuf),
 }
 
@@ -197,7 +214,7 @@ pub enum WhenUnreachable {
 }
 
 /// The scheme `default`: `[keys]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Keys {
     /// What its keys begin with.
     pub prefix: Prefix,
@@ -210,14 +227,14 @@ pub struct Keys {
 }
 
 /// What costs, by address: `[limits]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Look-ups of unknown ids and argon2 runs; `None`: unlimited.
     pub failures_per_address: Option<Rate>,
 }
 
 /// One of `[[upstreams]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// What routes call it.
     pub name: String,
@@ -265,7 +282,7 @@ pub enum UpstreamHost {
 }
 
 /// One of `[[routes]]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Route {
     /// What keys, metrics and logs call it; unique.
     pub name: String,

@@ -222,6 +222,13 @@ impl Prefix {
     }
 }
 
+impl Default for Prefix {
+    /// `kw`.
+    fn default() -> Self {
+        Self("kw".to_owned())
+    }
+}
+
 impl FromStr for Prefix {
     type Err = MalformedPrefix;
 

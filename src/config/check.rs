@@ -1,0 +1,126 @@
+//! Turns what was written into a configuration; what is wrong goes into the report.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::reader::Field;
+use crate::config::values::{self, wide};
+use crate::config::{
+    AccessLog, Config, Keys, Limits, Location, Log, LogFormat, Store, WhenUnreachable,
+};
+use crate::key::seal::Cost;
+use crate::key::text::Prefix;
+use crate::rate::Rate;
+
+mod listeners;
+mod routes;
+mod upstreams;
+
+/// Reads everything. Once the report holds a fault, the result is not to be used.
+pub fn check(root: &Field<'_>) -> Config {
+    let upstreams = upstreams::upstreams(&root.field("upstreams"));
+    let config = Config {
+        gateway: listeners::gateway(&root.section("gateway")),
+        admin: listeners::admin(&root.section("admin")),
+        log: log(&root.section("log")),
+        store: store(&root.section("store")),
+        keys: keys(&root.section("keys")),
+        limits: limits(&root.section("limits")),
+        routes: routes::routes(&root.field("routes"), &upstreams),
+        upstreams,
+    };
+    listeners::check_addresses(root);
+    check_files(root, &config);
+    config
+}
+
+fn log(section: &Field<'_>) -> Log {
+    let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let access = values::switch(AccessLog::Off, AccessLog::On);
+    Log {
+        level: section.field("level").read("info".to_owned(), values::log_filter),
+        format: section.field("format").read(LogFormat::Auto, values::one_of(formats, &[])),
+        access: section.field("access").read(AccessLog::Off, access),
+    }
+}
+
+fn store(section: &Field<'_>) -> Store {
+    let time = |key, default, least| section.field(key).read(default, values::time(least));
+    let policies =
+        [("serve_known", WhenUnreachable::ServeKnown), ("refuse", WhenUnreachable::Refuse)];
+    let policy = values::one_of(policies, &[]);
+    let database = Location::Sqlite(section.directory().join("keyward.db"));
+    let count = section.field("max_keys_in_memory").read(KEYS_MAX, values::count(u32::MAX));
+    Store {
+        location: section.field("url").read(database, values::location),
+        response_timeout: time("response_timeout", Duration::from_millis(500), MOMENT),
+        pepper_file: file(&section.field("pepper_file"), "keyward.pepper"),
+        retired_pepper_files: section.field("retired_pepper_files").list(values::file),
+        when_unreachable: section
+            .field("when_unreachable")
+            .read(WhenUnreachable::ServeKnown, policy),
+        serve_known_for: time("serve_known_for", Duration::from_mins(10), MOMENT),
+        lease: time("lease", Duration::from_secs(2), LEASE_MIN),
+        max_keys_in_memory: wide(count),
+    }
+}
+
+fn keys(section: &Field<'_>) -> Keys {
+    let argon2 = section.section("argon2");
+    let count = |key, default, most| argon2.field(key).read(default, values::count(most));
+    let memory = argon2.field("memory").read(OWASP.memory_kib, values::memory_kib);
+    let cost = Cost { memory_kib: memory, iterations: count("iterations", ITERATIONS, 10).get() };
+    if cost.memory_kib < OWASP.memory_kib || cost.iterations < OWASP.iterations {
+        argon2.warn("weaker than OWASP's minimum of 19MiB and 2 iterations: good for tests only");
+    }
+    Keys {
+        prefix: section.field("prefix").read(Prefix::default(), values::prefix),
+        argon2: cost,
+        argon2_threads: wide(count("threads", NonZeroU32::MIN, 64)),
+        argon2_queue: wide(count("queue", QUEUE, 65_536)),
+    }
+}
+
+fn limits(section: &Field<'_>) -> Limits {
+    let failures = section.field("failures_per_address").read(Some(FAILURES), values::rate);
+    Limits { failures_per_address: failures }
+}
+
+/// The value of a setting that names a file, whether written or not.
+fn file(field: &Field<'_>, default: &str) -> PathBuf {
+    field.read(field.directory().join(default), values::file)
+}
+
+/// No file serves two ends.
+fn check_files(root: &Field<'_>, config: &Config) {
+    let Location::Sqlite(database) = &config.store.location;
+    let (store, admin) = (root.field("store"), root.field("admin"));
+    let mut files = vec![
+        (store.field("url"), database.clone()),
+        (store.field("pepper_file"), config.store.pepper_file.clone()),
+        (admin.field("operator_token_file"), config.admin.operator_token_file.clone()),
+    ];
+    let retired = store.field("retired_pepper_files").each(values::file);
+    files.extend(retired.into_iter().filter_map(|(field, file)| Some((field, file?))));
+    for (at, (field, file)) in files.iter().enumerate() {
+        let earlier = files.iter().take(at).find(|(_field, other)| other == file);
+        if let Some((other, _file)) = earlier {
+            field.fault(format!("the same file as {}", other.path()));
+        }
+    }
+}
+
+/// OWASP's minimum for argon2id with one lane.
+const OWASP: Cost = Cost { memory_kib: 19 * 1024, iterations: ITERATIONS.get() };
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(2).unwrap();
+const QUEUE: NonZeroU32 = NonZeroU32::new(64).unwrap();
+const KEYS_MAX: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
+const FAILURES: Rate = Rate {
+    count: NonZeroU32::new(20).unwrap(),
+    period: Duration::from_secs(1),
+    burst: NonZeroU32::new(200).unwrap(),
+};
+const LEASE_MIN: Duration = Duration::from_millis(200);
+/// The shortest time that is one.
+const MOMENT: Duration = Duration::from_millis(1);

@@ -1,0 +1,263 @@
+//! Holds which settings there are: those of this version, and those that are named already and
+//! not yet known to it.
+
+use crate::config::fault::{Fault, Report};
+use crate::config::raw::{Content, Entry, Node, Table};
+
+/// The settings of one table.
+#[derive(Debug)]
+pub struct Section {
+    /// Its path, with `[]` for each of many.
+    pub path: &'static str,
+    /// What this version knows.
+    pub known: &'static [&'static str],
+    /// What it does not know yet; never ignored, since who sets it relies on it.
+    pub later: &'static [&'static str],
+}
+
+/// Every table there is.
+pub const SECTIONS: [Section; 11] = [
+    Section {
+        path: "",
+        known: &["gateway", "admin", "log", "store", "keys", "limits", "upstreams", "routes"],
+        later: &["schemes"],
+    },
+    Section {
+        path: "gateway",
+        known: &[
+            "listen",
+            "trusted_proxies",
+            "workers",
+            "key_headers",
+            "accept_bearer",
+            "max_connections",
+            "max_connections_per_address",
+            "max_header_bytes",
+            "max_headers",
+            "max_uri_bytes",
+            "header_timeout",
+            "body_timeout",
+            "write_timeout",
+            "idle_timeout",
+            "drain_delay",
+            "drain_timeout",
+        ],
+        later: &[
+            "listen_tls",
+            "certificates",
+            "min_tls",
+            "proxy_protocol_from",
+            "max_in_flight",
+            "max_streams",
+        ],
+    },
+    Section {
+        path: "admin",
+        known: &["listen", "allow_plaintext", "hosts", "operator_token_file"],
+        later: &["certificates"],
+    },
+    Section { path: "log", known: &["level", "format", "access"], later: &[] },
+    Section {
+        path: "store",
+        known: &[
+            "url",
+            "response_timeout",
+            "pepper_file",
+            "retired_pepper_files",
+            "when_unreachable",
+            "serve_known_for",
+            "lease",
+            "max_keys_in_memory",
+        ],
+        later: &["user", "password_file", "ca", "namespace", "replicas", "connect_timeout"],
+    },
+    Section { path: "keys", known: &["prefix", "argon2"], later: &[] },
+    Section {
+        path: "keys.argon2",
+        known: &["memory", "iterations", "threads", "queue"],
+        later: &[],
+    },
+    Section {
+        path: "limits",
+        known: &["failures_per_address"],
+        later: &["rate", "quota", "max_in_flight", "scope", "x_ratelimit_headers"],
+    },
+    Section {
+        path: "upstreams[]",
+        known: &[
+            "name",
+            "endpoints",
+            "balance",
+            "host",
+            "connect_timeout",
+            "response_timeout",
+            "idle_timeout",
+        ],
+        later: &[
+            "ca",
+            "certificate",
+            "private_key",
+            "max_connections",
+            "wait_timeout",
+            "retries",
+            "retry_budget",
+            "resolve_every",
+            "slow_start",
+            "health",
+            "ejection",
+        ],
+    },
+    Section { path: "upstreams[].endpoints[]", known: &["url"], later: &["weight"] },
+    Section {
+        path: "routes[]",
+        known: &["name", "path", "exact", "hosts", "methods", "upstream", "access"],
+        later: &[
+            "headers",
+            "preflight",
+            "upgrades",
+            "strip_prefix",
+            "set_request_headers",
+            "remove_request_headers",
+            "set_response_headers",
+            "remove_response_headers",
+            "max_body",
+            "response_timeout",
+            "cost",
+            "rate",
+            "rate_per_address",
+        ],
+    },
+];
+
+/// Whether there is a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// This version knows it.
+    Known,
+    /// A later one will.
+    Later,
+    /// Nobody does.
+    Unknown,
+}
+
+/// Whether there is a setting at `path`, which goes through no list.
+pub fn standing(path: &[String]) -> Standing {
+    let mut around = String::new();
+    for key in path {
+        let standing = section(&around).map_or(Standing::Unknown, |it| it.standing(key));
+        if standing != Standing::Known {
+            return standing;
+        }
+        around = join(&around, key);
+    }
+    Standing::Known
+}
+
+/// Whether a setting outside lists is a list of texts, which a flag may write `a,b`.
+pub fn is_list(path: &str) -> bool {
+    LISTS.contains(&path)
+}
+
+/// The paths of all settings that a flag or a variable can set.
+pub fn settable() -> impl Iterator<Item = String> {
+    let sections = SECTIONS.iter().filter(|it| !it.path.is_empty() && !it.path.contains('['));
+    sections.flat_map(|section| section.known.iter().map(|it| join(section.path, it)))
+}
+
+/// Notes every setting that this version does not know.
+pub fn inspect(root: &Node, report: &Report) {
+    Inspection { report }.node("", "", root);
+}
+
+/// The nearest of `candidates`, if it is near.
+pub fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    let scored = candidates.map(|it| (strsim::damerau_levenshtein(name, &it), it));
+    let (distance, nearest) = scored.min_by_key(|(distance, _name)| *distance)?;
+    (distance <= 1 + name.len() / 4 && distance < name.len()).then_some(nearest)
+}
+
+/// `; did you mean "listen"?`, or nothing.
+pub fn suggestion(nearest: Option<String>) -> String {
+    nearest.map(|it| format!("; did you mean {it:?}?")).unwrap_or_default()
+}
+
+/// The words for a setting or a value of a later version.
+pub fn not_yet(name: &str) -> String {
+    format!("{name:?} is not yet known to this version")
+}
+
+/// The path of `key` in the table at `around`.
+pub fn join(around: &str, key: &str) -> String {
+    let is_bare = key.bytes().all(|it| it.is_ascii_graphic() && it != b'"');
+    let key = if is_bare { key.to_owned() } else { format!("{key:?}") };
+    if around.is_empty() { key } else { format!("{around}.{key}") }
+}
+
+impl Section {
+    fn standing(&self, key: &str) -> Standing {
+        match key {
+            _ if self.known.contains(&key) => Standing::Known,
+            _ if self.later.contains(&key) => Standing::Later,
+            _ => Standing::Unknown,
+        }
+    }
+
+    /// The nearest of its own settings, or one of that very name elsewhere.
+    fn suggest(&self, key: &str) -> Option<String> {
+        let own = nearest(key, self.known.iter().map(ToString::to_string));
+        let elsewhere =
+            || SECTIONS.iter().find(|it| !it.path.is_empty() && it.known.contains(&key));
+        own.or_else(|| elsewhere().map(|it| join(it.path, key)))
+    }
+}
+
+struct Inspection<'a> {
+    report: &'a Report,
+}
+
+impl Inspection<'_> {
+    /// `path` is where it is, `kind` the same with `[]` for every place in a list.
+    fn node(&self, path: &str, kind: &str, node: &Node) {
+        match &node.content {
+            Content::Table(table) => self.table(path, kind, table),
+            Content::List(nodes) => {
+                for (at, node) in nodes.iter().enumerate() {
+                    self.node(&format!("{path}[{at}]"), &format!("{kind}[]"), node);
+                }
+            }
+            Content::Text(_) | Content::Integer(_) | Content::Boolean(_) | Content::Other(_) => {}
+        }
+    }
+
+    fn table(&self, path: &str, kind: &str, table: &Table) {
+        let Some(section) = section(kind) else { return };
+        for (key, entry) in table {
+            let path = join(path, key);
+            match section.standing(key) {
+                Standing::Known => self.node(&path, &join(kind, key), &entry.node),
+                Standing::Later => self.fault(path, entry, not_yet(key)),
+                Standing::Unknown => {
+                    let message = format!("unknown setting{}", suggestion(section.suggest(key)));
+                    self.fault(path, entry, message);
+                }
+            }
+        }
+    }
+
+    fn fault(&self, path: String, entry: &Entry, message: String) {
+        self.report.fault(Fault { place: entry.place.clone(), path, message });
+    }
+}
+
+fn section(path: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|it| it.path == path)
+}
+
+const LISTS: [&str; 6] = [
+    "gateway.listen",
+    "gateway.trusted_proxies",
+    "gateway.key_headers",
+    "admin.listen",
+    "admin.hosts",
+    "store.retired_pepper_files",
+];

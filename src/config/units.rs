@@ -1,0 +1,116 @@
+//! Decides how times and sizes are written.
+
+use std::time::Duration;
+
+/// Reads `500ms`, `30s`, `10m` or `1h`.
+pub fn time(text: &str) -> Option<Duration> {
+    let (count, unit) = split(text)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60 * 1_000,
+        "h" => 60 * 60 * 1_000,
+        _ => return None,
+    };
+    count.checked_mul(millis).map(Duration::from_millis)
+}
+
+/// Writes a time as [`time`] reads it.
+pub fn time_text(time: Duration) -> String {
+    let millis = time.as_millis();
+    let units = [("h", 60 * 60 * 1_000), ("m", 60 * 1_000), ("s", 1_000)];
+    let fitting =
+        units.into_iter().find(|(_unit, size)| millis >= *size && millis.is_multiple_of(*size));
+    match fitting {
+        Some((unit, size)) => format!("{}{unit}", millis / size),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
+/// Reads `512B`, `32KiB`, `19MiB` or `1GiB`.
+pub fn size(text: &str) -> Option<u64> {
+    let (count, unit) = split(text)?;
+    let bytes = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    count.checked_mul(bytes)
+}
+
+/// Writes a size as [`size`] reads it.
+pub fn size_text(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let fitting =
+        units.into_iter().find(|(_unit, size)| bytes >= *size && bytes.is_multiple_of(*size));
+    let (unit, size) = fitting.unwrap_or(("B", 1));
+    format!("{}{unit}", bytes / size)
+}
+
+/// Digits, then a unit.
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|it: char| !it.is_ascii_digit())?;
+    let (count, unit) = text.split_at_checked(end)?;
+    Some((count.parse().ok()?, unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_time(text: &str, millis: Option<u64>) {
+        assert_eq!(time(text), millis.map(Duration::from_millis), "parsing {text:?}");
+    }
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        check_time("500ms", Some(500));
+        check_time("0s", Some(0));
+        check_time("30s", Some(30_000));
+        check_time("10m", Some(600_000));
+        check_time("24h", Some(86_400_000));
+        let others = [
+            "",
+            "s",
+            "30",
+            "30 s",
+            " 30s",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "1d",
+            "1S",
+            "1min",
+            "99999999999999999h",
+        ];
+        for text in others {
+            check_time(text, None);
+        }
+    }
+
+    #[test]
+    fn a_size_is_a_number_and_a_binary_unit() {
+        let good =
+            [("0B", 0), ("512B", 512), ("32KiB", 32_768), ("19MiB", 19_922_944), ("1GiB", 1 << 30)];
+        for (text, bytes) in good {
+            assert_eq!(size(text), Some(bytes), "parsing {text:?}");
+        }
+        for text in ["", "KiB", "32", "32KB", "32kib", "32K", "1.5MiB", "-1B", "99999999999GiB"] {
+            assert_eq!(size(text), None, "parsing {text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_as_the_same() {
+        for text in ["0s", "1ms", "1500ms", "90s", "10m", "24h"] {
+            assert_eq!(time(text).map(time_text).as_deref(), Some(text));
+        }
+        for text in ["0B", "1025B", "32KiB", "19MiB", "2GiB"] {
+            assert_eq!(size(text).map(size_text).as_deref(), Some(text));
+        }
+    }
+}
