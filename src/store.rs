@@ -9,11 +9,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::config::WhenUnreachable;
 use crate::key::seal::{Identity, PepperName, Sealed};
 use crate::key::text::KeyId;
+use crate::store::gateway::{GatewayCard, GatewayId, Register};
+use crate::store::sight::Sight;
 
+#[cfg(test)]
+#[macro_use]
+mod conformance;
+
+pub mod gateway;
 pub mod register;
+pub mod sight;
 pub mod sqlite;
 
 /// The store, whichever it is.
@@ -93,17 +100,18 @@ impl Store {
         }
     }
 
-    /// Resolves when there may be changes, or at the latest after `longest`: an alarm clock only.
-    pub async fn alarm(&self, longest: Duration) {
+    /// Resolves when the changes may end elsewhere than at `after`, or at the latest after
+    /// `longest`: an alarm clock only. What moved before the call counts too.
+    pub async fn alarm(&self, after: &Position, longest: Duration) {
         match self {
-            Self::Embedded(store) => store.alarm(longest).await,
+            Self::Embedded(store) => store.alarm(after, longest).await,
         }
     }
 
-    /// Resolves when the register may have moved, or at the latest after `longest`.
-    pub async fn register_moved(&self, longest: Duration) {
+    /// The register as this process sees it move; all who wait for receipts share it.
+    pub fn sight(&self) -> &Sight {
         match self {
-            Self::Embedded(store) => store.register_moved(longest).await,
+            Self::Embedded(store) => store.sight(),
         }
     }
 
@@ -298,51 +306,7 @@ pub struct Ticket {
     /// The change.
     pub position: Position,
     /// Who was in the register at that moment.
-    pub register: Vec<Registered>,
-}
-
-/// A process's name in the register, drawn when it starts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct GatewayId(pub String);
-
-/// What a gateway says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatewayCard {
-    /// Drawn when the process starts.
-    pub id: GatewayId,
-    /// For people.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// How long it trusts what it knows, in milliseconds.
-    pub lease_ms: u64,
-    /// What it does past the lease.
-    pub policy: WhenUnreachable,
-    /// How long known keys go on past the lease, in milliseconds.
-    pub serve_known_for_ms: u64,
-    /// How many replicas must hold a write.
-    pub replicas: u32,
-    /// How many keys it knows.
-    pub keys: u64,
-    /// Whether it knows all of them.
-    pub complete: bool,
-    /// Whether it is on its way out.
-    pub draining: bool,
-    /// How many requests it ended for which of the last changes.
-    pub closed: Vec<(u64, u64)>,
-}
-
-/// One entry of the register.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Registered {
-    /// What it says of itself.
-    pub card: GatewayCard,
-    /// What it has applied.
-    pub confirmed: Position,
-    /// Moved by every sync.
-    pub beat: u64,
+    pub register: Arc<Register>,
 }
 
 /// What a gateway says when it syncs.

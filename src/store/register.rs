@@ -1,0 +1,314 @@
+//! Decides when a change has reached everyone in the register: the loop WRITE of the protocol.
+//!
+//! A gateway is waited for until it has confirmed the change, or has left, or until its lease has
+//! certainly run out: 1.1 leases after the write, or earlier if its beat has been seen standing
+//! still for so long. The figures are the register's, never the waiting process's own.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::timeout;
+
+use crate::clock::Moment;
+use crate::config::WhenUnreachable;
+use crate::store::gateway::{GatewayCard, GatewayId, Registered};
+use crate::store::sight::Seen;
+use crate::store::{Position, Store, Ticket};
+
+/// How far a change got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Propagation {
+    /// Whether nobody is unconfirmed: then the change is a barrier.
+    pub complete: bool,
+    /// How long was waited, in milliseconds, rounded up.
+    pub elapsed_ms: u64,
+    /// Who has confirmed, or admits nobody any more.
+    pub gateways: Vec<Receipt>,
+    /// Who has neither confirmed nor certainly stopped.
+    pub unconfirmed: Vec<GatewayId>,
+}
+
+/// What is known of one gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Receipt {
+    /// Which.
+    pub id: GatewayId,
+    /// For people.
+    pub name: String,
+    /// How it came to be done with.
+    pub state: ReceiptState,
+    /// When that was seen, in milliseconds from the write, rounded up.
+    pub applied_ms: u64,
+    /// How many requests it ended for this change.
+    pub closed_streams: u64,
+}
+
+/// How a gateway came to be done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptState {
+    /// It has applied the change.
+    Confirmed,
+    /// Its lease has certainly run out, and without a lease it admits nobody.
+    Fenced,
+}
+
+/// Waits until everyone in the ticket's register has confirmed its change or is done with.
+///
+/// Call it as soon as the ticket is there: the time from which leases are counted is now. Never
+/// takes longer than 1.1 × the longest lease in the register, also while the store is away.
+pub async fn receipts(store: &Store, ticket: &Ticket) -> Propagation {
+    let mut round = Round::start(ticket, Moment::now());
+    let mut sight = store.sight().watch();
+    loop {
+        let seen = sight.borrow_and_update().clone();
+        let rest = round.judge(&seen, Moment::now());
+        let Some(rest) = rest else { return round.end(Moment::now()) };
+        // What was seen, or that it is time to look at the clock again: the same thing follows.
+        let _moved_or_elapsed = timeout(rest.min(TICK), sight.changed()).await;
+    }
+}
+
+#[derive(Debug)]
+struct Round<'a> {
+    position: &'a Position,
+    moves: u64,
+    start: Moment,
+    waiting: Vec<&'a Registered>,
+    receipts: Vec<Receipt>,
+    unconfirmed: Vec<GatewayId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Confirmed,
+    LeaseOver,
+    Gone,
+    Waiting(Duration),
+}
+
+impl<'a> Round<'a> {
+    fn start(ticket: &'a Ticket, start: Moment) -> Self {
+        Self {
+            position: &ticket.position,
+            moves: ticket.register.moves,
+            start,
+            waiting: ticket.register.entries.iter().collect(),
+            receipts: Vec::new(),
+            unconfirmed: Vec::new(),
+        }
+    }
+
+    /// Sorts out whoever is done with; if anybody is left, how soon somebody's time is over.
+    fn judge(&mut self, seen: &Seen, now: Moment) -> Option<Duration> {
+        let mut soonest: Option<Duration> = None;
+        for entry in std::mem::take(&mut self.waiting) {
+            match self.verdict(entry, seen, now) {
+                Verdict::Confirmed => self.confirm(entry, seen, now),
+                Verdict::LeaseOver => self.give_up(&entry.card, now),
+                Verdict::Gone => {}
+                Verdict::Waiting(rest) => {
+                    self.waiting.push(entry);
+                    soonest = Some(soonest.map_or(rest, |it| it.min(rest)));
+                }
+            }
+        }
+        soonest
+    }
+
+    fn verdict(&self, entry: &Registered, seen: &Seen, now: Moment) -> Verdict {
+        let limit = entry.card.lease_over_after();
+        let watched = seen.entry(&entry.card.id);
+        let latest = watched.map_or(entry, |it| &it.entry);
+        // A standing beat counts only if the ticket names the same one: between a look and the
+        // write the gateway may have synced once more, and then its lease is younger.
+        let still = watched
+            .filter(|it| it.entry.beat == entry.beat)
+            .is_some_and(|it| it.still_for(seen.looked) > limit);
+        if self.has_confirmed(entry) || self.has_confirmed(latest) {
+            Verdict::Confirmed
+        } else if watched.is_none() && seen.moves >= self.moves {
+            Verdict::Gone
+        } else if still || now.since(self.start) > limit {
+            Verdict::LeaseOver
+        } else {
+            Verdict::Waiting((limit + JUST_PAST).saturating_sub(now.since(self.start)))
+        }
+    }
+
+    fn has_confirmed(&self, entry: &Registered) -> bool {
+        let confirmed = &entry.confirmed;
+        confirmed.epoch == self.position.epoch && confirmed.number >= self.position.number
+    }
+
+    fn confirm(&mut self, entry: &Registered, seen: &Seen, now: Moment) {
+        let card = seen.entry(&entry.card.id).map_or(&entry.card, |it| &it.entry.card);
+        let closed = card.closed.iter().find(|(number, _)| *number == self.position.number);
+        let closed_streams = closed.map_or(0, |(_, streams)| *streams);
+        self.receipts.push(Receipt {
+            closed_streams,
+            ..receipt(card, ReceiptState::Confirmed, now.since(self.start))
+        });
+    }
+
+    fn give_up(&mut self, card: &GatewayCard, now: Moment) {
+        match card.policy {
+            WhenUnreachable::ServeKnown => self.unconfirmed.push(card.id.clone()),
+            WhenUnreachable::Refuse => {
+                let waited = now.since(self.start);
+                self.receipts.push(receipt(card, ReceiptState::Fenced, waited));
+            }
+        }
+    }
+
+    fn end(mut self, now: Moment) -> Propagation {
+        self.receipts.sort_by(|a, b| a.id.cmp(&b.id));
+        Propagation {
+            complete: self.unconfirmed.is_empty(),
+            elapsed_ms: millis_up(now.since(self.start)),
+            gateways: self.receipts,
+            unconfirmed: self.unconfirmed,
+        }
+    }
+}
+
+fn receipt(card: &GatewayCard, state: ReceiptState, after: Duration) -> Receipt {
+    Receipt {
+        id: card.id.clone(),
+        name: card.name.clone(),
+        state,
+        applied_ms: millis_up(after),
+        closed_streams: 0,
+    }
+}
+
+fn millis_up(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+/// How long a standing beat may go unnoticed.
+const TICK: Duration = Duration::from_millis(25);
+
+/// Tokio's timers have whole milliseconds.
+const JUST_PAST: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::gateway::Register;
+    use crate::store::sight::Sight;
+
+    /// A gateway with a lease of one second that has confirmed `number`.
+    fn entry(number: u64, beat: u64) -> Registered {
+        let card = GatewayCard {
+            id: GatewayId("a".to_owned()),
+            name: "a".to_owned(),
+            version: String::new(),
+            started_at: Timestamp::from_micros(0),
+            lease_ms: 1_000,
+            policy: WhenUnreachable::ServeKnown,
+            serve_known_for_ms: 5_000,
+            replicas: 0,
+            keys: 0,
+            complete: true,
+            draining: false,
+            closed: Vec::new(),
+        };
+        Registered { card, confirmed: position(number), beat }
+    }
+
+    fn position(number: u64) -> Position {
+        Position { epoch: "one".to_owned(), number, nonce: number }
+    }
+
+    fn register(moves: u64, entries: Vec<Registered>) -> Register {
+        Register { moves, entries }
+    }
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_nanos(millis * 1_000_000)
+    }
+
+    /// Change 7 was written at 10 s while the register held `entry` and had moved so often.
+    fn verdict(entry: &Registered, moves: u64, sight: &Sight, now: Moment) -> Verdict {
+        let register = Arc::new(register(moves, vec![entry.clone()]));
+        let ticket = Ticket { position: position(7), register };
+        let seen = sight.watch().borrow().clone();
+        Round::start(&ticket, at(10_000)).verdict(entry, &seen, now)
+    }
+
+    #[test]
+    fn a_lease_is_over_a_tenth_later_than_it_says() {
+        let sight = Sight::blank();
+        let waiting = |now| verdict(&entry(6, 1), 1, &sight, now);
+        assert!(matches!(waiting(at(11_100)), Verdict::Waiting(_)));
+        assert_eq!(waiting(at(11_101)), Verdict::LeaseOver);
+    }
+
+    #[test]
+    fn a_beat_that_has_stood_still_for_a_lease_is_not_waited_for() {
+        let sight = Sight::blank();
+        sight.show(register(1, vec![entry(6, 1)]), at(5_000), at(5_000));
+        sight.unmoved(at(6_100));
+        assert!(matches!(verdict(&entry(6, 1), 1, &sight, at(10_000)), Verdict::Waiting(_)));
+        sight.unmoved(at(6_101));
+        assert_eq!(verdict(&entry(6, 1), 1, &sight, at(10_000)), Verdict::LeaseOver);
+    }
+
+    #[test]
+    fn a_beat_that_nobody_looked_at_has_not_stood_still() {
+        let sight = Sight::blank();
+        sight.show(register(1, vec![entry(6, 1)]), at(5_000), at(5_000));
+        assert!(matches!(verdict(&entry(6, 1), 1, &sight, at(10_000)), Verdict::Waiting(_)));
+    }
+
+    #[test]
+    fn a_beat_that_moved_before_the_write_has_not_stood_still() {
+        let sight = Sight::blank();
+        sight.show(register(1, vec![entry(6, 1)]), at(5_000), at(5_000));
+        sight.unmoved(at(9_999));
+        assert!(matches!(verdict(&entry(6, 2), 2, &sight, at(10_000)), Verdict::Waiting(_)));
+    }
+
+    #[test]
+    fn only_a_later_reading_without_it_says_that_a_gateway_is_gone() {
+        let sight = Sight::blank();
+        sight.show(register(4, vec![]), at(9_000), at(9_000));
+        assert!(matches!(verdict(&entry(6, 5), 5, &sight, at(10_000)), Verdict::Waiting(_)));
+        sight.show(register(6, vec![]), at(10_000), at(10_000));
+        assert_eq!(verdict(&entry(6, 5), 5, &sight, at(10_000)), Verdict::Gone);
+    }
+
+    #[test]
+    fn a_number_confirmed_in_another_epoch_is_no_receipt() {
+        let sight = Sight::blank();
+        let mut other = entry(7, 1);
+        other.confirmed.epoch = "two".to_owned();
+        assert!(matches!(verdict(&other, 1, &sight, at(10_000)), Verdict::Waiting(_)));
+        assert_eq!(verdict(&entry(7, 1), 1, &sight, at(10_000)), Verdict::Confirmed);
+    }
+
+    #[test]
+    fn a_propagation_reads_as_the_admin_api_says() {
+        let card = entry(7, 1).card;
+        let confirmed = receipt(&card, ReceiptState::Confirmed, Duration::from_micros(1_001));
+        let propagation = Propagation {
+            complete: false,
+            elapsed_ms: 3,
+            gateways: vec![confirmed],
+            unconfirmed: vec![GatewayId("b".to_owned())],
+        };
+        let expected = serde_json::json!({
+            "complete": false,
+            "elapsed_ms": 3,
+            "gateways": [{
+                "id": "a", "name": "a", "state": "confirmed", "applied_ms": 2, "closed_streams": 0,
+            }],
+            "unconfirmed": ["b"],
+        });
+        assert_eq!(serde_json::to_value(propagation).unwrap(), expected);
+    }
+}

@@ -1,0 +1,82 @@
+//! Answers questions that change nothing.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use rusqlite::{Connection, params};
+
+use crate::key::seal::{Identity, PepperName, Sealed};
+use crate::store::sqlite::desk::survive;
+use crate::store::sqlite::rows;
+use crate::store::{Meta, PageMark, Row, Ticket};
+
+/// One question for the reading thread.
+pub type Job = Box<dyn FnOnce(&Connection) + Send>;
+
+/// Answers questions until the queue is closed.
+pub fn serve(conn: &Connection, jobs: &Receiver<Job>) {
+    for job in jobs {
+        survive(|| job(conn));
+    }
+}
+
+/// At most `count` records, newest first, after `after`.
+pub fn page(
+    conn: &Connection,
+    after: Option<PageMark>,
+    count: usize,
+) -> rusqlite::Result<Vec<Row>> {
+    let mut page = conn.prepare_cached(if after.is_some() { NEXT_PAGE } else { FIRST_PAGE })?;
+    let rows = match after {
+        Some(mark) => {
+            page.query_map(params![count, mark.created_at, mark.id], rows::used_record)?
+        }
+        None => page.query_map([count], rows::used_record)?,
+    };
+    rows.collect()
+}
+
+/// What the store knows of itself.
+pub fn meta(conn: &Connection, identity: &Identity) -> rusqlite::Result<Meta> {
+    let snapshot = conn.unchecked_transaction()?;
+    let check = snapshot.query_row("SELECT pepper_check FROM meta", [], |row| row.get(0))?;
+    let records = snapshot.query_row("SELECT count(*) FROM records", [], |row| row.get(0))?;
+    Ok(Meta { identity: identity.clone(), check, records, end: rows::end(&snapshot, identity)? })
+}
+
+/// The present end of the changes, and who is in the register.
+pub fn ticket(conn: &Connection, identity: &Identity) -> rusqlite::Result<Ticket> {
+    let snapshot = conn.unchecked_transaction()?;
+    let register = Arc::new(rows::register(&snapshot)?);
+    Ok(Ticket { position: rows::end(&snapshot, identity)?, register })
+}
+
+/// How many records are sealed under which pepper.
+pub fn census(conn: &Connection) -> rusqlite::Result<Vec<(Option<PepperName>, u64)>> {
+    // Answered from the index on this expression alone: a record begins with its format and its
+    // pepper's name.
+    let mut census = conn.prepare_cached(
+        "SELECT substr(sealed, 1, 5), count(*) FROM records GROUP BY substr(sealed, 1, 5)",
+    )?;
+    let groups = census.query_map([], |row| Ok((pepper(row.get(0)?), row.get(1)?)))?;
+    groups.collect()
+}
+
+fn pepper(mut head: Vec<u8>) -> Option<PepperName> {
+    head.resize(SEAL_LEN_MIN, 0);
+    Sealed::from_bytes(head).pepper()
+}
+
+const FIRST_PAGE: &str = "
+    SELECT r.id, r.kind, r.created_at, r.revision, r.revoked, r.sealed, u.at
+    FROM records r LEFT JOIN last_used u ON u.id = r.id
+    ORDER BY r.created_at DESC, r.id DESC LIMIT ?1";
+
+const NEXT_PAGE: &str = "
+    SELECT r.id, r.kind, r.created_at, r.revision, r.revoked, r.sealed, u.at
+    FROM records r LEFT JOIN last_used u ON u.id = r.id
+    WHERE (r.created_at, r.id) < (?2, ?3)
+    ORDER BY r.created_at DESC, r.id DESC LIMIT ?1";
+
+/// What every sealed record has at least: its format, a pepper's name and a MAC.
+const SEAL_LEN_MIN: usize = 37;

@@ -1,0 +1,154 @@
+//! Commits writes in groups: one transaction and one `fsync` for all that wait.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::clock::{Moment, Timestamp};
+use crate::key::seal::Identity;
+use crate::store::Unavailable;
+use crate::store::gateway::Register;
+use crate::store::sqlite::desk::survive;
+use crate::store::sqlite::fault::unavailable;
+use crate::store::sqlite::rows;
+use crate::store::sqlite::shared::Shared;
+
+/// One piece of work for the writing thread.
+pub type Job = Box<dyn Work>;
+
+/// Work that is answered only when it is known whether it was committed.
+pub trait Work: Send {
+    /// Does it, in a savepoint of its own.
+    fn run(&mut self, batch: &Batch<'_>) -> rusqlite::Result<()>;
+
+    /// Answers whoever waits.
+    fn answer(self: Box<Self>, committed: Result<(), Unavailable>);
+}
+
+/// What a job works with.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// Inside the transaction.
+    pub conn: &'a Connection,
+    /// The store's wall clock.
+    pub now: Timestamp,
+    /// The store's name.
+    pub identity: &'a Identity,
+    /// As of this transaction: nobody can move it before the commit.
+    pub register: &'a Arc<Register>,
+}
+
+/// Makes a job of `work`.
+pub fn job<T: Send + 'static>(
+    work: impl FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T, Unavailable>>) {
+    let (reply, answer) = oneshot::channel();
+    (Box::new(Task { work: Some(work), outcome: None, reply }), answer)
+}
+
+struct Task<T, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, Unavailable>>,
+    reply: oneshot::Sender<Result<T, Unavailable>>,
+}
+
+impl<T: Send, F: FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send> Work for Task<T, F> {
+    fn run(&mut self, batch: &Batch<'_>) -> rusqlite::Result<()> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        let (outcome, step) = match work(batch) {
+            Ok(it) => (Ok(it), Ok(())),
+            Err(fault) => (Err(unavailable(&fault)), Err(fault)),
+        };
+        self.outcome = Some(outcome);
+        step
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), Unavailable>) {
+        let undone = || Err(Unavailable("the work was not done".to_owned()));
+        let Self { work: _, outcome, reply } = *self;
+        // Who has stopped waiting learns the outcome by asking again.
+        drop(reply.send(committed.and_then(|()| outcome.unwrap_or_else(undone))));
+    }
+}
+
+/// The writing thread.
+#[derive(Debug)]
+pub struct Writer {
+    conn: Connection,
+    shared: Arc<Shared>,
+    free_since: Moment,
+}
+
+impl Writer {
+    /// With a connection whose commits survive power loss.
+    pub fn new(conn: Connection, shared: Arc<Shared>) -> Self {
+        Self { conn, shared, free_since: Moment::default() }
+    }
+
+    /// Does jobs until the queue is closed.
+    pub fn serve(mut self, jobs: &Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            self.leave_a_gap();
+            let others = jobs.try_iter().take(BATCH_MAX - 1);
+            let batch = std::iter::once(first).chain(others).collect();
+            survive(|| self.commit(batch));
+            self.free_since = Moment::now();
+        }
+    }
+
+    /// Between two batches the lock is free for long enough that heartbeats get it, from this
+    /// process and from others: else a busy writer would cost them their leases.
+    fn leave_a_gap(&self) {
+        let free = Moment::now().since(self.free_since);
+        if let Some(rest) = GAP.checked_sub(free) {
+            std::thread::sleep(rest);
+        }
+    }
+
+    fn commit(&mut self, mut jobs: Vec<Job>) {
+        let committed = self.run(&mut jobs).map_err(|it| unavailable(&it));
+        if committed.is_ok() {
+            self.announce();
+        }
+        for job in jobs {
+            job.answer(committed.clone());
+        }
+    }
+
+    fn run(&mut self, jobs: &mut [Job]) -> rusqlite::Result<()> {
+        let mut transaction =
+            self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let register = Arc::new(rows::register(&transaction)?);
+        let identity = self.shared.identity();
+        for job in jobs {
+            let savepoint = transaction.savepoint()?;
+            let now = Timestamp::now();
+            let batch = Batch { conn: &savepoint, now, identity, register: &register };
+            let Err(fault) = job.run(&batch) else {
+                savepoint.commit()?;
+                continue;
+            };
+            // Undoes this job alone, unless a full disk has ended the whole transaction already.
+            drop(savepoint);
+            if transaction.is_autocommit() {
+                return Err(fault);
+            }
+        }
+        transaction.commit()
+    }
+
+    /// Wakes whoever waits for changes. Whom this misses, the follower's next look wakes.
+    fn announce(&self) {
+        if let Ok(end) = rows::end(&self.conn, self.shared.identity()) {
+            self.shared.show_end(end);
+        }
+    }
+}
+
+const BATCH_MAX: usize = 256;
+
+/// Three times as long as a process that waits for the lock sleeps between two tries.
+const GAP: Duration = Duration::from_micros(750);
