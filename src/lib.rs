@@ -21,3 +21,7 @@ mod gate;
 mod upstream;
 
 mod proxy;
+
+mod server;
+
+pub mod cli;
