@@ -22,6 +22,6 @@ mod upstream;
 
 mod proxy;
 
-mod server;
+pub mod server;
 
 pub mod cli;

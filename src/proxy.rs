@@ -58,6 +58,8 @@ pub struct Plan {
     pub table: Table,
     /// In the order of the configuration.
     pub routes: Vec<Route>,
+    /// Where they lead, each once.
+    pub upstreams: Vec<Rc<Upstream>>,
 }
 
 /// One route.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::gate::entries::{Completeness, Entry};
 use crate::gate::keyring::Keyring;
-use crate::store::{Beat, Change, GatewayCard, More, PageMark, Position, Row, Synced, Unavailable};
+use crate::store::gateway::GatewayCard;
+use crate::store::{Beat, Change, More, PageMark, Position, Row, Synced, Unavailable};
 use crate::tasks::Tasks;
 
 /// Follows the store until told to stop, then leaves the register.
@@ -130,7 +131,8 @@ impl Follower {
             Load::Pages(after) => self.load_page(after).await,
             Load::Done => {
                 let longest = self.keyring.lease().length() / 4;
-                self.keyring.store().alarm(longest).await;
+                let position = self.start().await?;
+                self.keyring.store().alarm(&position, longest).await;
                 Ok(())
             }
         }

@@ -66,6 +66,7 @@ impl Proxy {
         let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;
         exchange.admitted(&grant);
         let Some(request) = shared.take() else { return Err(Rejection::Panicked) };
+        let request = (request, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);
         let upload = outbound.body().upload();
         exchange.notes().sent = Some(Moment::now());

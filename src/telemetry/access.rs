@@ -1,7 +1,7 @@
 //! Writes one line for each request, through a bounded buffer that drops and counts.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -88,8 +88,9 @@ impl AccessLog {
     /// Adds one line.
     pub fn record(&self, record: &Record<'_>) {
         let mut buffer = self.buffer.borrow_mut();
-        write_record(&mut buffer.text, record);
-        buffer.lines += 1;
+        if write_record(&mut buffer.text, record).is_ok() {
+            buffer.lines += 1;
+        }
         if buffer.text.len() >= CHUNK_BYTES {
             self.hand_over(&mut buffer);
         }
@@ -126,49 +127,44 @@ fn write(inbox: &Receiver<Vec<u8>>, mut target: impl Write) {
     }
 }
 
-/// Writing to a `String` cannot fail.
-fn write_record(line: &mut String, record: &Record<'_>) {
-    drop(write!(line, r#"{{"ts":"{}","level":"info","event":"access","request_id":"#, record.time));
-    write_text(line, record.request_id);
-    drop(write!(line, r#","client_ip":"{}","method":"#, record.client_ip));
-    write_text(line, record.method);
-    for (name, value) in [
+fn write_record(line: &mut String, record: &Record<'_>) -> fmt::Result {
+    let texts = [
         ("host", Some(record.host)),
         ("path", Some(record.path)),
         ("route", record.route),
         ("key_id", record.key_id),
         ("reason", record.reason),
-    ] {
+    ];
+    write!(line, r#"{{"ts":"{}","level":"info","event":"access","request_id":"#, record.time)?;
+    write_text(line, record.request_id)?;
+    write!(line, r#","client_ip":"{}","method":"#, record.client_ip)?;
+    write_text(line, record.method)?;
+    for (name, value) in texts {
         if let Some(value) = value {
-            drop(write!(line, r#","{name}":"#));
-            write_text(line, value);
+            write!(line, r#","{name}":"#)?;
+            write_text(line, value)?;
         }
     }
-    drop(write!(
-        line,
-        r#","status":{},"duration_us":{}"#,
-        record.status,
-        record.duration.as_micros()
-    ));
+    write!(line, r#","status":{},"duration_us":{}"#, record.status, record.duration.as_micros())?;
     if let Some(upstream) = record.upstream {
-        drop(write!(line, r#","upstream_us":{}"#, upstream.as_micros()));
+        write!(line, r#","upstream_us":{}"#, upstream.as_micros())?;
     }
-    drop(writeln!(line, r#","bytes_out":{}}}"#, record.bytes_out));
+    writeln!(line, r#","bytes_out":{}}}"#, record.bytes_out)
 }
 
 /// A JSON string; what a client wrote cannot end a line or a string.
-fn write_text(line: &mut String, text: &str) {
-    line.push('"');
+fn write_text(line: &mut String, text: &str) -> fmt::Result {
+    line.write_char('"')?;
     for character in text.chars() {
         match character {
             '"' | '\\' => line.extend(['\\', character]),
             it if it.is_control() || it == '\u{2028}' || it == '\u{2029}' => {
-                drop(write!(line, "\\u{:04x}", u32::from(it)));
+                write!(line, "\\u{:04x}", u32::from(it))?;
             }
-            it => line.push(it),
+            it => line.write_char(it)?,
         }
     }
-    line.push('"');
+    line.write_char('"')
 }
 
 const CHUNK_BYTES: usize = 32 * 1024;
@@ -196,7 +192,7 @@ mod tests {
             upstream: Some(Duration::from_micros(3)),
             bytes_out: 7,
         };
-        write_record(&mut line, &record);
+        write_record(&mut line, &record).unwrap();
         assert_eq!(line.lines().count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["path"], record.path);

@@ -1,1 +1,120 @@
 //! Writes what was counted as OpenMetrics text.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use crate::telemetry::histogram::Sum;
+
+/// One family of metrics.
+#[derive(Clone, Debug)]
+pub struct Family {
+    name: &'static str,
+    help: &'static str,
+    samples: Samples,
+}
+
+#[derive(Clone, Debug)]
+enum Samples {
+    Counters(Vec<(Labels, u64)>),
+    Gauges(Vec<(Labels, f64)>),
+    Histograms(Vec<(Labels, Sum)>),
+}
+
+/// The labels of one sample.
+pub type Labels = Vec<(&'static str, String)>;
+
+impl Family {
+    /// Something that only grows. The name stands without `_total`.
+    pub fn counter(name: &'static str, help: &'static str, samples: Vec<(Labels, u64)>) -> Self {
+        Self { name, help, samples: Samples::Counters(samples) }
+    }
+
+    /// Something that goes up and down.
+    pub fn gauge(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Self {
+        Self { name, help, samples: Samples::Gauges(samples) }
+    }
+
+    /// Durations in buckets, in seconds.
+    pub fn histogram(name: &'static str, help: &'static str, samples: Vec<(Labels, Sum)>) -> Self {
+        Self { name, help, samples: Samples::Histograms(samples) }
+    }
+
+    fn kind(&self) -> MetricType {
+        match &self.samples {
+            Samples::Counters(_) => MetricType::Counter,
+            Samples::Gauges(_) => MetricType::Gauge,
+            Samples::Histograms(_) => MetricType::Histogram,
+        }
+    }
+
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(self.name, self.help, None, self.kind())?;
+        match &self.samples {
+            Samples::Counters(samples) => samples.iter().try_for_each(|(labels, value)| {
+                metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(value, None)
+            }),
+            Samples::Gauges(samples) => samples.iter().try_for_each(|(labels, value)| {
+                metric.encode_family(labels)?.encode_gauge(value)
+            }),
+            Samples::Histograms(samples) => samples.iter().try_for_each(|(labels, sum)| {
+                let (seconds, count) = (sum.seconds(), sum.count());
+                metric
+                    .encode_family(labels)?
+                    .encode_histogram::<NoLabelSet>(seconds, count, &sum.buckets(), None)
+            }),
+        }
+    }
+}
+
+/// All families as text that ends with `# EOF`.
+pub fn openmetrics(families: Vec<Family>) -> String {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot(families)));
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => text,
+        Err(fmt::Error) => "# EOF\n".to_owned(),
+    }
+}
+
+/// The content type of [`openmetrics`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug)]
+struct Snapshot(Vec<Family>);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|family| family.encode(&mut encoder))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::histogram::Histogram;
+
+    #[test]
+    fn a_scrape_is_openmetrics_text() {
+        let histogram = Histogram::default();
+        histogram.record(Duration::from_micros(70));
+        let mut sum = Sum::default();
+        histogram.add_to(&mut sum);
+        let text = openmetrics(vec![
+            Family::counter("keyward_requests", "Answered", vec![(vec![("route", "a\"b".to_owned())], 3)]),
+            Family::gauge("keyward_open", "Open", vec![(vec![], 2.0)]),
+            Family::histogram("keyward_duration_seconds", "Took", vec![(vec![], sum)]),
+        ]);
+        assert!(text.contains("keyward_requests_total{route=\"a\\\"b\"} 3\n"), "{text}");
+        assert!(text.contains("keyward_open 2.0\n"), "{text}");
+        assert!(text.contains("keyward_duration_seconds_bucket{le=\"0.0001\"} 1\n"), "{text}");
+        assert!(text.contains("keyward_duration_seconds_count 1\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+}

@@ -1,0 +1,155 @@
+//! Builds everything below, once, and ends it in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::config::Config;
+use crate::gate::keyring::Keyring;
+use crate::server::build::{Built, build};
+use crate::server::health::Health;
+use crate::server::signals::{Stopper, stop_asked};
+use crate::server::workers::Workers;
+use crate::tasks::Tasks;
+
+pub mod accept;
+mod build;
+mod health;
+mod last_use;
+mod limits;
+mod metrics;
+pub mod peppers;
+mod plan;
+mod signals;
+mod workers;
+
+pub use build::StartFault;
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Server {
+    config: Arc<Config>,
+    keyring: Arc<Keyring>,
+    health: Arc<Health>,
+    addresses: Addresses,
+    control: Runtime,
+    admin: Runtime,
+    /// Ends with the requests: workers.
+    front: Tasks,
+    /// Ends after them: what keeps the keyring true, and the admin listener.
+    back: Tasks,
+    workers: Workers,
+    stopper: Stopper,
+}
+
+/// Where a gateway listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The data plane.
+    pub gateway: Vec<SocketAddr>,
+    /// The control plane.
+    pub admin: Vec<SocketAddr>,
+}
+
+impl Server {
+    /// Opens the store, binds every socket and starts every thread.
+    pub fn start(config: Config) -> Result<Self, StartFault> {
+        let control = runtime("control")?;
+        let admin = runtime("admin")?;
+        let Built { config, keyring, health, addresses, front, back, workers } =
+            control.block_on(build(config, &admin))?;
+        Ok(Self {
+            config,
+            keyring,
+            health,
+            addresses,
+            control,
+            admin,
+            front,
+            back,
+            workers,
+            stopper: Stopper::default(),
+        })
+    }
+
+    /// Where it listens; a port 0 has become a real one.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// By which it can be stopped from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Serves until told to stop, drains, and gives the exit code.
+    pub fn wait(mut self) -> u8 {
+        let end = self.control.block_on(async {
+            tokio::select! {
+                () = stop_asked(&self.stopper) => End::Asked,
+                () = self.workers.one_ended() => End::WorkerLost,
+            }
+        });
+        let code = match end {
+            End::Asked => {
+                self.drain();
+                0
+            }
+            End::WorkerLost => {
+                tracing::error!("a worker has ended by itself: this process cannot go on");
+                EXIT_BUG
+            }
+        };
+        self.end();
+        code
+    }
+
+    /// Not ready any more; after `drain_delay` no new connection; requests finish.
+    fn drain(&mut self) {
+        tracing::info!("draining");
+        self.health.set_draining();
+        let Self { control, config, front, workers, .. } = self;
+        control.block_on(async {
+            let drained = async {
+                tokio::time::sleep(config.gateway.drain_delay).await;
+                front.stop();
+                workers.all_ended().await;
+            };
+            tokio::select! {
+                () = drained => {}
+                () = signals::interrupted_again() => tracing::warn!("interrupted again: not waiting for requests"),
+            }
+        });
+    }
+
+    /// The register is left last, after the drain.
+    fn end(self) {
+        self.front.stop();
+        self.back.stop();
+        self.control.block_on(async {
+            if tokio::time::timeout(END_TIMEOUT, self.back.ended()).await.is_err() {
+                tracing::warn!("background work did not end in time");
+            }
+        });
+        tracing::info!(keys = self.keyring.entries().count(), "stopped");
+        self.admin.shutdown_timeout(END_TIMEOUT);
+        self.control.shutdown_timeout(END_TIMEOUT);
+    }
+}
+
+enum End {
+    Asked,
+    WorkerLost,
+}
+
+fn runtime(name: &str) -> Result<Runtime, StartFault> {
+    let built = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
+    built.map_err(|fault| StartFault::thread(&fault))
+}
+
+const END_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A bug of ours.
+const EXIT_BUG: u8 = 70;

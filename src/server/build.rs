@@ -1,0 +1,210 @@
+//! Puts the parts together, in the order in which they need each other.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio::runtime::{Handle, Runtime};
+
+use crate::clock::Timestamp;
+use crate::config::{AccessLog, Config, Location};
+use crate::gate::hashing::Hashing;
+use crate::gate::keyring::{Keyring, Parts};
+use crate::gate::vault::Vault;
+use crate::gate::writeback::{self, Writeback};
+use crate::gate::follow;
+use crate::listener::bind::{BindFault, bind};
+use crate::listener::doors::Doors;
+use crate::server::health::Health;
+use crate::server::metrics::Scrape;
+use crate::server::plan::Endpoints;
+use crate::server::workers::{Common, Workers};
+use crate::server::{Addresses, last_use, limits, peppers};
+use crate::store::sqlite::Sqlite;
+use crate::store::gateway::{GatewayCard, GatewayId};
+use crate::store::{Meta, OpenFault, Store, Unavailable};
+use crate::tasks::Tasks;
+use crate::telemetry::access::AccessSink;
+use crate::telemetry::counters::WorkerCounters;
+
+/// What a server is made of.
+pub struct Built {
+    pub config: Arc<Config>,
+    pub keyring: Arc<Keyring>,
+    pub health: Arc<Health>,
+    pub addresses: Addresses,
+    pub front: Tasks,
+    pub back: Tasks,
+    pub workers: Workers,
+}
+
+/// A gateway that cannot start. The message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct StartFault {
+    message: String,
+    exit: u8,
+}
+
+impl StartFault {
+    /// The process's exit code.
+    pub fn exit(&self) -> u8 {
+        self.exit
+    }
+
+    /// A thread or runtime could not be started.
+    pub fn thread(fault: &io::Error) -> Self {
+        Self { message: format!("a thread could not be started: {fault}"), exit: EXIT_FAILED }
+    }
+
+    fn configuration(message: impl ToString) -> Self {
+        Self { message: message.to_string(), exit: EXIT_CONFIGURATION }
+    }
+}
+
+impl From<OpenFault> for StartFault {
+    fn from(fault: OpenFault) -> Self {
+        Self::configuration(fault)
+    }
+}
+
+impl From<Unavailable> for StartFault {
+    fn from(fault: Unavailable) -> Self {
+        Self { message: fault.to_string(), exit: EXIT_FAILED }
+    }
+}
+
+impl From<BindFault> for StartFault {
+    fn from(fault: BindFault) -> Self {
+        Self { message: fault.to_string(), exit: EXIT_FAILED }
+    }
+}
+
+/// Sockets first: whatever else goes wrong, nothing was written while another process serves.
+pub async fn build(config: Config, admin_runtime: &Runtime) -> Result<Built, StartFault> {
+    let config = Arc::new(config);
+    let descriptors = limits::raise_descriptors();
+    let count = if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
+    let sockets = Sockets::bind(&config, count)?;
+    let store = open(&config)?;
+    let keyring = keyring(&config, store).await?;
+    let health = Arc::new(Health::new(Arc::clone(&keyring.0)));
+    let (keyring, tags) = keyring;
+    let (front, back) = (Tasks::default(), Tasks::default());
+    let card = card(&config)?;
+    back.spawn(follow::run(Arc::clone(&keyring), card.clone(), back.clone()));
+    back.spawn(last_use::run(Arc::clone(&keyring), back.clone()));
+    let write = writeback::run(tags, keyring.store().clone(), keyring.vault().clone());
+    let stop = back.clone();
+    back.spawn(async move {
+        tokio::select! { () = write => {}, () = stop.stopped() => {} }
+    });
+    let counters: Vec<Arc<WorkerCounters>> =
+        (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
+    let access = access(&config)?;
+    let scrape = Scrape {
+        config: Arc::clone(&config),
+        keyring: Arc::clone(&keyring),
+        workers: counters.clone(),
+        access: access.clone(),
+    };
+    let common = Common {
+        doors: Doors::new(
+            limits::connections(config.gateway.max_connections, descriptors),
+            config.gateway.max_connections_per_address,
+            count,
+        ),
+        endpoints: Endpoints::new(&config, count),
+        config: Arc::clone(&config),
+        keyring: Arc::clone(&keyring),
+        access,
+        tasks: front.clone(),
+    };
+    let workers = Workers::start(&common, sockets.gateway, &counters).map_err(|it| StartFault::thread(&it))?;
+    drop((scrape, sockets.admin, admin_runtime));
+    Ok(Built { config, keyring, health, addresses: sockets.addresses, front, back, workers })
+}
+
+/// Every listening socket.
+struct Sockets {
+    addresses: Addresses,
+    /// For each worker, one of each address.
+    gateway: Vec<Vec<TcpListener>>,
+    admin: Vec<TcpListener>,
+}
+
+impl Sockets {
+    fn bind(config: &Config, workers: usize) -> Result<Self, StartFault> {
+        let mut gateway: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut addresses = Addresses::default();
+        for address in &config.gateway.listen {
+            let sockets = bind(*address, workers)?;
+            addresses.gateway.extend(sockets.first().and_then(|it| it.local_addr().ok()));
+            gateway.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+        }
+        let mut admin = Vec::new();
+        for address in &config.admin.listen {
+            admin.extend(bind(*address, 1)?);
+        }
+        addresses.admin.extend(admin.iter().filter_map(|it| it.local_addr().ok()));
+        Ok(Self { addresses, gateway, admin })
+    }
+}
+
+fn open(config: &Config) -> Result<Store, StartFault> {
+    let Location::Sqlite(path) = &config.store.location;
+    Ok(Store::Embedded(Arc::new(Sqlite::open(path, config.store.response_timeout)?)))
+}
+
+/// What the process will know of keys, and the tags that it makes anew on their way back.
+async fn keyring(config: &Config, store: Store) -> Result<(Arc<Keyring>, tokio::sync::mpsc::Receiver<writeback::NewTag>), StartFault> {
+    let meta: Meta = store.meta().await?;
+    let peppers = peppers::load(&config.store, &meta).map_err(StartFault::configuration)?;
+    if meta.check.is_none() {
+        store.set_check(peppers.current().check()).await?;
+    }
+    let keys = &config.keys;
+    let hashing = Hashing::start(keys.argon2, keys.argon2_threads, keys.argon2_queue);
+    let (writeback, tags) = Writeback::channel();
+    let parts = Parts {
+        store,
+        vault: Vault::new(peppers, meta.identity),
+        hashing: hashing.map_err(|it| StartFault::thread(&it))?,
+        writeback,
+        background: (Tasks::default(), Handle::current()),
+    };
+    Ok((Arc::new(Keyring::new(parts, &config.limits, &config.store)), tags))
+}
+
+fn access(config: &Config) -> Result<Option<AccessSink>, StartFault> {
+    match config.log.access {
+        AccessLog::Off => Ok(None),
+        AccessLog::On => AccessSink::start(io::stdout()).map(Some).map_err(|it| StartFault::thread(&it)),
+    }
+}
+
+/// What this process says of itself in the register.
+fn card(config: &Config) -> Result<GatewayCard, StartFault> {
+    let random = SysRng.try_next_u64().map_err(|it| StartFault::thread(&it.into()))?;
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let millis = |it: std::time::Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+    Ok(GatewayCard {
+        id: GatewayId(format!("gw_{random:016x}")),
+        name: format!("{name}-{}", std::process::id()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: Timestamp::now(),
+        lease_ms: millis(config.store.lease),
+        policy: config.store.when_unreachable,
+        serve_known_for_ms: millis(config.store.serve_known_for),
+        replicas: 0,
+        keys: 0,
+        complete: false,
+        draining: false,
+        closed: Vec::new(),
+    })
+}
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_CONFIGURATION: u8 = 78;

@@ -1,0 +1,301 @@
+//! One thread for each worker, with everything on it: sockets, connections, timers, counters.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::thread;
+use std::time::Duration;
+
+use http::HeaderValue;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use crate::clock::Moment;
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::gate::keyring::Keyring;
+use crate::gate::recheck::Recheck;
+use crate::listener::connection::Http1;
+use crate::listener::doors::{Doors, Place, Seat};
+use crate::listener::vitals::{Timeouts, Vitals, Ward};
+use crate::proxy::credentials::Credentials;
+use crate::proxy::forwarded::Trust;
+use crate::proxy::outbound::RequestIds;
+use crate::proxy::{Downstream, Proxy};
+use crate::server::plan::{Endpoints, plan};
+use crate::tasks::Tasks;
+use crate::tasks::deadline::TICK;
+use crate::telemetry::access::{AccessLog, AccessSink};
+use crate::telemetry::counters::WorkerCounters;
+
+/// What all workers have in common.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// What was asked for.
+    pub config: Arc<Config>,
+    /// What the process knows of keys.
+    pub keyring: Arc<Keyring>,
+    /// Who may connect.
+    pub doors: Doors,
+    /// The endpoints of every upstream.
+    pub endpoints: Endpoints,
+    /// Where access lines go.
+    pub access: Option<AccessSink>,
+    /// The word to stop.
+    pub tasks: Tasks,
+}
+
+/// The threads.
+#[derive(Debug)]
+pub struct Workers {
+    running: usize,
+    ended: mpsc::Receiver<()>,
+}
+
+/// A socket that another worker accepted.
+type Passed = (TcpStream, SocketAddr, Place);
+
+impl Workers {
+    /// Starts one thread for each set of sockets and counters.
+    pub fn start(common: &Common, sockets: Vec<Vec<TcpListener>>, counters: &[Arc<WorkerCounters>]) -> std::io::Result<Self> {
+        let (report, ended) = mpsc::channel(sockets.len().max(1));
+        let (passing, inboxes): (Vec<_>, Vec<_>) = sockets.iter().map(|_| mpsc::channel(PASSED_MAX)).unzip();
+        let running = sockets.len();
+        let parts = sockets.into_iter().zip(inboxes).zip(counters.iter().cloned());
+        for (number, ((sockets, passed), counters)) in parts.enumerate() {
+            let rechecks = common.keyring.workers().join();
+            let seat = WorkerSeat { number, sockets, passed, rechecks, counters, passing: passing.clone() };
+            let (common, report) = (common.clone(), report.clone());
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                // Dropped when the thread ends, however it ends.
+                let _report = report;
+                seat.run(common);
+            })?;
+        }
+        Ok(Self { running, ended })
+    }
+
+    /// Resolves when a worker has ended; never where there is none.
+    pub async fn one_ended(&mut self) {
+        if self.running == 0 {
+            std::future::pending::<()>().await;
+        }
+        self.all_ended().await;
+    }
+
+    /// Resolves when every worker has ended.
+    pub async fn all_ended(&mut self) {
+        while self.ended.recv().await.is_some() {}
+    }
+}
+
+/// What one worker alone has.
+struct WorkerSeat {
+    number: usize,
+    sockets: Vec<TcpListener>,
+    passed: mpsc::Receiver<Passed>,
+    rechecks: mpsc::Receiver<Recheck>,
+    counters: Arc<WorkerCounters>,
+    passing: Vec<mpsc::Sender<Passed>>,
+}
+
+impl WorkerSeat {
+    fn run(self, common: Common) {
+        let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        match built {
+            Ok(runtime) => runtime.block_on(self.serve(common)),
+            Err(fault) => tracing::error!(%fault, "a worker's runtime could not be built"),
+        }
+    }
+
+    async fn serve(self, common: Common) {
+        let Some(worker) = Worker::new(&self, common) else { return };
+        let worker = Rc::new(worker);
+        let local = Tasks::default();
+        for socket in self.sockets {
+            local.spawn_local(Rc::clone(&worker).accept(socket));
+        }
+        local.spawn_local(Rc::clone(&worker).take_passed(self.passed));
+        local.spawn_local(Rc::clone(&worker).recheck(self.rechecks));
+        local.spawn_local(Rc::clone(&worker).tick());
+        worker.common.tasks.stopped().await;
+        worker.drain().await;
+    }
+}
+
+/// One worker at work.
+struct Worker {
+    number: usize,
+    common: Common,
+    proxy: Rc<Proxy>,
+    http1: Http1,
+    timeouts: Timeouts,
+    ward: Rc<Ward>,
+    passing: Vec<mpsc::Sender<Passed>>,
+    connections: Tasks,
+}
+
+impl Worker {
+    fn new(seat: &WorkerSeat, common: Common) -> Option<Self> {
+        let config = Arc::clone(&common.config);
+        let gateway = &config.gateway;
+        let plan = plan(&config, &common.endpoints, seat.number, &seat.counters);
+        let plan = plan.map_err(|clash| tracing::error!(%clash, "the routes cannot be used")).ok()?;
+        let proxy = Proxy {
+            gate: Gate::new(Arc::clone(&common.keyring)),
+            plan,
+            credentials: Credentials::new(gateway.key_headers.clone(), gateway.bearer, vec![config.keys.prefix.clone()]),
+            limits: gateway.head,
+            body_timeout: gateway.body_timeout,
+            trust: Trust::new(gateway.trusted_proxies.clone()),
+            counters: Arc::clone(&seat.counters),
+            access: common.access.clone().map(AccessLog::new),
+            draining: Cell::new(false),
+            ids: RequestIds::new([SysRng.try_next_u64().ok()?, SysRng.try_next_u64().ok()?]),
+        };
+        let timeouts = Timeouts {
+            header: gateway.header_timeout,
+            idle: gateway.idle_timeout,
+            write: gateway.write_timeout,
+        };
+        Some(Self {
+            number: seat.number,
+            http1: Http1::new(&gateway.head),
+            proxy: Rc::new(proxy),
+            timeouts,
+            ward: Rc::default(),
+            passing: seat.passing.clone(),
+            connections: Tasks::default(),
+            common,
+        })
+    }
+
+    /// Accepts until told to stop; then takes in who waits already, since closing the socket
+    /// would reset them.
+    async fn accept(self: Rc<Self>, socket: TcpListener) {
+        let Ok(listener) = tokio::net::TcpListener::from_std(socket) else { return };
+        loop {
+            let place = tokio::select! {
+                () = self.common.tasks.stopped() => break,
+                place = self.common.doors.place() => place,
+            };
+            let Some(place) = place else { break };
+            let accepted = tokio::select! {
+                () = self.common.tasks.stopped() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.take_or_pass(stream, peer, place),
+                Err(fault) => pause_after(&fault).await,
+            }
+        }
+        while let Some((stream, peer)) = waiting(&listener).await {
+            let Some(place) = self.common.doors.place().await else { return };
+            self.take(stream, peer, place);
+        }
+    }
+
+    /// Keeps a connection, or hands it to a worker that clearly has less to do.
+    fn take_or_pass(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, place: Place) {
+        let other = self.common.doors.worker_for(self.number);
+        if other == self.number {
+            return self.take(stream, peer, place);
+        }
+        let Some(inbox) = self.passing.get(other) else { return };
+        let Ok(stream) = stream.into_std() else { return };
+        if let Err(mpsc::error::TrySendError::Full(passed) | mpsc::error::TrySendError::Closed(passed)) =
+            inbox.try_send((stream, peer, place))
+        {
+            self.take_back(passed);
+        }
+    }
+
+    fn take_back(self: &Rc<Self>, (stream, peer, place): Passed) {
+        match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => self.take(stream, peer, place),
+            Err(fault) => tracing::warn!(%fault, "a connection could not be taken over"),
+        }
+    }
+
+    async fn take_passed(self: Rc<Self>, mut inbox: mpsc::Receiver<Passed>) {
+        while let Some(passed) = inbox.recv().await {
+            self.take_back(passed);
+        }
+    }
+
+    fn take(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, place: Place) {
+        let Some(seat) = self.common.doors.seat(place, peer.ip(), self.number) else { return };
+        if stream.set_nodelay(true).is_ok() {
+            self.connections.spawn_local(Rc::clone(self).attend(stream, peer, seat));
+        }
+    }
+
+    /// One connection, from here to its end.
+    async fn attend(self: Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, seat: Seat) {
+        let vitals = Rc::new(Vitals::new(self.timeouts));
+        let bed = self.ward.admit(&vitals);
+        let address = peer.ip().to_canonical();
+        let peer_text = HeaderValue::from_str(&address.to_string());
+        let peer_text = peer_text.unwrap_or(HeaderValue::from_static("unknown"));
+        let downstream = Downstream { peer: address, peer_text, vitals: Rc::clone(&vitals) };
+        self.proxy.counters.accepted();
+        let serve = |request| Rc::clone(&self.proxy).serve(downstream.clone(), request);
+        self.http1.serve(stream, vitals, serve).await;
+        self.proxy.counters.closed();
+        drop((bed, seat));
+    }
+
+    async fn recheck(self: Rc<Self>, mut rechecks: mpsc::Receiver<Recheck>) {
+        while let Some(recheck) = rechecks.recv().await {
+            recheck.carry_out(self.proxy.gate.running());
+        }
+    }
+
+    /// Everything that is late is found here, and nothing on the path reads a clock for it.
+    async fn tick(self: Rc<Self>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = Moment::now();
+            self.ward.tick(now);
+            self.proxy.gate.tick(now);
+            self.proxy.plan.upstreams.iter().for_each(|it| it.tick(now));
+            if let Some(access) = &self.proxy.access {
+                access.flush();
+            }
+        }
+    }
+
+    /// Requests finish, and every connection is told to close with its next answer.
+    async fn drain(&self) {
+        self.proxy.draining.set(true);
+        let limit = self.common.config.gateway.drain_timeout;
+        if tokio::time::timeout(limit, self.connections.ended()).await.is_err() {
+            tracing::warn!(connections = self.ward.count(), "drain_timeout is over: closing what is left");
+        }
+    }
+}
+
+/// Who waits in a listening socket's queue already.
+async fn waiting(listener: &tokio::net::TcpListener) -> Option<(tokio::net::TcpStream, SocketAddr)> {
+    poll_fn(|context| match listener.poll_accept(context) {
+        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+/// Without descriptors, accepting fails at once, again and again.
+async fn pause_after(fault: &std::io::Error) {
+    tracing::warn!(%fault, "a connection could not be accepted");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+const PASSED_MAX: usize = 256;
