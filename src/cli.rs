@@ -61,7 +61,8 @@ pub fn caught(work: impl FnOnce() -> ExitCode) -> ExitCode {
 
 fn execute(typed: Typed, streams: &mut Streams<'_>) -> Result<u8, Failure> {
     let done = match typed.command {
-        Command::Serve(it) => return serve::serve(&it, streams),
+        Command::Serve(it) => return serve::serve(&it),
+
         Command::Demo(it) => return demo::demo(&it, streams),
         Command::Check(it) => check::check(&it, streams),
         Command::Keys(it) => keys::keys(it, streams),

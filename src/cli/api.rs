@@ -76,9 +76,7 @@ pub struct Token(Zeroizing<String>);
 
 impl Token {
     /// The token in the environment, or in the file that it names.
-    pub fn find(
-        environment: impl Iterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, Failure> {
+    pub fn find(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, Failure> {
         let mut file = None;
         for (name, value) in environment {
             if name == "KEYWARD_ADMIN_TOKEN" && !value.is_empty() {

@@ -1,7 +1,5 @@
 //! Says what is wrong with a configuration.
 
-use std::io::Write;
-
 use crate::cli::Streams;
 use crate::cli::args::Check;
 use crate::cli::credentials::write_whole;

@@ -73,7 +73,9 @@ impl Failure {
             Self::Refused(problem) => words::problem(err, problem),
             Self::Start(fault) => writeln!(err, "keyward: {fault}"),
             Self::Output(fault) if fault.kind() == ErrorKind::BrokenPipe => Ok(()),
-            Self::Output(fault) => writeln!(err, "keyward: standard output cannot be written: {fault}"),
+            Self::Output(fault) => {
+                writeln!(err, "keyward: standard output cannot be written: {fault}")
+            }
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Asks a gateway whether it is ready.
 
-use std::io::Write;
-
 use reqwest::Method;
 use serde_json::Value;
 

@@ -1,7 +1,5 @@
 //! Mints, lists, shows, changes and revokes keys.
 
-use std::io::Write;
-
 use reqwest::Method;
 use serde_json::{Map, Value};
 

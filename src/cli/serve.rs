@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use tracing::{info, warn};
 
-use crate::cli::Streams;
 use crate::cli::args::{Serve, Source};
 use crate::cli::failure::Failure;
 use crate::cli::logging;
 use crate::config::sources::{self, Loaded};
 use crate::config::{self, Access, Config, Plaintext};
-use crate::route::table::{Pattern, PathPattern};
+use crate::route::table::{PathPattern, Pattern};
 use crate::server::{Addresses, Server};
 
 /// Runs until it is told to stop; the exit code.

@@ -14,9 +14,9 @@ pub fn problem(to: &mut dyn Write, problem: &Problem) -> io::Result<()> {
     let Problem { title, detail, code, request_id, errors } = problem;
     let request = request_id.as_ref().map(|it| format!(", request {it}")).unwrap_or_default();
     writeln!(to, "{}", plain(&format!("keyward: {title}: {detail} ({code}{request})")))?;
-    errors.iter().try_for_each(|it| {
-        writeln!(to, "{}", plain(&format!("  {}: {}", it.path, it.detail)))
-    })
+    errors
+        .iter()
+        .try_for_each(|it| writeln!(to, "{}", plain(&format!("  {}: {}", it.path, it.detail))))
 }
 
 /// Keys, a line each.
@@ -164,10 +164,7 @@ fn share(propagation: &Propagation) -> String {
 }
 
 /// Columns two blanks apart, without lines.
-fn table<const N: usize>(
-    header: [&str; N],
-    rows: impl Iterator<Item = [String; N]>,
-) -> String {
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.set_header(header);
     render(table, rows)

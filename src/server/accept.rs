@@ -65,8 +65,7 @@ impl Accepted {
             record.tag = None;
         }
         let is_current = row.sealed.pepper().is_some_and(|it| vault.is_current(it));
-        let anew =
-            if is_current && !tag_is_lost { None } else { Some(vault.seal(&record)?) };
+        let anew = if is_current && !tag_is_lost { None } else { Some(vault.seal(&record)?) };
         self.count(&record, trust);
         self.tags_dropped += u64::from(tag_is_lost);
         self.resealed += u64::from(anew.is_some());

@@ -135,7 +135,11 @@ fn read(path: &Path) -> Result<Pepper, PepperFault> {
             _ => PepperFault::Unreadable { path: owned(), fault },
         })?;
     let secret: [u8; PEPPER_LEN] = bytes.as_slice().try_into().map_err(|_length| {
-        let bytes = if bytes.len() > PEPPER_LEN { "more than 32".to_owned() } else { bytes.len().to_string() };
+        let bytes = if bytes.len() > PEPPER_LEN {
+            "more than 32".to_owned()
+        } else {
+            bytes.len().to_string()
+        };
         PepperFault::WrongSize { path: owned(), bytes }
     })?;
     Ok(Pepper::new(secret))

@@ -47,7 +47,10 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenFault> {
     let path = open::find(path)?;
     let (conn, schema) = open::look(&path).map_err(|it| open::describe(&path, it))?;
     if schema == 0 {
-        return Err(OpenFault(format!("`{}` is empty: no gateway has used it yet", path.display())));
+        return Err(OpenFault(format!(
+            "`{}` is empty: no gateway has used it yet",
+            path.display()
+        )));
     }
     read(&conn, &path, schema).map_err(|it| open::describe(&path, Unfit::Fault(it)))
 }
@@ -55,8 +58,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, OpenFault> {
 fn read(conn: &Connection, path: &Path, schema: u32) -> rusqlite::Result<Inspection> {
     conn.pragma_update(None, "query_only", true)?;
     let snapshot = conn.unchecked_transaction()?;
-    let (identity, format, check) = snapshot
-        .query_row("SELECT identity, format, pepper_check FROM meta", [], |row| {
+    let (identity, format, check) =
+        snapshot.query_row("SELECT identity, format, pepper_check FROM meta", [], |row| {
             Ok((Identity(row.get(0)?), row.get(1)?, row.get(2)?))
         })?;
     Ok(Inspection {
