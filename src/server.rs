@@ -14,12 +14,13 @@ use crate::server::signals::{Stopper, stop_asked};
 use crate::server::workers::Workers;
 use crate::tasks::Tasks;
 
+pub mod accept;
 mod build;
 mod health;
 mod last_use;
 mod limits;
 mod metrics;
-mod peppers;
+pub mod peppers;
 mod plan;
 mod signals;
 mod workers;

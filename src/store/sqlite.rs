@@ -21,16 +21,18 @@ use crate::store::sqlite::desk::Desk;
 use crate::store::sqlite::fault::unavailable;
 use crate::store::sqlite::follower::Follower;
 use crate::store::sqlite::lock::Lock;
+use crate::store::sqlite::open::Opened;
 use crate::store::sqlite::shared::Shared;
 use crate::store::sqlite::writer::{Batch, Writer};
 use crate::store::{
-    Beat, Left, Meta, OpenFault, PageMark, Position, Row, Synced, Ticket, Unavailable, Write,
+    Audit, Beat, Left, Meta, OpenFault, PageMark, Position, Row, Synced, Ticket, Unavailable, Write,
     WriteFault, Written,
 };
 
 pub mod desk;
 pub mod fault;
 pub mod follower;
+pub mod inspect;
 pub mod lock;
 pub mod open;
 pub mod reader;
@@ -61,7 +63,16 @@ impl Sqlite {
     /// Opens the store at `path`, or makes it, readable only for its owner. Nobody waits longer
     /// than `response_timeout` for an answer.
     pub fn open(path: &Path, response_timeout: Duration) -> Result<Self, OpenFault> {
-        let opened = open::open(path)?;
+        Self::start(open::open(path)?, response_timeout)
+    }
+
+    /// Opens the store at `path`, which exists, for as long as nobody else lives on it: who comes
+    /// meanwhile waits.
+    pub fn open_alone(path: &Path, response_timeout: Duration) -> Result<Self, OpenFault> {
+        Self::start(open::open_alone(path)?, response_timeout)
+    }
+
+    fn start(opened: Opened, response_timeout: Duration) -> Result<Self, OpenFault> {
         let shared = Arc::new(Shared::new(opened.identity));
         let writer = Writer::new(opened.writer, opened.path, shared.clone());
         let follower = Follower::new(opened.follower, shared.clone());
@@ -133,6 +144,11 @@ impl Sqlite {
             replaced += self.change(move |batch| write::reseal(batch, &piece)).await?;
         }
         Ok(replaced)
+    }
+
+    /// Audits what is done to the store as a whole.
+    pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
+        self.change(move |batch| write::audit(batch.conn, &line)).await
     }
 
     /// Remembers when keys were last used; never moves a time back.

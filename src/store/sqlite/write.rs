@@ -59,6 +59,18 @@ pub fn touch(batch: &Batch<'_>, used: &[(KeyId, Timestamp)]) -> rusqlite::Result
     used.iter().try_for_each(|(id, at)| touched.execute(params![id, at]).map(drop))
 }
 
+/// Adds one line to the audit log.
+pub fn audit(conn: &Connection, line: &Audit) -> rusqlite::Result<()> {
+    let mut written = conn.prepare_cached(
+        "INSERT INTO audit (at, operator, operator_name, address, action, target, before, after)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let Audit { at, operator, operator_name, address, action, target, before, after } = line;
+    let [before, after] = [before, after].map(|it| it.as_ref().map(ToString::to_string));
+    let values = params![at, operator, operator_name, address, action, target, before, after];
+    written.execute(values).map(drop)
+}
+
 fn recall(batch: &Batch<'_>, asked: &Idempotency) -> rusqlite::Result<Option<Written>> {
     forget_old(batch)?;
     let mut known = batch.conn.prepare_cached(
@@ -132,17 +144,6 @@ fn announce(batch: &Batch<'_>, row: &Row) -> rusqlite::Result<Position> {
 
 fn draw() -> rusqlite::Result<u64> {
     SysRng.try_next_u64().map_err(|it| FromSqlError::other(it).into())
-}
-
-fn audit(conn: &Connection, line: &Audit) -> rusqlite::Result<()> {
-    let mut written = conn.prepare_cached(
-        "INSERT INTO audit (at, operator, operator_name, address, action, target, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    let Audit { at, operator, operator_name, address, action, target, before, after } = line;
-    let [before, after] = [before, after].map(|it| it.as_ref().map(ToString::to_string));
-    let values = params![at, operator, operator_name, address, action, target, before, after];
-    written.execute(values).map(drop)
 }
 
 fn ticket(batch: &Batch<'_>, position: Position) -> Ticket {
