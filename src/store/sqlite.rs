@@ -110,6 +110,11 @@ impl Sqlite {
         self.ask(move |conn| reader::page(conn, after, count)).await
     }
 
+    /// Every operator's record, newest first.
+    pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
+        self.ask(reader::operators).await
+    }
+
     /// Checks, stores, numbers and announces one change, and audits it, in one step.
     ///
     /// Goes on when nobody waits any more: a change is never left half made.
