@@ -20,6 +20,7 @@ mod store;
 mod gate;
 mod upstream;
 
+mod admin;
 mod proxy;
 
 pub mod server;

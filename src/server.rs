@@ -145,7 +145,8 @@ enum End {
 }
 
 fn runtime(name: &str) -> Result<Runtime, StartFault> {
-    let built = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
+    let built =
+        Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
     built.map_err(|fault| StartFault::thread(&fault))
 }
 

@@ -10,11 +10,11 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::clock::Timestamp;
 use crate::config::{AccessLog, Config, Location};
+use crate::gate::follow;
 use crate::gate::hashing::Hashing;
 use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{self, Writeback};
-use crate::gate::follow;
 use crate::listener::bind::{BindFault, bind};
 use crate::listener::doors::Doors;
 use crate::server::health::Health;
@@ -22,8 +22,8 @@ use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Workers};
 use crate::server::{Addresses, last_use, limits, peppers};
-use crate::store::sqlite::Sqlite;
 use crate::store::gateway::{GatewayCard, GatewayId};
+use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
 use crate::telemetry::access::AccessSink;
@@ -86,7 +86,8 @@ impl From<BindFault> for StartFault {
 pub async fn build(config: Config, admin_runtime: &Runtime) -> Result<Built, StartFault> {
     let config = Arc::new(config);
     let descriptors = limits::raise_descriptors();
-    let count = if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
+    let count =
+        if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
     let sockets = Sockets::bind(&config, count)?;
     let store = open(&config)?;
     let keyring = keyring(&config, store).await?;
@@ -122,7 +123,8 @@ pub async fn build(config: Config, admin_runtime: &Runtime) -> Result<Built, Sta
         access,
         tasks: front.clone(),
     };
-    let workers = Workers::start(&common, sockets.gateway, &counters).map_err(|it| StartFault::thread(&it))?;
+    let workers = Workers::start(&common, sockets.gateway, &counters)
+        .map_err(|it| StartFault::thread(&it))?;
     drop((scrape, sockets.admin, admin_runtime));
     Ok(Built { config, keyring, health, addresses: sockets.addresses, front, back, workers })
 }
@@ -159,7 +161,10 @@ fn open(config: &Config) -> Result<Store, StartFault> {
 }
 
 /// What the process will know of keys, and the tags that it makes anew on their way back.
-async fn keyring(config: &Config, store: Store) -> Result<(Arc<Keyring>, tokio::sync::mpsc::Receiver<writeback::NewTag>), StartFault> {
+async fn keyring(
+    config: &Config,
+    store: Store,
+) -> Result<(Arc<Keyring>, tokio::sync::mpsc::Receiver<writeback::NewTag>), StartFault> {
     let meta: Meta = store.meta().await?;
     let peppers = peppers::load(&config.store, &meta).map_err(StartFault::configuration)?;
     if meta.check.is_none() {
@@ -181,7 +186,9 @@ async fn keyring(config: &Config, store: Store) -> Result<(Arc<Keyring>, tokio::
 fn access(config: &Config) -> Result<Option<AccessSink>, StartFault> {
     match config.log.access {
         AccessLog::Off => Ok(None),
-        AccessLog::On => AccessSink::start(io::stdout()).map(Some).map_err(|it| StartFault::thread(&it)),
+        AccessLog::On => {
+            AccessSink::start(io::stdout()).map(Some).map_err(|it| StartFault::thread(&it))
+        }
     }
 }
 

@@ -36,6 +36,7 @@ pub mod inspect;
 pub mod lock;
 pub mod open;
 pub mod reader;
+pub mod room;
 pub mod rows;
 pub mod schema;
 pub mod shared;
@@ -73,7 +74,7 @@ impl Sqlite {
 
     fn start(opened: Opened, response_timeout: Duration) -> Result<Self, OpenFault> {
         let shared = Arc::new(Shared::new(opened.identity));
-        let writer = Writer::new(opened.writer, shared.clone());
+        let writer = Writer::new(opened.writer, opened.path, shared.clone());
         let follower = Follower::new(opened.follower, shared.clone());
         let fault = |it| OpenFault(format!("the store's threads cannot be started ({it})"));
         Ok(Self {
@@ -137,7 +138,12 @@ impl Sqlite {
     /// Replaces sealed records whose revision is unchanged, without announcing a change.
     /// Answers how many were replaced.
     pub async fn reseal(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
-        self.change(move |batch| write::reseal(batch, &rows)).await
+        let mut replaced = 0;
+        for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
+            let piece = piece.to_vec();
+            replaced += self.change(move |batch| write::reseal(batch, &piece)).await?;
+        }
+        Ok(replaced)
     }
 
     /// Audits what is done to the store as a whole.
@@ -147,8 +153,7 @@ impl Sqlite {
 
     /// Remembers when keys were last used; never moves a time back.
     pub async fn touch(&self, used: Vec<(KeyId, Timestamp)>) -> Result<(), Unavailable> {
-        // Piece by piece, so that a revocation never waits for more than one.
-        for piece in used.chunks(TOUCHED_AT_ONCE_MAX) {
+        for piece in used.chunks(ROWS_AT_ONCE_MAX) {
             let piece = piece.to_vec();
             self.change(move |batch| write::touch(batch, &piece)).await?;
         }
@@ -236,4 +241,5 @@ impl Sqlite {
     }
 }
 
-const TOUCHED_AT_ONCE_MAX: usize = 512;
+/// Piece by piece, so that a revocation never waits for more than one.
+const ROWS_AT_ONCE_MAX: usize = 512;

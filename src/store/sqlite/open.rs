@@ -13,6 +13,7 @@ use crate::key::seal::Identity;
 use crate::store::OpenFault;
 use crate::store::sqlite::fault;
 use crate::store::sqlite::lock::{Company, Lock, beside};
+use crate::store::sqlite::room;
 use crate::store::sqlite::schema::{self, Unfit};
 
 /// A store that was opened: a connection for each thread, and the lock that says we live.
@@ -26,6 +27,8 @@ pub struct Opened {
     pub follower: Connection,
     /// The random name of the store.
     pub identity: Identity,
+    /// Where it is.
+    pub path: PathBuf,
     /// Held for as long as the store is open.
     pub lock: Lock,
 }
@@ -75,7 +78,8 @@ fn connect_all(path: &Path, writer: Connection, lock: Lock) -> Result<Opened, Op
     let follower = connect(path, "NORMAL").map_err(fault)?;
     let reader = connect(path, "NORMAL").map_err(fault)?;
     reader.pragma_update(None, "query_only", true).map_err(fault)?;
-    Ok(Opened { writer, reader, follower, identity: Identity(identity.map_err(fault)?), lock })
+    let identity = Identity(identity.map_err(fault)?);
+    Ok(Opened { writer, reader, follower, identity, path, lock })
 }
 
 /// Opens a store that exists without ever writing to it; answers its schema too.
@@ -147,10 +151,21 @@ fn prepare(path: &Path, company: Company) -> Result<Connection, Unfit> {
     }
     schema::migrate(&mut conn)?;
     if company == Company::Alone {
-        // Of processes that crashed: nobody lives.
-        conn.execute("DELETE FROM gateways", [])?;
+        clear_register(&conn)?;
     }
     Ok(conn)
+}
+
+/// Who is in it has crashed: nobody lives.
+fn clear_register(conn: &Connection) -> rusqlite::Result<()> {
+    let clear = || conn.execute("DELETE FROM gateways", []).map(drop);
+    clear().or_else(|fault| {
+        if !room::is_full(&fault) {
+            return Err(fault);
+        }
+        room::fold(conn);
+        clear()
+    })
 }
 
 fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
