@@ -79,7 +79,7 @@ fn connect_all(path: &Path, writer: Connection, lock: Lock) -> Result<Opened, Op
     let reader = connect(path, "NORMAL").map_err(fault)?;
     reader.pragma_update(None, "query_only", true).map_err(fault)?;
     let identity = Identity(identity.map_err(fault)?);
-    Ok(Opened { writer, reader, follower, identity, path, lock })
+    Ok(Opened { writer, reader, follower, identity, path: path.to_owned(), lock })
 }
 
 /// Opens a store that exists without ever writing to it; answers its schema too.
