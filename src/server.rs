@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::admin::health::Health;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::server::build::{Built, build};
-use crate::server::health::Health;
 use crate::server::signals::{Stopper, stop_asked};
 use crate::server::workers::Workers;
 use crate::tasks::Tasks;
 
 pub mod accept;
 mod build;
-mod health;
 mod last_use;
 mod limits;
 mod metrics;
 pub mod peppers;
 mod plan;
+mod secret_file;
 mod signals;
 mod workers;
 
@@ -59,7 +59,7 @@ impl Server {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
         let Built { config, keyring, health, addresses, front, back, workers } =
-            control.block_on(build(config, &admin))?;
+            control.block_on(build(config, admin.handle()))?;
         Ok(Self {
             config,
             keyring,

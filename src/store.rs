@@ -70,6 +70,13 @@ impl Store {
         }
     }
 
+    /// Every operator's record, newest first; there are few of them among many keys.
+    pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.operators().await,
+        }
+    }
+
     /// Checks, stores, numbers and announces one change, and audits it, in one step.
     pub async fn write(&self, write: Write) -> Result<Written, WriteFault> {
         match self {

@@ -1,16 +1,16 @@
 //! Reads the peppers of a store from their files, and makes the first one.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::config;
 use crate::key::seal::{Pepper, Peppers};
+use crate::server::secret_file;
 use crate::store::Meta;
 
 /// The peppers of a store that knows them, or has never known any. The first pepper is made where
@@ -148,20 +148,13 @@ fn read(path: &Path) -> Result<Pepper, PepperFault> {
     Ok(Pepper::new(secret))
 }
 
-/// Readable only for its owner, on the disk before it has its name, and never over another file:
-/// of two processes that start at once one makes it and both read it.
+/// Of two processes that start at once one makes it and both read it.
 fn make(path: &Path) -> io::Result<()> {
-    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let directory = directory.unwrap_or_else(|| Path::new("."));
     let mut secret = Zeroizing::new([0_u8; PEPPER_LEN]);
     SysRng.try_fill_bytes(secret.as_mut()).map_err(io::Error::other)?;
-    let mut file = NamedTempFile::new_in(directory)?;
-    file.write_all(secret.as_ref())?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(path) {
-        Ok(_made) => File::open(directory)?.sync_all(),
-        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(lost) => Err(lost.error),
+    match secret_file::create(path, secret.as_ref()) {
+        Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 

@@ -25,8 +25,8 @@ use crate::store::sqlite::open::Opened;
 use crate::store::sqlite::shared::Shared;
 use crate::store::sqlite::writer::{Batch, Writer};
 use crate::store::{
-    Audit, Beat, Left, Meta, OpenFault, PageMark, Position, Row, Synced, Ticket, Unavailable, Write,
-    WriteFault, Written,
+    Audit, Beat, Left, Meta, OpenFault, PageMark, Position, Row, Synced, Ticket, Unavailable,
+    Write, WriteFault, Written,
 };
 
 pub mod desk;
@@ -120,6 +120,11 @@ impl Sqlite {
         count: usize,
     ) -> Result<Vec<Row>, Unavailable> {
         self.ask(move |conn| reader::page(conn, after, count)).await
+    }
+
+    /// Every operator's record, newest first.
+    pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
+        self.ask(reader::operators).await
     }
 
     /// Checks, stores, numbers and announces one change, and audits it, in one step.
