@@ -24,3 +24,5 @@ mod admin;
 mod proxy;
 
 pub mod server;
+
+pub mod cli;

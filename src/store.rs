@@ -92,6 +92,13 @@ impl Store {
         }
     }
 
+    /// Audits what is done to the store as a whole.
+    pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(store) => store.note(line).await,
+        }
+    }
+
     /// Remembers when keys were last used; never moves a time back.
     pub async fn touch(&self, used: Vec<(KeyId, Timestamp)>) -> Result<(), Unavailable> {
         match self {

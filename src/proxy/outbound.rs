@@ -18,13 +18,15 @@ pub fn outbound(
     proxy: &Proxy,
     downstream: &Downstream,
     route: &Route,
-    request: Request<Incoming>,
+    request: (Request<Incoming>, HeaderValue),
     grant: &Grant,
 ) -> Request<RequestBody> {
+    let (request, request_id) = request;
     let (mut parts, body) = request.into_parts();
     let direction = proxy.trust.direction(downstream.peer);
     clean(&mut parts.headers, direction);
     identify(&mut parts.headers, grant);
+    parts.headers.insert(X_REQUEST_ID, request_id);
     tell(&mut parts.headers, &downstream.peer_text, direction);
     name_host(&mut parts.headers, &route.upstream.settings().host);
     parts.version = Version::HTTP_11;
