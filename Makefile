@@ -14,9 +14,9 @@ help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## make demo          start a sample API and a gateway, show a key let in and revoked, go on until Ctrl-C
-demo:
+demo: deps
 	$(CARGO) build --profile $(PROFILE)
-	$(KEYWARD) demo
+	@.ci/demo $(KEYWARD)
 
 ## make test          every claim, held by the real program (about 10 minutes on two cores)
 test: deps

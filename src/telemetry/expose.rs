@@ -67,9 +67,11 @@ impl Family {
             Samples::Seconds(samples) => each(&mut metric, samples, |metric, spent| {
                 metric.encode_counter::<NoLabelSet, _, f64>(&spent.as_secs_f64(), None)
             }),
-            Samples::Gauges(samples) => {
-                each(&mut metric, samples, |metric, value| metric.encode_gauge(value))
-            }
+            Samples::Gauges(samples) => each(&mut metric, samples, |metric, level| {
+                // Named as a method this closure would not be general enough.
+                let level: u64 = *level;
+                metric.encode_gauge(&level)
+            }),
             Samples::Histograms(samples) => each(&mut metric, samples, |metric, sum| {
                 let (seconds, count) = (sum.seconds(), sum.count());
                 metric.encode_histogram::<NoLabelSet>(seconds, count, &sum.buckets(), None)
