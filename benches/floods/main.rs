@@ -143,12 +143,17 @@ impl Bench {
         let mut results = serde_json::Map::new();
         let mut all_met = true;
         for kind in bad {
-            let ratios = (0..TURNS).map(|_| Ok(self.p99_beside(kind, good)? / self.p99_beside(good, good)?));
+            let ratios =
+                (0..TURNS).map(|_| Ok(self.p99_beside(kind, good)? / self.p99_beside(good, good)?));
             let ratios = ratios.collect::<Result<Vec<f64>>>()?;
             let ratio = Spread::of(ratios);
             let met = ratio.median <= P99_TARGET;
             all_met &= met;
-            println!("a valid client's p99 beside {FLOOD_PER_SECOND}/s of {}: {ratio} x that beside good keys  {}", kind.name, verdict(met));
+            println!(
+                "a valid client's p99 beside {FLOOD_PER_SECOND}/s of {}: {ratio} x that beside good keys  {}",
+                kind.name,
+                verdict(met)
+            );
             results.insert(kind.name.to_owned(), json!([ratio.min, ratio.median, ratio.max]));
         }
         Ok((results.into(), all_met))
@@ -189,8 +194,14 @@ impl Load<'_> {
         let (count, over) = (AtomicU64::new(0), AtomicBool::new(false));
         let start = Instant::now();
         thread::scope(|scope| {
-            let loaders: Vec<_> =
-                (0..LOADERS).map(|number| scope.spawn({ let (count, over) = (&count, &over); move || self.load(number, count, over) })).collect();
+            let loaders: Vec<_> = (0..LOADERS)
+                .map(|number| {
+                    scope.spawn({
+                        let (count, over) = (&count, &over);
+                        move || self.load(number, count, over)
+                    })
+                })
+                .collect();
             let found = beside();
             wait_until(start + time);
             over.store(true, Ordering::Relaxed);
@@ -227,7 +238,12 @@ fn wait_until(moment: Instant) {
 
 fn asked(address: SocketAddr, key: &str) -> String {
     let host = address.to_string();
-    let headers = [("host", &*host), ("user-agent", "orders-client/2.4"), ("accept", "application/json"), ("api-key", key)];
+    let headers = [
+        ("host", &*host),
+        ("user-agent", "orders-client/2.4"),
+        ("accept", "application/json"),
+        ("api-key", key),
+    ];
     request("GET /v1/orders/42", &headers, "")
 }
 

@@ -125,9 +125,11 @@ routes = [
         let _process = self.start(&[])?;
         let token = fs::read_to_string(self.folder.join("operator.token"))?;
         let (host, bearer) = (self.admin.to_string(), format!("Bearer {}", token.trim()));
-        let headers = [("host", &*host), ("authorization", &*bearer), ("content-type", "application/json")];
+        let headers =
+            [("host", &*host), ("authorization", &*bearer), ("content-type", "application/json")];
         let body = r#"{"name":"orders client","owner":"team orders"}"#;
-        let minted = Connection::open(self.admin)?.send(&request("POST /v1/keys", &headers, body))?;
+        let minted =
+            Connection::open(self.admin)?.send(&request("POST /v1/keys", &headers, body))?;
         ensure!(minted.status == 201, "minting got {}: {}", minted.status, minted.body);
         let minted: serde_json::Value = serde_json::from_str(&minted.body)?;
         Ok(minted["key"].as_str().context("no key")?.to_owned())
@@ -153,7 +155,9 @@ routes = [
     fn is_ready(&self) -> bool {
         let host = self.admin.to_string();
         let asked = request("GET /readyz", &[("host", &host)], "");
-        Connection::open(self.admin).and_then(|mut it| it.send(&asked)).is_ok_and(|it| it.status == 200)
+        Connection::open(self.admin)
+            .and_then(|mut it| it.send(&asked))
+            .is_ok_and(|it| it.status == 200)
     }
 
     fn per_request(&self, call: &Call<'_>) -> Result<f64> {
@@ -178,7 +182,11 @@ routes = [
 
     fn send(&self, call: &Call<'_>, requests: u64) -> Result<()> {
         let host = self.gateway.to_string();
-        let mut headers = vec![("host", &*host), ("user-agent", "orders-client/2.4"), ("accept", "application/json")];
+        let mut headers = vec![
+            ("host", &*host),
+            ("user-agent", "orders-client/2.4"),
+            ("accept", "application/json"),
+        ];
         headers.extend(call.key.map(|it| ("api-key", it)));
         let text = request(&format!("GET {}", call.path), &headers, "");
         let mut connection = Connection::open(self.gateway)?;

@@ -69,11 +69,8 @@ impl Contender {
 
 /// Writes a configuration made from a template, whose `@NAMES@` are replaced.
 pub fn configure(path: &PathBuf, template: &str, values: &[(&str, &str)]) -> Result<()> {
-    let text = values
-        .iter()
-        .fold(template.to_owned(), |text, (name, value)| {
-            text.replace(name, value)
-        });
+    let text =
+        values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value));
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 

@@ -41,9 +41,7 @@ fn tasks_of(process: u32) -> Result<Vec<u32>> {
     let folder = PathBuf::from(format!("/proc/{process}/task"));
     let entries = fs::read_dir(&folder)
         .with_context(|| format!("cannot list {}: has it ended?", folder.display()))?;
-    Ok(entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect())
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect())
 }
 
 /// The first field of `schedstat`; nothing if the task has ended since it was listed.

@@ -55,8 +55,7 @@ pub fn pick(credentials: &[Credential], count: usize) -> Vec<&str> {
 fn random_text(length: usize) -> Result<String> {
     let mut bytes = vec![0; length];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let letters = bytes
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
+    let letters =
+        bytes.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
     Ok(letters.collect())
 }

@@ -19,10 +19,7 @@ pub struct Haproxy {
 impl Haproxy {
     /// Writes the list of keys and the map to their holders.
     pub fn new(stand: &Stand, credentials: &[Credential]) -> Result<Self> {
-        let haproxy = Self {
-            folder: stand.folder("haproxy")?,
-            upstream: stand.upstream,
-        };
+        let haproxy = Self { folder: stand.folder("haproxy")?, upstream: stand.upstream };
         haproxy.write_lines("keys.lst", credentials, |it| it.key.clone())?;
         haproxy.write_lines("holders.lst", credentials, |it| {
             format!("{} {}|{}|{}", it.key, it.id, it.name, it.owner)
@@ -82,9 +79,6 @@ impl Haproxy {
         line: impl Fn(&Credential) -> String,
     ) -> Result<()> {
         let lines = credentials.iter().map(|credential| line(credential) + "\n");
-        Ok(fs::write(
-            self.folder.join(name),
-            lines.collect::<String>(),
-        )?)
+        Ok(fs::write(self.folder.join(name), lines.collect::<String>())?)
     }
 }

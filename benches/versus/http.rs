@@ -39,9 +39,7 @@ impl Connection {
             .with_context(|| format!("cannot connect to {address}"))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream: BufReader::new(stream),
-        })
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Sends one request and waits for its answer.
@@ -49,11 +47,7 @@ impl Connection {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let status = self.read_status()?;
         let headers = self.read_headers()?;
-        let mut response = Response {
-            status,
-            body: String::new(),
-            headers,
-        };
+        let mut response = Response { status, body: String::new(), headers };
         response.body = self.read_body(response.length()?)?;
         Ok(response)
     }
@@ -96,10 +90,7 @@ impl Connection {
 impl Response {
     /// The value of a header, named in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(header, _)| header == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
     fn length(&self) -> Result<usize> {

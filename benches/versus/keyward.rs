@@ -74,10 +74,8 @@ impl Keyward {
     fn mint_in_parallel(&self, count: usize) -> Result<Vec<Credential>> {
         let token = fs::read_to_string(self.folder.join("operator.token"))
             .context("cannot read the operator's token")?;
-        let minter = Minter {
-            admin: self.admin,
-            authorization: format!("Bearer {}", token.trim()),
-        };
+        let minter =
+            Minter { admin: self.admin, authorization: format!("Bearer {}", token.trim()) };
         thread::scope(|scope| {
             let handles: Vec<_> = (0..MINTERS)
                 .map(|first| (first..count).step_by(MINTERS))
@@ -101,9 +99,7 @@ struct Minter {
 impl Minter {
     fn mint(&self, numbers: impl Iterator<Item = usize>) -> Result<Vec<Credential>> {
         let mut connection = Connection::open(self.admin)?;
-        numbers
-            .map(|number| self.mint_one(&mut connection, number))
-            .collect()
+        numbers.map(|number| self.mint_one(&mut connection, number)).collect()
     }
 
     fn mint_one(&self, connection: &mut Connection, number: usize) -> Result<Credential> {
@@ -118,12 +114,7 @@ impl Minter {
         let (status, body) = (response.status, response.body);
         ensure!(status == 201, "{name} got {status}: {body}");
         let minted: Value = serde_json::from_str(&body)?;
-        Ok(Credential {
-            key: text(&minted, "key")?,
-            id: text(&minted, "id")?,
-            name,
-            owner,
-        })
+        Ok(Credential { key: text(&minted, "key")?, id: text(&minted, "id")?, name, owner })
     }
 }
 

@@ -47,11 +47,7 @@ impl Generator {
         let quoted: Vec<String> = keys.iter().map(|key| format!("\"{key}\"")).collect();
         let template = include_str!("configs/rotate.lua");
         configure(&script, template, &[("@KEYS@", &quoted.join(", "))])?;
-        Ok(Self {
-            folder,
-            script,
-            cores,
-        })
+        Ok(Self { folder, script, cores })
     }
 
     /// Loads `address` steadily for some seconds.

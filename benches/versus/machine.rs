@@ -31,10 +31,7 @@ fn cpu_model() -> String {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
 /// The first line which a program says about itself, be it on standard output or error.

@@ -21,16 +21,9 @@ impl Nginx {
     pub fn new(stand: &Stand, credentials: &[Credential]) -> Result<Self> {
         let folder = stand.folder("nginx")?;
         write_map(&folder.join("ids.map"), credentials, |it| (&it.key, &it.id))?;
-        write_map(&folder.join("names.map"), credentials, |it| {
-            (&it.id, &it.name)
-        })?;
-        write_map(&folder.join("owners.map"), credentials, |it| {
-            (&it.id, &it.owner)
-        })?;
-        Ok(Self {
-            folder,
-            upstream: stand.upstream,
-        })
+        write_map(&folder.join("names.map"), credentials, |it| (&it.id, &it.name))?;
+        write_map(&folder.join("owners.map"), credentials, |it| (&it.id, &it.owner))?;
+        Ok(Self { folder, upstream: stand.upstream })
     }
 
     /// The configuration which does what Keyward does, under any name.
@@ -46,11 +39,7 @@ impl Nginx {
 
     /// The configuration which only checks the key.
     pub fn bare(&self) -> Result<Contender> {
-        self.contender(
-            "nginx_bare",
-            Duty::Check,
-            include_str!("configs/nginx_bare.conf"),
-        )
+        self.contender("nginx_bare", Duty::Check, include_str!("configs/nginx_bare.conf"))
     }
 
     fn contender(&self, name: &'static str, duty: Duty, template: &str) -> Result<Contender> {

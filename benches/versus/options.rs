@@ -71,11 +71,7 @@ impl Default for Options {
             measurement: Measurement::Versus,
             keyward: Some(built_keyward()),
             out: PathBuf::from("benches/results"),
-            pace: Pace {
-                turns: 11,
-                seconds: 2,
-                warm_up_seconds: 1,
-            },
+            pace: Pace { turns: 11, seconds: 2, warm_up_seconds: 1 },
         }
     }
 }
@@ -89,8 +85,7 @@ fn built_keyward() -> PathBuf {
 }
 
 fn value(flag: &str, rest: &mut impl Iterator<Item = String>) -> Result<String> {
-    rest.next()
-        .with_context(|| format!("{flag} needs a value\n{USAGE}"))
+    rest.next().with_context(|| format!("{flag} needs a value\n{USAGE}"))
 }
 
 fn positive<T: FromStr + Default + PartialEq>(

@@ -39,10 +39,7 @@ fn check_echo(contender: &Contender, credential: &Credential) -> Result<()> {
     let seen: Vec<&str> = answer.body.split('|').collect();
     let request_id = answer.header("x-request-id").unwrap_or_default();
     let expected = expected_echo(contender.duty, credential, request_id);
-    ensure!(
-        seen == expected,
-        "the upstream saw {seen:?} instead of {expected:?}"
-    );
+    ensure!(seen == expected, "the upstream saw {seen:?} instead of {expected:?}");
     let is_numbered = matches!(contender.duty, Duty::Identify);
     ensure!(
         is_numbered != request_id.is_empty(),
@@ -70,10 +67,6 @@ fn ask(address: SocketAddr, headers: &[(&str, &str)]) -> Result<Response> {
 
 fn expect_status(expected: u16, answer: &Response, what: &str) -> Result<()> {
     let status = answer.status;
-    ensure!(
-        status == expected,
-        "{what} got {status} instead of {expected}: {}",
-        answer.body
-    );
+    ensure!(status == expected, "{what} got {status} instead of {expected}: {}", answer.body);
     Ok(())
 }

@@ -37,9 +37,7 @@ impl Cores {
         }
         // Debian keeps nginx and HAProxy where only root's shell looks.
         let path = env::var("PATH").unwrap_or_default();
-        command
-            .env("PATH", format!("{path}:/usr/sbin"))
-            .arg(program);
+        command.env("PATH", format!("{path}:/usr/sbin")).arg(program);
         command
     }
 
@@ -69,11 +67,7 @@ impl Process {
             .stderr(File::create(&errors)?)
             .spawn()
             .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-        Ok(Self {
-            name: name.to_owned(),
-            child,
-            errors,
-        })
+        Ok(Self { name: name.to_owned(), child, errors })
     }
 
     pub fn pid(&self) -> u32 {
@@ -102,11 +96,7 @@ impl Process {
     fn log(&self) -> String {
         let log = fs::read(&self.errors).unwrap_or_default();
         let tail = &log[log.len().saturating_sub(LOG_TAIL)..];
-        format!(
-            "the log of {}: {}",
-            self.name,
-            String::from_utf8_lossy(tail)
-        )
+        format!("the log of {}: {}", self.name, String::from_utf8_lossy(tail))
     }
 
     /// Sends a signal, named without `SIG`.

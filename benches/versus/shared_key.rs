@@ -17,11 +17,7 @@ use crate::turns::{self, Entry};
 use crate::verdict::{Target, Verdict};
 use crate::{machine, probe};
 
-const TARGETS: [Target; 1] = [Target {
-    name: "shared_key",
-    base: "key_each",
-    limit: 1.15,
-}];
+const TARGETS: [Target; 1] = [Target { name: "shared_key", base: "key_each", limit: 1.15 }];
 
 const WORKERS: usize = 2;
 
@@ -66,17 +62,10 @@ impl Case {
         probe::check(&contender, &credentials)?;
         let keys = credential::pick(&credentials, keys);
         let generator = Generator::new(stand, &keys, Cores::Any)?;
-        Ok(Self {
-            contender,
-            generator,
-        })
+        Ok(Self { contender, generator })
     }
 
     fn entry(&self) -> Entry<'_> {
-        Entry {
-            contender: &self.contender,
-            generator: &self.generator,
-            cores: Cores::Both,
-        }
+        Entry { contender: &self.contender, generator: &self.generator, cores: Cores::Both }
     }
 }

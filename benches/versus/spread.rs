@@ -21,11 +21,7 @@ impl Spread {
         } else {
             sorted[middle]
         };
-        Self {
-            min: sorted[0],
-            median,
-            max: sorted[sorted.len() - 1],
-        }
+        Self { min: sorted[0], median, max: sorted[sorted.len() - 1] }
     }
 }
 

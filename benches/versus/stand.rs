@@ -56,10 +56,8 @@ pub fn free_address() -> Result<SocketAddr> {
 
 fn start_upstream(folder: &TempDir, address: SocketAddr, cores: Cores) -> Result<Process> {
     let config = folder.path().join("upstream.conf");
-    let values = [
-        ("@FOLDER@", &*folder.path().to_string_lossy()),
-        ("@LISTEN@", &address.to_string()),
-    ];
+    let values =
+        [("@FOLDER@", &*folder.path().to_string_lossy()), ("@LISTEN@", &address.to_string())];
     configure(&config, include_str!("configs/upstream.conf"), &values)?;
     let mut command = cores.command("nginx");
     command.args(["-e", "stderr", "-c"]).arg(&config);

@@ -66,17 +66,12 @@ fn cpu_times(runners: &[Runner]) -> Result<Vec<CpuTime>> {
 
 /// How many requests each runner answered.
 fn load_in_slices(runners: &[Runner], slices: u64) -> Result<Vec<f64>> {
-    let sessions: Vec<Session> = runners
-        .iter()
-        .map(Runner::first_slice)
-        .collect::<Result<_>>()?;
+    let sessions: Vec<Session> = runners.iter().map(Runner::first_slice).collect::<Result<_>>()?;
     for _ in 1..slices {
         sessions.iter().try_for_each(next_slice)?;
     }
     let pairs = runners.iter().zip(sessions);
-    pairs
-        .map(|(runner, session)| runner.finish(session))
-        .collect()
+    pairs.map(|(runner, session)| runner.finish(session)).collect()
 }
 
 fn next_slice(session: &Session) -> Result<()> {
@@ -87,10 +82,7 @@ fn next_slice(session: &Session) -> Result<()> {
 
 impl Entry<'_> {
     fn series(&self) -> Series {
-        Series {
-            name: self.contender.name,
-            samples: Vec::new(),
-        }
+        Series { name: self.contender.name, samples: Vec::new() }
     }
 }
 

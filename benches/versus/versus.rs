@@ -20,23 +20,11 @@ use crate::verdict::{Control, Target, Verdict};
 use crate::{chart, machine, probe};
 
 const TARGETS: [Target; 2] = [
-    Target {
-        name: "keyward",
-        base: "nginx",
-        limit: 1.05,
-    },
-    Target {
-        name: "keyward",
-        base: "haproxy",
-        limit: 1.00,
-    },
+    Target { name: "keyward", base: "nginx", limit: 1.05 },
+    Target { name: "keyward", base: "haproxy", limit: 1.00 },
 ];
 
-const CONTROL: Control = Control {
-    name: "nginx_again",
-    base: "nginx",
-    tolerance: 0.02,
-};
+const CONTROL: Control = Control { name: "nginx_again", base: "nginx", tolerance: 0.02 };
 
 const NOTES: [&str; 2] = [
     "nginx_again is the same nginx once more: the verdict counts only within 2 % of the first",
@@ -47,10 +35,8 @@ const NOTES: [&str; 2] = [
 pub fn run(options: &Options) -> Result<Verdict> {
     let stand = Stand::set_up(Cores::Load)?;
     let field = Field::assemble(&stand, options.keyward.as_deref())?;
-    let rounds = vec![
-        field.round(AccessLog::Off, options.pace)?,
-        field.round(AccessLog::On, options.pace)?,
-    ];
+    let rounds =
+        vec![field.round(AccessLog::Off, options.pace)?, field.round(AccessLog::On, options.pace)?];
     let report = Report {
         machine: machine::describe(options.keyward.as_deref()),
         pace: options.pace,
@@ -86,9 +72,7 @@ struct Field {
 
 impl Field {
     fn assemble(stand: &Stand, binary: Option<&Path>) -> Result<Self> {
-        let keyward = binary
-            .map(|binary| Keyward::new("keyward", binary, stand))
-            .transpose()?;
+        let keyward = binary.map(|binary| Keyward::new("keyward", binary, stand)).transpose()?;
         let credentials = credentials(keyward.as_ref())?;
         let nginx = Nginx::new(stand, &credentials)?;
         let keys = credential::pick(&credentials, credential::IN_USE);
@@ -118,11 +102,8 @@ impl Field {
             AccessLog::Off => &self.without_log,
             AccessLog::On => &self.with_log,
         };
-        let entry = |contender| Entry {
-            contender,
-            generator: &self.generator,
-            cores: Cores::Proxy,
-        };
+        let entry =
+            |contender| Entry { contender, generator: &self.generator, cores: Cores::Proxy };
         let entries: Vec<Entry> = contenders.iter().map(entry).collect();
         let title = format!("access log {}", access_log.name());
         turns::run(title, &entries, pace)

@@ -25,7 +25,12 @@ pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
         resealing: Vec::new(),
     };
     while !tasks.is_stopped() {
-        if let Err(fault) = follower.step().await {
+        // A step may be dropped anywhere: what it did not confirm, nobody counts on.
+        let step = tokio::select! {
+            step = follower.step() => step,
+            () = tasks.stopped() => break,
+        };
+        if let Err(fault) = step {
             tracing::warn!(%fault, "the store did not answer; the lease is not renewed");
             tokio::time::sleep(PAUSE_AFTER_FAULT).await;
         }
