@@ -222,7 +222,8 @@ async fn keyring(
     let meta: Meta = store.meta().await?;
     let peppers =
         peppers::load(&config.store, &meta).map_err(|fault| StartFault::configuration(&fault))?;
-    if meta.check.is_none() {
+    if meta.check != Some(peppers.current().check()) {
+        // The first, or another one since the last start: the old one may be dropped one day.
         store.set_check(peppers.current().check()).await?;
     }
     let keys = &config.keys;
