@@ -44,7 +44,8 @@ impl Proxy {
         let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
         match forwarded {
             Ok(inbound) => reply(Ok(inbound), exchange, draining),
-            Err(rejection) => self.refuse(&rejection, custody, exchange, draining).await,
+            // Boxed: hyper moves this future as a whole, so what is rare must not make it large.
+            Err(rejection) => Box::pin(self.refuse(&rejection, custody, exchange, draining)).await,
         }
     }
 

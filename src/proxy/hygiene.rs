@@ -16,14 +16,10 @@ pub enum Direction {
 /// Removes hop-by-hop headers and whatever `Connection` names; on the way up also everything of
 /// our own family, and the client's claims about other addresses unless it is trusted.
 pub fn clean(headers: &mut HeaderMap, direction: Direction) {
-    if headers.contains_key(header::CONNECTION) {
+    let unwanted = headers.keys().filter(|it| is_unwanted(it, direction));
+    let unwanted: Vec<HeaderName> = unwanted.cloned().collect();
+    if unwanted.contains(&header::CONNECTION) {
         remove_named(headers);
-    }
-    let mut unwanted: Vec<HeaderName> = Vec::new();
-    for name in headers.keys() {
-        if is_unwanted(name, direction) {
-            unwanted.push(name.clone());
-        }
     }
     for name in &unwanted {
         if *name == header::TE && asks_for_trailers(headers) {

@@ -70,8 +70,9 @@ impl Pool {
             counters.upstream_reused();
             return Ok(Connection { sender, origin: Origin::Reused, pool: self.clone() });
         }
-        let (sender, connection) =
-            connect(self.0.endpoint.address(), self.0.connect_timeout).await?;
+        // Boxed, as it is rare and large: every request's future would carry room for it.
+        let connecting = Box::pin(connect(self.0.endpoint.address(), self.0.connect_timeout));
+        let (sender, connection) = connecting.await?;
         counters.upstream_opened();
         // What goes wrong with a connection is told to whoever waits for an answer on it.
         self.0.tasks.spawn_local(async move { drop(connection.await) });

@@ -201,5 +201,5 @@ fn enter(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<()> {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-const LOOK_EVERY_ALONE: Duration = Duration::from_millis(25);
+const LOOK_EVERY_ALONE: Duration = Duration::from_millis(100);
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
