@@ -8,5 +8,9 @@
     reason = "a test that finds anything else than it expects ends there and says what it found"
 )]
 
+mod credentials;
 mod heads;
+mod identity;
+mod paths;
 mod support;
+mod upstreams;

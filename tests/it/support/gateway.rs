@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
 
+use keyward::key::text::{ApiKey, Prefix};
+use rand::rand_core::UnwrapErr;
+use rand::rngs::SysRng;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,6 +36,31 @@ pub struct Gateway {
 pub struct Key {
     pub id: String,
     pub plaintext: String,
+}
+
+impl Key {
+    /// A well-formed key that nobody minted.
+    pub fn unknown() -> Self {
+        let key = ApiKey::mint(&Prefix::default(), &mut UnwrapErr(SysRng));
+        Self { id: key.id().to_string(), plaintext: key.expose().to_owned() }
+    }
+
+    /// A well-formed key with the same id.
+    pub fn with_another_secret(&self) -> Self {
+        let other = Self::unknown().plaintext;
+        let secret = &other[other.len() - 49..other.len() - 6];
+        let text = format!("kw_{}_{secret}", self.id);
+        let plaintext = format!("{text}{}", checksum(text.as_bytes()));
+        Self { id: self.id.clone(), plaintext }
+    }
+}
+
+/// CRC-32 in six digits of base62, as the key's format says.
+fn checksum(text: &[u8]) -> String {
+    let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let sum = crc32fast::hash(text);
+    let places = (0..6).rev().map(|it| digits[(sum / 62_u32.pow(it) % 62) as usize]);
+    places.map(char::from).collect()
 }
 
 impl Gateway {
