@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use crate::key::seal::Cost;
+use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
 use crate::route::table::Pattern;

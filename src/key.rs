@@ -1,5 +1,6 @@
 //! What a key is: its text, its record, and the seals that protect the record. All pure.
 
+pub mod argon2id;
 pub mod record;
 pub mod seal;
 pub mod text;

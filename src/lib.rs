@@ -20,7 +20,9 @@ mod store;
 mod gate;
 mod upstream;
 
+mod admin;
 mod proxy;
 
 pub mod server;
 
+pub mod cli;

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
+use crate::admin::health::Health;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::server::build::{Built, build};
-use crate::server::health::Health;
 use crate::server::signals::{Stopper, stop_asked};
 use crate::server::workers::Workers;
 use crate::tasks::Tasks;
 
+pub mod accept;
 mod build;
-mod health;
 mod last_use;
 mod limits;
 mod metrics;
-mod peppers;
+pub mod peppers;
 mod plan;
+mod secret_file;
 mod signals;
 mod workers;
 
@@ -58,7 +59,7 @@ impl Server {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
         let Built { config, keyring, health, addresses, front, back, workers } =
-            control.block_on(build(config, &admin))?;
+            control.block_on(build(config, admin.handle()))?;
         Ok(Self {
             config,
             keyring,
@@ -144,7 +145,8 @@ enum End {
 }
 
 fn runtime(name: &str) -> Result<Runtime, StartFault> {
-    let built = Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
+    let built =
+        Builder::new_multi_thread().worker_threads(1).thread_name(name).enable_all().build();
     built.map_err(|fault| StartFault::thread(&fault))
 }
 

@@ -70,6 +70,13 @@ impl Store {
         }
     }
 
+    /// Every operator's record, newest first; there are few of them among many keys.
+    pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.operators().await,
+        }
+    }
+
     /// Checks, stores, numbers and announces one change, and audits it, in one step.
     pub async fn write(&self, write: Write) -> Result<Written, WriteFault> {
         match self {
@@ -82,6 +89,13 @@ impl Store {
     pub async fn reseal(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
         match self {
             Self::Embedded(store) => store.reseal(rows).await,
+        }
+    }
+
+    /// Audits what is done to the store as a whole.
+    pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(store) => store.note(line).await,
         }
     }
 

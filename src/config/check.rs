@@ -9,7 +9,7 @@ use crate::config::values::{self, wide};
 use crate::config::{
     AccessLog, Config, Keys, Limits, Location, Log, LogFormat, Store, WhenUnreachable,
 };
-use crate::key::seal::Cost;
+use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
 

@@ -12,7 +12,7 @@ use rand::rngs::SysRng;
 use tokio::sync::oneshot;
 
 use crate::clock::Moment;
-use crate::key::seal::{Argon2Fault, Cost, Scratch, argon2id, argon2id_matches};
+use crate::key::argon2id::{self, Argon2Fault, Cost, Scratch};
 use crate::key::text::Digest;
 
 /// Argon2's threads.
@@ -179,12 +179,12 @@ impl Queue {
         match work {
             Work::Mint { digest, cost, answer } if !answer.is_closed() => {
                 self.counts.mints.fetch_add(1, Ordering::Relaxed);
-                let phc = argon2id(&digest, cost, &mut UnwrapErr(SysRng), scratch);
+                let phc = argon2id::hash(&digest, cost, &mut UnwrapErr(SysRng), scratch);
                 drop(answer.send(phc));
             }
             Work::Verify { digest, phc, answer } if !answer.is_closed() => {
                 self.counts.verifications.fetch_add(1, Ordering::Relaxed);
-                let verdict = argon2id_matches(&digest, &phc, scratch);
+                let verdict = argon2id::matches(&digest, &phc, scratch);
                 drop(answer.send(Verified { digest, verdict }));
             }
             Work::Mint { .. } | Work::Verify { .. } => {}

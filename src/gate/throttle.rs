@@ -66,8 +66,8 @@ impl Throttle {
     }
 }
 
-/// Who has one IPv6 address has 2⁶⁴ of them.
-fn network(address: IpAddr) -> IpAddr {
+/// By which an address is counted: who has one IPv6 address has 2⁶⁴ of them.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

@@ -1,4 +1,4 @@
-//! Protects records: argon2id at rest, a keyed tag for speed, a MAC over the whole record.
+//! Protects records: a keyed tag for speed, a MAC over the whole record.
 //!
 //! Everything is derived from the pepper, 32 random bytes that never enter the store, with
 //! BLAKE3's key derivation under a name of its own: the tag's key, the seal's key, the pepper's
@@ -6,9 +6,6 @@
 
 use std::fmt;
 
-use argon2::password_hash::phc::{Output, PasswordHash, Salt};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
-use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -276,104 +273,6 @@ pub enum SealFault {
     Unreadable(String),
 }
 
-/// What argon2id costs: OWASP's minimum by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cost {
-    /// Memory in KiB.
-    pub memory_kib: u32,
-    /// Passes.
-    pub iterations: u32,
-}
-
-/// Memory for argon2, used again and again by one thread.
-#[derive(Default)]
-pub struct Scratch(Vec<Block>);
-
-impl fmt::Debug for Scratch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scratch({} KiB)", self.0.len())
-    }
-}
-
-/// Makes the PHC string of a digest.
-pub fn argon2id(
-    digest: &Digest,
-    cost: Cost,
-    rng: &mut impl CryptoRng,
-    scratch: &mut Scratch,
-) -> Result<String, Argon2Fault> {
-    let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN))
-        .map_err(Argon2Fault::Refused)?;
-    let mut salt = [0; 16];
-    rng.fill_bytes(&mut salt);
-    let output = run(digest, &params, &salt, scratch)?;
-    let hash = PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: (&params).try_into().map_err(|_own| Argon2Fault::Malformed)?,
-        salt: Some(Salt::new(&salt).map_err(|_own| Argon2Fault::Malformed)?),
-        hash: Some(output),
-    };
-    Ok(hash.to_string())
-}
-
-/// Whether a digest is the one that `phc` was made from; compared in constant time.
-pub fn argon2id_matches(
-    digest: &Digest,
-    phc: &str,
-    scratch: &mut Scratch,
-) -> Result<bool, Argon2Fault> {
-    let hash = PasswordHash::new(phc).map_err(|_unparsable| Argon2Fault::Malformed)?;
-    if hash.algorithm != Algorithm::Argon2id.ident() || hash.version != Some(Version::V0x13.into())
-    {
-        return Err(Argon2Fault::Malformed);
-    }
-    let params = Params::try_from(&hash).map_err(|_params| Argon2Fault::Malformed)?;
-    let bounded =
-        params.m_cost() <= MEMORY_KIB_MAX && params.t_cost() <= 10 && params.p_cost() <= 4;
-    if !bounded {
-        return Err(Argon2Fault::TooCostly);
-    }
-    let (Some(salt), Some(expected)) = (&hash.salt, &hash.hash) else {
-        return Err(Argon2Fault::Malformed);
-    };
-    Ok(run(digest, &params, salt, scratch)? == *expected)
-}
-
-/// Why argon2 did not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Argon2Fault {
-    /// The stored string is no argon2id hash.
-    #[error("the stored hash is no argon2id PHC string")]
-    Malformed,
-    /// The stored string asks for more than 64 MiB, 10 passes or 4 lanes.
-    #[error("the stored hash asks for more than 64 MiB, 10 passes or 4 lanes")]
-    TooCostly,
-    /// The library refused its parameters.
-    #[error("argon2 refused: {0}")]
-    Refused(argon2::Error),
-}
-
-fn run(
-    digest: &Digest,
-    params: &Params,
-    salt: &[u8],
-    scratch: &mut Scratch,
-) -> Result<Output, Argon2Fault> {
-    let blocks = params.block_count();
-    if scratch.0.len() < blocks {
-        scratch.0.resize(blocks, Block::default());
-    }
-    let memory = scratch.0.get_mut(..blocks).unwrap_or_default();
-    let mut out = [0; OUTPUT_LEN];
-    let length = params.output_len().unwrap_or(OUTPUT_LEN);
-    let out = out.get_mut(..length).ok_or(Argon2Fault::TooCostly)?;
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone())
-        .hash_password_into_with_memory(digest.as_bytes(), salt, out, memory)
-        .map_err(Argon2Fault::Refused)?;
-    Output::new(out).map_err(|_length| Argon2Fault::Malformed)
-}
-
 fn tag_hash(pepper: &Pepper, digest: &Digest) -> [u8; 32] {
     *blake3::keyed_hash(&pepper.tag_key, digest.as_bytes()).as_bytes()
 }
@@ -395,8 +294,6 @@ fn first<const N: usize>(bytes: &[u8; 32]) -> [u8; N] {
 
 const FORMAT: u8 = 1;
 const HEAD_LEN: usize = 1 + 4 + 32;
-const OUTPUT_LEN: usize = 32;
-const MEMORY_KIB_MAX: u32 = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

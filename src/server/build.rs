@@ -6,24 +6,27 @@ use std::sync::Arc;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::Receiver;
 
+use crate::admin::first::first_operator;
+use crate::admin::health::Health;
+use crate::admin::{self, Admin};
 use crate::clock::Timestamp;
 use crate::config::{AccessLog, Config, Location};
+use crate::gate::follow;
 use crate::gate::hashing::Hashing;
 use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;
-use crate::gate::writeback::{self, Writeback};
-use crate::gate::follow;
+use crate::gate::writeback::{self, NewTag, Writeback};
 use crate::listener::bind::{BindFault, bind};
 use crate::listener::doors::Doors;
-use crate::server::health::Health;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, last_use, limits, peppers};
-use crate::store::sqlite::Sqlite;
+use crate::server::{Addresses, last_use, limits, peppers, secret_file};
 use crate::store::gateway::{GatewayCard, GatewayId};
+use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
 use crate::telemetry::access::AccessSink;
@@ -59,6 +62,10 @@ impl StartFault {
         Self { message: format!("a thread could not be started: {fault}"), exit: EXIT_FAILED }
     }
 
+    fn failed(fault: &impl ToString) -> Self {
+        Self { message: fault.to_string(), exit: EXIT_FAILED }
+    }
+
     fn configuration(message: impl ToString) -> Self {
         Self { message: message.to_string(), exit: EXIT_CONFIGURATION }
     }
@@ -83,33 +90,20 @@ impl From<BindFault> for StartFault {
 }
 
 /// Sockets first: whatever else goes wrong, nothing was written while another process serves.
-pub async fn build(config: Config, admin_runtime: &Runtime) -> Result<Built, StartFault> {
+/// Requests last: when the first one comes, everything behind the gate is at work.
+pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, StartFault> {
     let config = Arc::new(config);
     let descriptors = limits::raise_descriptors();
-    let count = if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
-    let sockets = Sockets::bind(&config, count)?;
-    let store = open(&config)?;
-    let keyring = keyring(&config, store).await?;
-    let health = Arc::new(Health::new(Arc::clone(&keyring.0)));
-    let (keyring, tags) = keyring;
+    let count =
+        if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
+    let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
+    let (keyring, tags) = keyring(&config, open(&config)?).await?;
+    write_first_token(&config, &keyring).await?;
     let (front, back) = (Tasks::default(), Tasks::default());
-    let card = card(&config)?;
-    back.spawn(follow::run(Arc::clone(&keyring), card.clone(), back.clone()));
-    back.spawn(last_use::run(Arc::clone(&keyring), back.clone()));
-    let write = writeback::run(tags, keyring.store().clone(), keyring.vault().clone());
-    let stop = back.clone();
-    back.spawn(async move {
-        tokio::select! { () = write => {}, () = stop.stopped() => {} }
-    });
+    follow_store(&config, &keyring, tags, &back)?;
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
     let access = access(&config)?;
-    let scrape = Scrape {
-        config: Arc::clone(&config),
-        keyring: Arc::clone(&keyring),
-        workers: counters.clone(),
-        access: access.clone(),
-    };
     let common = Common {
         doors: Doors::new(
             limits::connections(config.gateway.max_connections, descriptors),
@@ -119,12 +113,73 @@ pub async fn build(config: Config, admin_runtime: &Runtime) -> Result<Built, Sta
         endpoints: Endpoints::new(&config, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
-        access,
+        access: access.clone(),
         tasks: front.clone(),
     };
-    let workers = Workers::start(&common, sockets.gateway, &counters).map_err(|it| StartFault::thread(&it))?;
-    drop((scrape, sockets.admin, admin_runtime));
-    Ok(Built { config, keyring, health, addresses: sockets.addresses, front, back, workers })
+    let health = Arc::new(Health::new(Arc::clone(&keyring)));
+    let scrape = Scrape {
+        config: Arc::clone(&config),
+        keyring: Arc::clone(&keyring),
+        workers: counters.clone(),
+        access,
+    };
+    serve_admin(admin, scrape, &health, (&back, admin_runtime));
+    let workers =
+        Workers::start(&common, gateway, &counters).map_err(|it| StartFault::thread(&it))?;
+    Ok(Built { config, keyring, health, addresses, front, back, workers })
+}
+
+/// The first operator's token, where the store has no operator yet and there is an admin here.
+async fn write_first_token(config: &Config, keyring: &Keyring) -> Result<(), StartFault> {
+    if config.admin.listen.is_empty() {
+        return Ok(());
+    }
+    let made = first_operator(keyring, Timestamp::now()).await;
+    let Some(token) = made.map_err(|fault| StartFault::failed(&fault))? else { return Ok(()) };
+    let file = &config.admin.operator_token_file;
+    secret_file::replace(file, token.expose().as_bytes()).map_err(|fault| {
+        StartFault::configuration(format!(
+            "{}: the first operator's token cannot be written: {fault}; make the folder writable, and move the store away so that a first operator is made again",
+            file.display()
+        ))
+    })?;
+    tracing::info!(file = %file.display(), "the first operator's token was written");
+    Ok(())
+}
+
+/// Starts what keeps the keyring true.
+fn follow_store(
+    config: &Config,
+    keyring: &Arc<Keyring>,
+    tags: Receiver<NewTag>,
+    back: &Tasks,
+) -> Result<(), StartFault> {
+    back.spawn(follow::run(Arc::clone(keyring), card(config)?, back.clone()));
+    back.spawn(last_use::run(Arc::clone(keyring), back.clone()));
+    let write = writeback::run(tags, keyring.store().clone(), keyring.vault().clone());
+    let stop = back.clone();
+    back.spawn(async move {
+        tokio::select! { () = write => {}, () = stop.stopped() => {} }
+    });
+    Ok(())
+}
+
+fn serve_admin(
+    sockets: Vec<TcpListener>,
+    scrape: Scrape,
+    health: &Arc<Health>,
+    (back, runtime): (&Tasks, &Handle),
+) {
+    let parts = admin::Parts {
+        keyring: Arc::clone(&scrape.keyring),
+        config: Arc::clone(&scrape.config),
+        health: Arc::clone(health),
+        scrape: Box::new(move || scrape.text()),
+    };
+    let admin = Arc::new(Admin::new(parts));
+    for socket in sockets {
+        back.spawn_on(admin::serve::run(socket, Arc::clone(&admin), back.clone()), runtime);
+    }
 }
 
 /// Every listening socket.
@@ -159,7 +214,10 @@ fn open(config: &Config) -> Result<Store, StartFault> {
 }
 
 /// What the process will know of keys, and the tags that it makes anew on their way back.
-async fn keyring(config: &Config, store: Store) -> Result<(Arc<Keyring>, tokio::sync::mpsc::Receiver<writeback::NewTag>), StartFault> {
+async fn keyring(
+    config: &Config,
+    store: Store,
+) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
     let meta: Meta = store.meta().await?;
     let peppers = peppers::load(&config.store, &meta).map_err(StartFault::configuration)?;
     if meta.check.is_none() {
@@ -181,7 +239,9 @@ async fn keyring(config: &Config, store: Store) -> Result<(Arc<Keyring>, tokio::
 fn access(config: &Config) -> Result<Option<AccessSink>, StartFault> {
     match config.log.access {
         AccessLog::Off => Ok(None),
-        AccessLog::On => AccessSink::start(io::stdout()).map(Some).map_err(|it| StartFault::thread(&it)),
+        AccessLog::On => {
+            AccessSink::start(io::stdout()).map(Some).map_err(|it| StartFault::thread(&it))
+        }
     }
 }
 

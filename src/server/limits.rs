@@ -21,7 +21,11 @@ pub fn connections(asked: Connections, descriptors: u64) -> usize {
         Connections::Auto => usize::try_from(possible.min(AUTO_MAX)).unwrap_or(usize::MAX).max(1),
         Connections::AtMost(count) => {
             if u64::from(count.get()) > possible {
-                tracing::warn!(max_connections = count, descriptors, "max_connections is more than the limit on descriptors allows; raise it (ulimit -n)");
+                tracing::warn!(
+                    max_connections = count,
+                    descriptors,
+                    "max_connections is more than the limit on descriptors allows; raise it (ulimit -n)"
+                );
             }
             count.get() as usize
         }

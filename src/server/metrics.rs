@@ -31,7 +31,14 @@ impl Scrape {
     pub fn text(&self) -> String {
         let mut totals = Totals::default();
         self.workers.iter().for_each(|it| it.add_to(&mut totals));
-        let families = [build_info(), self.traffic(&totals), connections(&totals), self.gate(&totals), self.argon2(), self.store()];
+        let families = [
+            build_info(),
+            self.traffic(&totals),
+            connections(&totals),
+            self.gate(&totals),
+            self.argon2(),
+            self.store(),
+        ];
         openmetrics(families.concat())
     }
 
@@ -44,14 +51,28 @@ impl Scrape {
                 (labels(&[("route", name), ("method", method), ("code", &code)]), *count)
             })
         });
-        let durations: Vec<(Labels, Sum)> =
-            routes.iter().map(|(name, row)| (labels(&[("route", name)]), row.duration.clone())).collect();
+        let durations: Vec<(Labels, Sum)> = routes
+            .iter()
+            .map(|(name, row)| (labels(&[("route", name)]), row.duration.clone()))
+            .collect();
         vec![
             Family::counter("keyward_requests", "Requests answered", requests.collect()),
-            Family::histogram("keyward_request_duration_seconds", "From the end of the head to the last byte of the answer", durations),
-            Family::histogram("keyward_overhead_seconds", "What was ours of a request's time before it was handed to its upstream", vec![(vec![], totals.overhead.clone())]),
+            Family::histogram(
+                "keyward_request_duration_seconds",
+                "From the end of the head to the last byte of the answer",
+                durations,
+            ),
+            Family::histogram(
+                "keyward_overhead_seconds",
+                "What was ours of a request's time before it was handed to its upstream",
+                vec![(vec![], totals.overhead.clone())],
+            ),
             one("keyward_panics", "Requests that ended in a panic", totals.panics),
-            one("keyward_access_log_dropped", "Access-log lines that nobody took in time", self.access.as_ref().map_or(0, AccessSink::dropped)),
+            one(
+                "keyward_access_log_dropped",
+                "Access-log lines that nobody took in time",
+                self.access.as_ref().map_or(0, AccessSink::dropped),
+            ),
         ]
     }
 
@@ -63,11 +84,31 @@ impl Scrape {
         vec![
             Family::counter("keyward_auth_decisions", "What the gate decided", decisions.collect()),
             level("keyward_key_entries", "Keys in memory", entries.count() as f64),
-            level("keyward_key_entries_complete", "Whether every key is in memory", f64::from(u8::from(entries.is_complete()))),
-            one("keyward_key_entries_evicted", "Keys that had to leave memory for others", entries.evicted()),
-            one("keyward_key_fills", "Keys that a request had to ask the store for", read(&counts.fills)),
-            one("keyward_records_unreadable", "Records that could not be read", read(&counts.unreadable)),
-            one("keyward_throttled", "Requests refused because checking them would have cost too much", read(&counts.throttled)),
+            level(
+                "keyward_key_entries_complete",
+                "Whether every key is in memory",
+                f64::from(u8::from(entries.is_complete())),
+            ),
+            one(
+                "keyward_key_entries_evicted",
+                "Keys that had to leave memory for others",
+                entries.evicted(),
+            ),
+            one(
+                "keyward_key_fills",
+                "Keys that a request had to ask the store for",
+                read(&counts.fills),
+            ),
+            one(
+                "keyward_records_unreadable",
+                "Records that could not be read",
+                read(&counts.unreadable),
+            ),
+            one(
+                "keyward_throttled",
+                "Requests refused because checking them would have cost too much",
+                read(&counts.throttled),
+            ),
         ]
     }
 
@@ -81,14 +122,26 @@ impl Scrape {
         vec![
             Family::counter("keyward_argon2_runs", "Runs of argon2", runs),
             level("keyward_argon2_busy_seconds", "Time that argon2 took", busy),
-            level("keyward_argon2_queue_depth", "Jobs that wait for argon2", read(&counts.depth) as f64),
-            one("keyward_argon2_rejected", "Jobs that found argon2's queue full", read(&counts.rejected)),
+            level(
+                "keyward_argon2_queue_depth",
+                "Jobs that wait for argon2",
+                read(&counts.depth) as f64,
+            ),
+            one(
+                "keyward_argon2_rejected",
+                "Jobs that found argon2's queue full",
+                read(&counts.rejected),
+            ),
         ]
     }
 
     fn store(&self) -> Vec<Family> {
         let standing = self.keyring.lease().standing(Moment::now());
-        vec![level("keyward_store_up", "Whether the lease holds", f64::from(u8::from(standing == Standing::Held)))]
+        vec![level(
+            "keyward_store_up",
+            "Whether the lease holds",
+            f64::from(u8::from(standing == Standing::Held)),
+        )]
     }
 }
 
@@ -96,10 +149,22 @@ fn connections(totals: &Totals) -> Vec<Family> {
     vec![
         level("keyward_connections_open", "Connections of clients", totals.open as f64),
         one("keyward_connections_accepted", "Connections that clients opened", totals.accepted),
-        one("keyward_upstream_connections_opened", "Connections opened to upstreams", totals.upstream_opened),
-        one("keyward_upstream_connections_reused", "Requests sent over a connection that was used before", totals.upstream_reused),
+        one(
+            "keyward_upstream_connections_opened",
+            "Connections opened to upstreams",
+            totals.upstream_opened,
+        ),
+        one(
+            "keyward_upstream_connections_reused",
+            "Requests sent over a connection that was used before",
+            totals.upstream_reused,
+        ),
         one("keyward_upstream_errors", "Requests that an upstream failed", totals.upstream_errors),
-        one("keyward_upstream_retries", "Requests sent again over another connection", totals.retries),
+        one(
+            "keyward_upstream_retries",
+            "Requests sent again over another connection",
+            totals.retries,
+        ),
     ]
 }
 

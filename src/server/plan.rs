@@ -46,5 +46,9 @@ pub fn plan(
         let terms = Terms { name: route.name.as_str().into(), access: route.access };
         Some(Route { terms: Rc::new(terms), upstream: Rc::clone(upstreams.get(route.upstream)?) })
     });
-    Ok(Plan { table: Table::new(&patterns)?, routes: routes.collect(), upstreams: upstreams.clone() })
+    Ok(Plan {
+        table: Table::new(&patterns)?,
+        routes: routes.collect(),
+        upstreams: upstreams.clone(),
+    })
 }

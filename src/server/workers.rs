@@ -63,14 +63,26 @@ type Passed = (TcpStream, SocketAddr, Place);
 
 impl Workers {
     /// Starts one thread for each set of sockets and counters.
-    pub fn start(common: &Common, sockets: Vec<Vec<TcpListener>>, counters: &[Arc<WorkerCounters>]) -> std::io::Result<Self> {
+    pub fn start(
+        common: &Common,
+        sockets: Vec<Vec<TcpListener>>,
+        counters: &[Arc<WorkerCounters>],
+    ) -> std::io::Result<Self> {
         let (report, ended) = mpsc::channel(sockets.len().max(1));
-        let (passing, inboxes): (Vec<_>, Vec<_>) = sockets.iter().map(|_| mpsc::channel(PASSED_MAX)).unzip();
+        let (passing, inboxes): (Vec<_>, Vec<_>) =
+            sockets.iter().map(|_| mpsc::channel(PASSED_MAX)).unzip();
         let running = sockets.len();
         let parts = sockets.into_iter().zip(inboxes).zip(counters.iter().cloned());
         for (number, ((sockets, passed), counters)) in parts.enumerate() {
             let rechecks = common.keyring.workers().join();
-            let seat = WorkerSeat { number, sockets, passed, rechecks, counters, passing: passing.clone() };
+            let seat = WorkerSeat {
+                number,
+                sockets,
+                passed,
+                rechecks,
+                counters,
+                passing: passing.clone(),
+            };
             let (common, report) = (common.clone(), report.clone());
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 // Dropped when the thread ends, however it ends.
@@ -146,11 +158,16 @@ impl Worker {
         let config = Arc::clone(&common.config);
         let gateway = &config.gateway;
         let plan = plan(&config, &common.endpoints, seat.number, &seat.counters);
-        let plan = plan.map_err(|clash| tracing::error!(%clash, "the routes cannot be used")).ok()?;
+        let plan =
+            plan.map_err(|clash| tracing::error!(%clash, "the routes cannot be used")).ok()?;
         let proxy = Proxy {
             gate: Gate::new(Arc::clone(&common.keyring)),
             plan,
-            credentials: Credentials::new(gateway.key_headers.clone(), gateway.bearer, vec![config.keys.prefix.clone()]),
+            credentials: Credentials::new(
+                gateway.key_headers.clone(),
+                gateway.bearer,
+                vec![config.keys.prefix.clone()],
+            ),
             limits: gateway.head,
             body_timeout: gateway.body_timeout,
             trust: Trust::new(gateway.trusted_proxies.clone()),
@@ -202,15 +219,21 @@ impl Worker {
     }
 
     /// Keeps a connection, or hands it to a worker that clearly has less to do.
-    fn take_or_pass(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr, place: Place) {
+    fn take_or_pass(
+        self: &Rc<Self>,
+        stream: tokio::net::TcpStream,
+        peer: SocketAddr,
+        place: Place,
+    ) {
         let other = self.common.doors.worker_for(self.number);
         if other == self.number {
             return self.take(stream, peer, place);
         }
         let Some(inbox) = self.passing.get(other) else { return };
         let Ok(stream) = stream.into_std() else { return };
-        if let Err(mpsc::error::TrySendError::Full(passed) | mpsc::error::TrySendError::Closed(passed)) =
-            inbox.try_send((stream, peer, place))
+        if let Err(
+            mpsc::error::TrySendError::Full(passed) | mpsc::error::TrySendError::Closed(passed),
+        ) = inbox.try_send((stream, peer, place))
         {
             self.take_back(passed);
         }
@@ -278,13 +301,18 @@ impl Worker {
         self.proxy.draining.set(true);
         let limit = self.common.config.gateway.drain_timeout;
         if tokio::time::timeout(limit, self.connections.ended()).await.is_err() {
-            tracing::warn!(connections = self.ward.count(), "drain_timeout is over: closing what is left");
+            tracing::warn!(
+                connections = self.ward.count(),
+                "drain_timeout is over: closing what is left"
+            );
         }
     }
 }
 
 /// Who waits in a listening socket's queue already.
-async fn waiting(listener: &tokio::net::TcpListener) -> Option<(tokio::net::TcpStream, SocketAddr)> {
+async fn waiting(
+    listener: &tokio::net::TcpListener,
+) -> Option<(tokio::net::TcpStream, SocketAddr)> {
     poll_fn(|context| match listener.poll_accept(context) {
         Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
         Poll::Pending => Poll::Ready(None),

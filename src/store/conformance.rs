@@ -29,6 +29,7 @@ macro_rules! conformance {
             changes::five_repetitions_at_once_mint_one_key,
             changes::another_body_under_the_same_idempotency_key_is_a_conflict,
             changes::operators_do_not_see_each_others_idempotency_keys,
+            changes::operators_are_found_among_keys,
             changes::pages_are_newest_first_and_go_on_after_their_mark,
             changes::a_walk_shows_every_earlier_key_once_while_a_thousand_are_minted,
             changes::resealing_leaves_the_revision_and_announces_nothing,

@@ -21,19 +21,22 @@ use crate::store::sqlite::desk::Desk;
 use crate::store::sqlite::fault::unavailable;
 use crate::store::sqlite::follower::Follower;
 use crate::store::sqlite::lock::Lock;
+use crate::store::sqlite::open::Opened;
 use crate::store::sqlite::shared::Shared;
 use crate::store::sqlite::writer::{Batch, Writer};
 use crate::store::{
-    Beat, Left, Meta, OpenFault, PageMark, Position, Row, Synced, Ticket, Unavailable, Write,
-    WriteFault, Written,
+    Audit, Beat, Left, Meta, OpenFault, PageMark, Position, Row, Synced, Ticket, Unavailable,
+    Write, WriteFault, Written,
 };
 
 pub mod desk;
 pub mod fault;
 pub mod follower;
+pub mod inspect;
 pub mod lock;
 pub mod open;
 pub mod reader;
+pub mod room;
 pub mod rows;
 pub mod schema;
 pub mod shared;
@@ -60,9 +63,18 @@ impl Sqlite {
     /// Opens the store at `path`, or makes it, readable only for its owner. Nobody waits longer
     /// than `response_timeout` for an answer.
     pub fn open(path: &Path, response_timeout: Duration) -> Result<Self, OpenFault> {
-        let opened = open::open(path)?;
+        Self::start(open::open(path)?, response_timeout)
+    }
+
+    /// Opens the store at `path`, which exists, for as long as nobody else lives on it: who comes
+    /// meanwhile waits.
+    pub fn open_alone(path: &Path, response_timeout: Duration) -> Result<Self, OpenFault> {
+        Self::start(open::open_alone(path)?, response_timeout)
+    }
+
+    fn start(opened: Opened, response_timeout: Duration) -> Result<Self, OpenFault> {
         let shared = Arc::new(Shared::new(opened.identity));
-        let writer = Writer::new(opened.writer, shared.clone());
+        let writer = Writer::new(opened.writer, opened.path, shared.clone());
         let follower = Follower::new(opened.follower, shared.clone());
         let fault = |it| OpenFault(format!("the store's threads cannot be started ({it})"));
         Ok(Self {
@@ -110,6 +122,11 @@ impl Sqlite {
         self.ask(move |conn| reader::page(conn, after, count)).await
     }
 
+    /// Every operator's record, newest first.
+    pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
+        self.ask(reader::operators).await
+    }
+
     /// Checks, stores, numbers and announces one change, and audits it, in one step.
     ///
     /// Goes on when nobody waits any more: a change is never left half made.
@@ -126,13 +143,22 @@ impl Sqlite {
     /// Replaces sealed records whose revision is unchanged, without announcing a change.
     /// Answers how many were replaced.
     pub async fn reseal(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
-        self.change(move |batch| write::reseal(batch, &rows)).await
+        let mut replaced = 0;
+        for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
+            let piece = piece.to_vec();
+            replaced += self.change(move |batch| write::reseal(batch, &piece)).await?;
+        }
+        Ok(replaced)
+    }
+
+    /// Audits what is done to the store as a whole.
+    pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
+        self.change(move |batch| write::audit(batch.conn, &line)).await
     }
 
     /// Remembers when keys were last used; never moves a time back.
     pub async fn touch(&self, used: Vec<(KeyId, Timestamp)>) -> Result<(), Unavailable> {
-        // Piece by piece, so that a revocation never waits for more than one.
-        for piece in used.chunks(TOUCHED_AT_ONCE_MAX) {
+        for piece in used.chunks(ROWS_AT_ONCE_MAX) {
             let piece = piece.to_vec();
             self.change(move |batch| write::touch(batch, &piece)).await?;
         }
@@ -220,4 +246,5 @@ impl Sqlite {
     }
 }
 
-const TOUCHED_AT_ONCE_MAX: usize = 512;
+/// Piece by piece, so that a revocation never waits for more than one.
+const ROWS_AT_ONCE_MAX: usize = 512;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -54,20 +54,30 @@ impl Family {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, self.kind())?;
         match &self.samples {
-            Samples::Counters(samples) => samples.iter().try_for_each(|(labels, value)| {
-                metric.encode_family(labels)?.encode_counter::<NoLabelSet, _, f64>(value, None)
+            Samples::Counters(samples) => each(&mut metric, samples, |metric, value| {
+                metric.encode_counter::<NoLabelSet, _, f64>(value, None)
             }),
-            Samples::Gauges(samples) => samples.iter().try_for_each(|(labels, value)| {
-                metric.encode_family(labels)?.encode_gauge(value)
-            }),
-            Samples::Histograms(samples) => samples.iter().try_for_each(|(labels, sum)| {
+            Samples::Gauges(samples) => {
+                each(&mut metric, samples, |metric, value| metric.encode_gauge(value))
+            }
+            Samples::Histograms(samples) => each(&mut metric, samples, |metric, sum| {
                 let (seconds, count) = (sum.seconds(), sum.count());
-                metric
-                    .encode_family(labels)?
-                    .encode_histogram::<NoLabelSet>(seconds, count, &sum.buckets(), None)
+                metric.encode_histogram::<NoLabelSet>(seconds, count, &sum.buckets(), None)
             }),
         }
     }
+}
+
+/// Encodes every sample; one without labels has no braces either.
+fn each<T>(
+    metric: &mut MetricEncoder<'_>,
+    samples: &[(Labels, T)],
+    encode: impl Fn(&mut MetricEncoder<'_>, &T) -> fmt::Result,
+) -> fmt::Result {
+    samples.iter().try_for_each(|(labels, value)| match labels.as_slice() {
+        [] => encode(metric, value),
+        _ => encode(&mut metric.encode_family(labels)?, value),
+    })
 }
 
 /// All families as text that ends with `# EOF`.
@@ -107,7 +117,11 @@ mod tests {
         let mut sum = Sum::default();
         histogram.add_to(&mut sum);
         let text = openmetrics(vec![
-            Family::counter("keyward_requests", "Answered", vec![(vec![("route", "a\"b".to_owned())], 3)]),
+            Family::counter(
+                "keyward_requests",
+                "Answered",
+                vec![(vec![("route", "a\"b".to_owned())], 3)],
+            ),
             Family::gauge("keyward_open", "Open", vec![(vec![], 2.0)]),
             Family::histogram("keyward_duration_seconds", "Took", vec![(vec![], sum)]),
         ]);

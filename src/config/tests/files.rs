@@ -43,10 +43,7 @@ fn the_complete_file_shows_every_setting() {
         let settings = line.split(" = ").filter_map(|it| it.split([' ', '{']).next_back());
         shown.extend(settings.map(|it| schema::join(&section, it)));
     }
-    for known in SECTIONS
-        .iter()
-        .filter(|it| !matches!(it.path, "" | "upstreams[].endpoints[]"))
-    {
+    for known in SECTIONS.iter().filter(|it| !matches!(it.path, "" | "upstreams[].endpoints[]")) {
         let path = known.path.replace("[]", "").replace(".argon2", "");
         for key in known.known {
             assert!(shown.contains(&schema::join(&path, key)), "{path}.{key} in {shown:?}");

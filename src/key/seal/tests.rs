@@ -1,4 +1,4 @@
-//! Claims about tags, seals and argon2.
+//! Claims about tags and seals.
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -7,8 +7,6 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::key::record::{Holder, Scope};
 use crate::key::text::{ApiKey, Prefix};
-
-const CHEAP: Cost = Cost { memory_kib: 8, iterations: 1 };
 
 fn pepper(byte: u8) -> Pepper {
     Pepper::new([byte; 32])
@@ -106,32 +104,6 @@ fn a_newer_format_is_told_from_a_forgery() {
     let sealed = Sealed::from_bytes(vec![9; 100]);
     let opened = peppers(1, &[]).open(&store("a"), key(1).id(), &sealed);
     assert_eq!(opened, Err(SealFault::NewerFormat(9)));
-}
-
-#[test]
-fn argon2_verifies_its_own_key_alone_and_memory_is_used_again() {
-    let mut scratch = Scratch::default();
-    let mut rng = StdRng::seed_from_u64(1);
-    let phc = argon2id(&key(1).digest(), CHEAP, &mut rng, &mut scratch).unwrap();
-    assert!(phc.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{phc}");
-    for _ in 0..3 {
-        assert_eq!(argon2id_matches(&key(1).digest(), &phc, &mut scratch), Ok(true));
-        assert_eq!(argon2id_matches(&key(2).digest(), &phc, &mut scratch), Ok(false));
-    }
-}
-
-#[test]
-fn what_a_stored_hash_may_cost_is_bounded() {
-    let rest = "$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-    for costly in ["m=65537,t=1,p=1", "m=4294967295,t=1,p=1", "m=64,t=11,p=1", "m=64,t=1,p=5"] {
-        let phc = format!("$argon2id$v=19${costly}{rest}");
-        let verdict = argon2id_matches(&key(1).digest(), &phc, &mut Scratch::default());
-        assert_eq!(verdict, Err(Argon2Fault::TooCostly), "{costly}");
-    }
-    for no_hash in ["", "$argon2i$v=19$m=64,t=1,p=1$", "$2b$10$abc", "plain"] {
-        let verdict = argon2id_matches(&key(1).digest(), no_hash, &mut Scratch::default());
-        assert_eq!(verdict, Err(Argon2Fault::Malformed), "{no_hash}");
-    }
 }
 
 #[test]

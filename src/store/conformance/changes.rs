@@ -94,6 +94,15 @@ pub async fn operators_do_not_see_each_others_idempotency_keys(store: &Store) {
     applied(store, bobs).await;
 }
 
+pub async fn operators_are_found_among_keys(store: &Store) {
+    let operator = |number| Row { kind: Kind::Operator, ..row(number) };
+    join_all((0..100).map(|it| applied(store, mint(it)))).await;
+    for number in [200, 201] {
+        applied(store, Write { row: operator(number), ..mint(number) }).await;
+    }
+    assert_eq!(store.operators().await.unwrap(), [operator(201), operator(200)]);
+}
+
 pub async fn pages_are_newest_first_and_go_on_after_their_mark(store: &Store) {
     // Two of each age: among those of one age the id decides.
     let aged = |number: u32| Row { created_at: row(number / 2).created_at, ..row(number) };

@@ -13,6 +13,7 @@ use crate::key::seal::Identity;
 use crate::store::OpenFault;
 use crate::store::sqlite::fault;
 use crate::store::sqlite::lock::{Company, Lock, beside};
+use crate::store::sqlite::room;
 use crate::store::sqlite::schema::{self, Unfit};
 
 /// A store that was opened: a connection for each thread, and the lock that says we live.
@@ -26,6 +27,8 @@ pub struct Opened {
     pub follower: Connection,
     /// The random name of the store.
     pub identity: Identity,
+    /// Where it is.
+    pub path: PathBuf,
     /// Held for as long as the store is open.
     pub lock: Lock,
 }
@@ -39,12 +42,58 @@ pub fn open(path: &Path) -> Result<Opened, OpenFault> {
     let writer = prepare(&path, company).map_err(|it| describe(&path, it))?;
     // Only now may others find this process alive: the register holds nobody who is not.
     lock.share()?;
-    let fault = |it| describe(&path, Unfit::Fault(it));
+    connect_all(&path, writer, lock)
+}
+
+/// Opens the store at `path`, which exists, if nobody else lives on it, and lets nobody in.
+pub fn open_alone(path: &Path) -> Result<Opened, OpenFault> {
+    let path = find(path)?;
+    inspect(&path)?;
+    let (lock, company) = Lock::take(&path)?;
+    if company == Company::Others {
+        return Err(OpenFault(format!(
+            "`{}` is in use by another process: stop every keyward on it first",
+            path.display()
+        )));
+    }
+    let writer = prepare(&path, company).map_err(|it| describe(&path, it))?;
+    connect_all(&path, writer, lock)
+}
+
+/// The one spelling of a store that exists.
+pub fn find(path: &Path) -> Result<PathBuf, OpenFault> {
+    let path = resolve(path)?;
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(OpenFault(format!(
+        "`{}` does not exist: name the store of a gateway that has run, or run one first",
+        path.display()
+    )))
+}
+
+fn connect_all(path: &Path, writer: Connection, lock: Lock) -> Result<Opened, OpenFault> {
+    let fault = |it| describe(path, Unfit::Fault(it));
     let identity = writer.query_row("SELECT identity FROM meta", [], |it| it.get(0));
-    let follower = connect(&path, "NORMAL").map_err(fault)?;
-    let reader = connect(&path, "NORMAL").map_err(fault)?;
+    let follower = connect(path, "NORMAL").map_err(fault)?;
+    let reader = connect(path, "NORMAL").map_err(fault)?;
     reader.pragma_update(None, "query_only", true).map_err(fault)?;
-    Ok(Opened { writer, reader, follower, identity: Identity(identity.map_err(fault)?), lock })
+    let identity = Identity(identity.map_err(fault)?);
+    Ok(Opened { writer, reader, follower, identity, path: path.to_owned(), lock })
+}
+
+/// Opens a store that exists without ever writing to it; answers its schema too.
+///
+/// Asked of the system and of SQLite; never opened by hand, since closing any descriptor of a
+/// file drops all locks that this process has on it.
+pub fn look(path: &Path) -> Result<(Connection, u32), Unfit> {
+    // What its owner left unfinished stays that way; a file that lacks nothing is opened for
+    // writing, because only then SQLite tidies up after itself.
+    let unfinished = ["-wal", "-journal"].iter().any(|it| beside(path, it).exists());
+    let mode = if unfinished { READ_ONLY } else { READ_WRITE };
+    let conn = Connection::open_with_flags(path, mode | NO_MUTEX)?;
+    let schema = schema::inspect(&conn)?;
+    Ok((conn, schema))
 }
 
 /// One spelling for each file: the lock file stands beside it under that name.
@@ -75,9 +124,6 @@ fn resolve_new(path: &Path) -> Result<PathBuf, OpenFault> {
 }
 
 /// Looks at a file that exists without writing to it, and refuses what is not ours.
-///
-/// Asked of the system and of SQLite; never opened by hand, since closing any descriptor of a
-/// file drops all locks that this process has on it.
 fn inspect(path: &Path) -> Result<(), OpenFault> {
     let Ok(found) = fs::metadata(path) else { return Ok(()) };
     rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK)
@@ -85,13 +131,7 @@ fn inspect(path: &Path) -> Result<(), OpenFault> {
     if found.len() == 0 {
         return Ok(());
     }
-    // What its owner left unfinished stays that way; a file that lacks nothing is opened for
-    // writing, because only then SQLite tidies up after itself.
-    let unfinished = ["-wal", "-journal"].iter().any(|it| beside(path, it).exists());
-    let mode = if unfinished { READ_ONLY } else { READ_WRITE };
-    let looked = Connection::open_with_flags(path, mode | NO_MUTEX);
-    let looked = looked.map_err(Unfit::Fault).and_then(|it| schema::inspect(&it));
-    looked.map(drop).map_err(|it| describe(path, it))
+    look(path).map(drop).map_err(|it| describe(path, it))
 }
 
 /// Made by hand, so that nobody else can read it; SQLite gives its other files the same mode.
@@ -111,10 +151,21 @@ fn prepare(path: &Path, company: Company) -> Result<Connection, Unfit> {
     }
     schema::migrate(&mut conn)?;
     if company == Company::Alone {
-        // Of processes that crashed: nobody lives.
-        conn.execute("DELETE FROM gateways", [])?;
+        clear_register(&conn)?;
     }
     Ok(conn)
+}
+
+/// Who is in it has crashed: nobody lives.
+fn clear_register(conn: &Connection) -> rusqlite::Result<()> {
+    let clear = || conn.execute("DELETE FROM gateways", []).map(drop);
+    clear().or_else(|fault| {
+        if !room::is_full(&fault) {
+            return Err(fault);
+        }
+        room::fold(conn);
+        clear()
+    })
 }
 
 fn connect(path: &Path, synchronous: &str) -> rusqlite::Result<Connection> {
@@ -136,7 +187,8 @@ fn wait_for_the_lock(tries: i32) -> bool {
     tries < LOCK_TRIES_MAX
 }
 
-fn describe(path: &Path, unfit: Unfit) -> OpenFault {
+/// What is wrong with the file at `path`, and what to do.
+pub fn describe(path: &Path, unfit: Unfit) -> OpenFault {
     let what = match unfit {
         Unfit::Foreign => "is an SQLite database of another program and was left as it is: name \
                            keyward's own file, or one that does not exist yet"

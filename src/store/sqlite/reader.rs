@@ -36,6 +36,11 @@ pub fn page(
     rows.collect()
 }
 
+/// Every operator's record, newest first.
+pub fn operators(conn: &Connection) -> rusqlite::Result<Vec<Row>> {
+    conn.prepare_cached(OPERATORS)?.query_map([], rows::used_record)?.collect()
+}
+
 /// What the store knows of itself.
 pub fn meta(conn: &Connection, identity: &Identity) -> rusqlite::Result<Meta> {
     let snapshot = conn.unchecked_transaction()?;
@@ -77,6 +82,11 @@ const NEXT_PAGE: &str = "
     FROM records r LEFT JOIN last_used u ON u.id = r.id
     WHERE (r.created_at, r.id) < (?2, ?3)
     ORDER BY r.created_at DESC, r.id DESC LIMIT ?1";
+
+const OPERATORS: &str = "
+    SELECT r.id, r.kind, r.created_at, r.revision, r.revoked, r.sealed, u.at
+    FROM records r LEFT JOIN last_used u ON u.id = r.id
+    WHERE r.kind = 'operator' ORDER BY r.created_at DESC, r.id DESC";
 
 /// What every sealed record has at least: its format, a pepper's name and a MAC.
 const SEAL_LEN_MIN: usize = 37;

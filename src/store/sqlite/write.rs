@@ -24,6 +24,9 @@ pub fn apply(batch: &Batch<'_>, write: &Write) -> rusqlite::Result<Written> {
     if !holds(batch.conn, write.expect, stored.as_ref())? {
         return Ok(Written::Conflict(stored));
     }
+    if stored.is_none() {
+        batch.room.check()?;
+    }
     store(batch.conn, &write.row)?;
     let position = announce(batch, &write.row)?;
     audit(batch.conn, &write.audit)?;
@@ -48,11 +51,24 @@ pub fn reseal(batch: &Batch<'_>, rows: &[Row]) -> rusqlite::Result<usize> {
 
 /// Moves times of last use forward.
 pub fn touch(batch: &Batch<'_>, used: &[(KeyId, Timestamp)]) -> rusqlite::Result<()> {
+    batch.room.check()?;
     let mut touched = batch.conn.prepare_cached(
         "INSERT INTO last_used VALUES (?1, ?2)
          ON CONFLICT (id) DO UPDATE SET at = excluded.at WHERE excluded.at > at",
     )?;
     used.iter().try_for_each(|(id, at)| touched.execute(params![id, at]).map(drop))
+}
+
+/// Adds one line to the audit log.
+pub fn audit(conn: &Connection, line: &Audit) -> rusqlite::Result<()> {
+    let mut written = conn.prepare_cached(
+        "INSERT INTO audit (at, operator, operator_name, address, action, target, before, after)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    let Audit { at, operator, operator_name, address, action, target, before, after } = line;
+    let [before, after] = [before, after].map(|it| it.as_ref().map(ToString::to_string));
+    let values = params![at, operator, operator_name, address, action, target, before, after];
+    written.execute(values).map(drop)
 }
 
 fn recall(batch: &Batch<'_>, asked: &Idempotency) -> rusqlite::Result<Option<Written>> {
@@ -130,17 +146,6 @@ fn draw() -> rusqlite::Result<u64> {
     SysRng.try_next_u64().map_err(|it| FromSqlError::other(it).into())
 }
 
-fn audit(conn: &Connection, line: &Audit) -> rusqlite::Result<()> {
-    let mut written = conn.prepare_cached(
-        "INSERT INTO audit (at, operator, operator_name, address, action, target, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
-    let Audit { at, operator, operator_name, address, action, target, before, after } = line;
-    let [before, after] = [before, after].map(|it| it.as_ref().map(ToString::to_string));
-    let values = params![at, operator, operator_name, address, action, target, before, after];
-    written.execute(values).map(drop)
-}
-
 fn ticket(batch: &Batch<'_>, position: Position) -> Ticket {
     Ticket { position, register: batch.register.clone() }
 }
@@ -153,23 +158,37 @@ mod tests {
 
     use super::*;
     use crate::key::seal::Identity;
-    use crate::store::conformance::{mint, repeated};
+    use crate::store::conformance::{mint, repeated, revoke};
     use crate::store::gateway::Register;
+    use crate::store::sqlite::room::Room;
     use crate::store::sqlite::schema;
+
+    fn tables() -> Connection {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn).unwrap();
+        conn
+    }
+
+    fn try_apply(
+        conn: &Connection,
+        write: &Write,
+        room: Room,
+        hour: i64,
+    ) -> rusqlite::Result<Written> {
+        let now = Timestamp::from_micros(1_800_000_000_000_000 + hour * 3_600_000_000);
+        let register = &Arc::new(Register { moves: 0, entries: Vec::new() });
+        let identity = &Identity("here".to_owned());
+        apply(&Batch { conn, now, identity, register, room }, write)
+    }
 
     #[track_caller]
     fn check(hours: i64, expected: fn(&Written) -> bool) {
-        let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn).unwrap();
-        let at = |micros| Timestamp::from_micros(1_800_000_000_000_000 + micros);
-        let write = |now, number, body| {
-            let register = Arc::new(Register { moves: 0, entries: Vec::new() });
-            let identity = Identity("here".to_owned());
-            let batch = Batch { conn: &conn, now, identity: &identity, register: &register };
-            apply(&batch, &repeated(mint(number), body)).unwrap()
+        let conn = tables();
+        let write = |number, hour| {
+            try_apply(&conn, &repeated(mint(number), 1), Room::Enough, hour).unwrap()
         };
-        assert!(matches!(write(at(0), 1, 1), Written::Applied(_)));
-        let again = write(at(hours * 60 * 60 * 1_000_000), 2, 1);
+        assert!(matches!(write(1, 0), Written::Applied(_)));
+        let again = write(2, hours);
         assert!(expected(&again), "after {hours} h: {again:?}");
     }
 
@@ -181,5 +200,15 @@ mod tests {
     #[test]
     fn an_idempotency_key_is_forgotten_after_a_day() {
         check(24, |it| matches!(it, Written::Applied(_)));
+    }
+
+    #[test]
+    fn on_an_almost_full_disk_keys_are_revoked_and_not_minted() {
+        let conn = tables();
+        assert!(try_apply(&conn, &mint(1), Room::Enough, 0).is_ok());
+        let refused = try_apply(&conn, &mint(2), Room::Little, 0).unwrap_err();
+        assert_eq!(refused.to_string(), "less than 8 MiB are left on the disk");
+        let revoked = try_apply(&conn, &revoke(1, 1), Room::Little, 0).unwrap();
+        assert!(matches!(revoked, Written::Applied(_)));
     }
 }

@@ -1,7 +1,8 @@
 //! Commits writes in groups: one transaction and one `fsync` for all that wait.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
@@ -13,6 +14,7 @@ use crate::store::Unavailable;
 use crate::store::gateway::Register;
 use crate::store::sqlite::desk::survive;
 use crate::store::sqlite::fault::unavailable;
+use crate::store::sqlite::room::{self, Room};
 use crate::store::sqlite::rows;
 use crate::store::sqlite::shared::Shared;
 
@@ -39,6 +41,8 @@ pub struct Batch<'a> {
     pub identity: &'a Identity,
     /// As of this transaction: nobody can move it before the commit.
     pub register: &'a Arc<Register>,
+    /// On the disk.
+    pub room: Room,
 }
 
 /// Makes a job of `work`.
@@ -78,25 +82,53 @@ impl<T: Send, F: FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send> Work for Task
 #[derive(Debug)]
 pub struct Writer {
     conn: Connection,
+    path: PathBuf,
     shared: Arc<Shared>,
     free_since: Moment,
+    log: Log,
+}
+
+/// What the write-ahead log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Log {
+    /// Commits that are not in the database yet.
+    Full,
+    /// Nothing of ours.
+    Folded,
 }
 
 impl Writer {
-    /// With a connection whose commits survive power loss.
-    pub fn new(conn: Connection, shared: Arc<Shared>) -> Self {
-        Self { conn, shared, free_since: Moment::default() }
+    /// With a connection, to the file at `path`, whose commits survive power loss.
+    pub fn new(conn: Connection, path: PathBuf, shared: Arc<Shared>) -> Self {
+        Self { conn, path, shared, free_since: Moment::default(), log: Log::Folded }
     }
 
     /// Does jobs until the queue is closed.
     pub fn serve(mut self, jobs: &Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
+        while let Some(first) = self.next(jobs) {
             self.leave_a_gap();
             let others = jobs.try_iter().take(BATCH_MAX - 1);
             let batch = std::iter::once(first).chain(others).collect();
             survive(|| self.commit(batch));
             self.free_since = Moment::now();
         }
+    }
+
+    /// Waits for a job; folds the log when none has come for a while.
+    fn next(&mut self, jobs: &Receiver<Job>) -> Option<Job> {
+        if self.log == Log::Full {
+            match jobs.recv_timeout(FOLD_AFTER) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => self.fold(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        jobs.recv().ok()
+    }
+
+    fn fold(&mut self) {
+        room::fold(&self.conn);
+        self.log = Log::Folded;
     }
 
     /// Between two batches the lock is free for long enough that heartbeats get it, from this
@@ -109,16 +141,22 @@ impl Writer {
     }
 
     fn commit(&mut self, mut jobs: Vec<Job>) {
-        let committed = self.run(&mut jobs).map_err(|it| unavailable(&it));
-        if committed.is_ok() {
-            self.announce();
+        let outcome = self.run(&mut jobs);
+        self.log = Log::Full;
+        match &outcome {
+            Ok(()) => self.announce(),
+            // Makes room for who tries again.
+            Err(fault) if room::is_full(fault) => self.fold(),
+            Err(_) => {}
         }
+        let committed = outcome.map_err(|it| unavailable(&it));
         for job in jobs {
             job.answer(committed.clone());
         }
     }
 
     fn run(&mut self, jobs: &mut [Job]) -> rusqlite::Result<()> {
+        let room = Room::around(&self.path);
         let mut transaction =
             self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let register = Arc::new(rows::register(&transaction)?);
@@ -126,7 +164,7 @@ impl Writer {
         for job in jobs {
             let savepoint = transaction.savepoint()?;
             let now = Timestamp::now();
-            let batch = Batch { conn: &savepoint, now, identity, register: &register };
+            let batch = Batch { conn: &savepoint, now, identity, register: &register, room };
             let Err(fault) = job.run(&batch) else {
                 savepoint.commit()?;
                 continue;
@@ -148,6 +186,7 @@ impl Writer {
     }
 }
 
+const FOLD_AFTER: Duration = Duration::from_secs(1);
 const BATCH_MAX: usize = 256;
 
 /// Three times as long as a process that waits for the lock sleeps between two tries.

@@ -17,7 +17,8 @@ pub struct Health {
 }
 
 /// Whether this gateway should get requests, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Readiness {
     /// Yes.
     Ready,
@@ -40,8 +41,8 @@ impl Health {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// At this moment.
-    pub fn readiness(&self) -> Readiness {
+    /// At the moment `now`.
+    pub fn readiness(&self, now: Moment) -> Readiness {
         let entries = self.keyring.entries();
         if entries.is_complete() || entries.evicted() > 0 {
             self.loaded.store(true, Ordering::Relaxed);
@@ -49,10 +50,24 @@ impl Health {
         if self.draining.load(Ordering::Acquire) {
             return Readiness::Draining;
         }
-        match self.keyring.lease().standing(Moment::now()) {
+        match self.keyring.lease().standing(now) {
             _ if !self.loaded.load(Ordering::Relaxed) => Readiness::Starting,
             Standing::Held | Standing::ServingKnown => Readiness::Ready,
             Standing::Lost => Readiness::StoreUnreachable,
         }
+    }
+
+    /// What an operator should know of it.
+    pub fn reasons(&self, now: Moment) -> Vec<&'static str> {
+        let standing = match self.keyring.lease().standing(now) {
+            Standing::Held => None,
+            Standing::ServingKnown => Some("the store is away: known keys go on for a while"),
+            Standing::Lost => Some("the store is away: nobody is let in"),
+        };
+        let draining = self.draining.load(Ordering::Acquire);
+        let draining = draining.then_some("this gateway was told to stop");
+        let partial = !self.keyring.entries().is_complete();
+        let partial = partial.then_some("not every key is in memory");
+        [draining, standing, partial].into_iter().flatten().collect()
     }
 }

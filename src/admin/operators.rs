@@ -1,0 +1,148 @@
+//! The calls on operators: who else may use this listener, and for what.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::admin::Admin;
+use crate::admin::answer::{Answer, Done};
+use crate::admin::asked::Asked;
+use crate::admin::conditions::idempotency;
+use crate::admin::documents::{Document, Moments};
+use crate::admin::fields::{Fields, Spot, label, list as items, parsed, time_after};
+use crate::admin::minting::{Order, mint};
+use crate::admin::records::{Found, withdraw};
+use crate::admin::rejection::Rejection;
+use crate::admin::writing::{Action, Author, Deed, write};
+use crate::clock::Timestamp;
+use crate::key::record::{Holder, KeyRecord, Label, Permission, Permissions, State};
+use crate::key::text::{KeyId, Prefix};
+use crate::store::register::Propagation;
+use crate::store::{Expect, Kind, Written};
+
+#[derive(Serialize)]
+struct Operators<'a> {
+    items: Vec<Document<'a>>,
+}
+
+/// A new operator, with the token, this once.
+#[derive(Serialize)]
+struct Minted<'a> {
+    #[serde(flatten)]
+    document: Document<'a>,
+    token: &'a str,
+    propagation: Propagation,
+}
+
+/// Lists all operators, newest first.
+pub async fn list(asked: Asked) -> Result<Answer, Rejection> {
+    let (operators, now) = (asked.admin.operators().await?, asked.now());
+    let items = operators.iter().map(|it| it.document(now)).collect();
+    Answer::json(Done::Well, &Operators { items })
+}
+
+/// Makes an operator, or answers with the one that the same call has made before.
+pub async fn create(mut asked: Asked) -> Result<Answer, Rejection> {
+    let now = asked.now();
+    let mut fields = asked.fields().await?;
+    let author = asked.operator.id();
+    let idempotency = idempotency(asked.headers(), author, CALL, &mut fields);
+    let new = New::read(fields, now)?;
+    let beyond = new.permissions.missing_in(asked.operator.permissions()).next();
+    if let Some(permission) = beyond {
+        return Err(Rejection::PermissionDenied(permission));
+    }
+    let (admin, order) = (&asked.admin, new.order(author, now));
+    let (token, record) = mint(&admin.keyring, order).await?;
+    let deed = Deed {
+        action: Action::OperatorCreate,
+        at: now,
+        before: None,
+        after: &record,
+        expect: Expect::Absent,
+        idempotency,
+    };
+    let ticket = match write(&admin.keyring, &Author::from(&asked.operator), deed).await? {
+        Written::Applied(ticket) => ticket,
+        Written::Replayed { id, ticket } => {
+            return admin.replayed((id, Kind::Operator), &ticket, now).await;
+        }
+        Written::IdempotencyConflict => return Err(Rejection::IdempotencyConflict),
+        Written::Conflict(_) => return Err(Rejection::Internal("an id was drawn twice")),
+    };
+    let propagation = admin.receipts(&ticket).await;
+    let document = Document::new(&record, Moments { now, last_used: None });
+    let minted = Minted { document, token: token.expose(), propagation };
+    let answer = Answer::json(Done::Created, &minted)?;
+    Ok(answer.with_location(&format!("/v1/operators/{}", record.id)))
+}
+
+/// Withdraws an operator, unless nobody would be left to manage operators.
+pub async fn revoke(asked: Asked) -> Result<Answer, Rejection> {
+    let admin = Arc::clone(&asked.admin);
+    let _alone = admin.revoking_operators.lock().await;
+    let (id, now) = (asked.record_id()?, asked.now());
+    let operators = admin.operators().await?;
+    let mut managers = operators.iter().map(|it| &it.record).filter(|it| manages(it, now));
+    if managers.clone().any(|it| it.id == id) && managers.all(|it| it.id == id) {
+        return Err(Rejection::StateConflict(
+            "this is the last active operator with operators:manage: make another one first",
+        ));
+    }
+    withdraw(asked, Kind::Operator).await
+}
+
+impl Admin {
+    async fn operators(&self) -> Result<Vec<Found>, Rejection> {
+        let rows = self.keyring.store().operators().await?;
+        rows.iter().map(|row| self.read(row, Kind::Operator)).collect()
+    }
+}
+
+fn manages(record: &KeyRecord, now: Timestamp) -> bool {
+    let Holder::Operator(permissions) = &record.holder else { return false };
+    record.state(now) == State::Active && permissions.contains(Permission::OperatorsManage)
+}
+
+/// An operator to be made.
+struct New {
+    name: Label,
+    permissions: Permissions,
+    expires_at: Option<Timestamp>,
+}
+
+impl New {
+    fn read(mut fields: Fields, now: Timestamp) -> Result<Self, Rejection> {
+        let name = fields.need("name", label);
+        let permissions = fields.need("permissions", permissions);
+        let expires_at = fields.take("expires_at", |it, spot| time_after(now, it, spot)).value();
+        fields.end()?;
+        let (Some(name), Some(permissions)) = (name, permissions) else {
+            return Err(Rejection::Internal("a field was needed and not missed"));
+        };
+        Ok(Self { name, permissions, expires_at })
+    }
+
+    fn order(self, author: KeyId, now: Timestamp) -> Order {
+        Order {
+            prefix: Prefix::of_operators(),
+            name: self.name,
+            holder: Holder::Operator(self.permissions),
+            expires_at: self.expires_at,
+            created_by: author.to_string(),
+            created_at: now,
+        }
+    }
+}
+
+fn permissions(value: Value, spot: &mut Spot<'_>) -> Option<Permissions> {
+    let permissions: Vec<Permission> = items(Permission::ALL.len(), value, spot, parsed)?;
+    if permissions.is_empty() {
+        spot.fault("expected at least one");
+        return None;
+    }
+    Some(permissions.into_iter().collect())
+}
+
+const CALL: &str = "POST /v1/operators";

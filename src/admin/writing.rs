@@ -1,0 +1,119 @@
+//! Makes changes: seals, stores and audits them in one step, and waits until the fleet confirms.
+
+use crate::admin::documents::{Document, Moments};
+use crate::admin::rejection::Rejection;
+use crate::admin::sign_in::Operator;
+use crate::clock::Timestamp;
+use crate::gate::keyring::Keyring;
+use crate::key::record::KeyRecord;
+use crate::store::{Audit, Expect, Idempotency, Write, Written};
+
+/// Who changes something.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// The operator's id, or what does it without one.
+    pub id: String,
+    /// The operator's name.
+    pub name: String,
+    /// From where.
+    pub address: String,
+}
+
+impl From<&Operator> for Author {
+    fn from(operator: &Operator) -> Self {
+        Self {
+            id: operator.id().to_string(),
+            name: operator.name().to_owned(),
+            address: operator.address().to_string(),
+        }
+    }
+}
+
+/// A change to be made.
+#[derive(Debug)]
+pub struct Deed<'a> {
+    /// What it is.
+    pub action: Action,
+    /// When.
+    pub at: Timestamp,
+    /// The record as it was.
+    pub before: Option<&'a KeyRecord>,
+    /// The record as it is to be.
+    pub after: &'a KeyRecord,
+    /// What must hold for that.
+    pub expect: Expect,
+    /// Which repetition of it changes nothing.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What a change is, as the audit log calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// A key is minted.
+    KeyCreate,
+    /// A key is changed.
+    KeyUpdate,
+    /// A key is withdrawn.
+    KeyRevoke,
+    /// An operator is made.
+    OperatorCreate,
+    /// An operator is withdrawn.
+    OperatorRevoke,
+}
+
+impl Action {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyCreate => "key.create",
+            Self::KeyUpdate => "key.update",
+            Self::KeyRevoke => "key.revoke",
+            Self::OperatorCreate => "operator.create",
+            Self::OperatorRevoke => "operator.revoke",
+        }
+    }
+}
+
+/// Makes a change. What has to be waited for is in the answer's ticket.
+pub async fn write(
+    keyring: &Keyring,
+    author: &Author,
+    deed: Deed<'_>,
+) -> Result<Written, Rejection> {
+    let row = keyring.vault().seal(deed.after)?;
+    let id = row.id;
+    let write = Write {
+        row,
+        expect: deed.expect,
+        audit: audit(author, &deed),
+        idempotency: deed.idempotency,
+    };
+    let written = keyring.store().write(write).await?;
+    if matches!(written, Written::Applied(_)) {
+        tracing::info!(
+            event = "audit",
+            action = deed.action.as_str(),
+            record.id = %id,
+            operator.id = author.id,
+            operator.name = author.name,
+            address = author.address,
+            "an operator changed something"
+        );
+    }
+    Ok(written)
+}
+
+fn audit(author: &Author, deed: &Deed<'_>) -> Audit {
+    let moments = Moments { now: deed.at, last_used: None };
+    let document = |it| serde_json::to_value(Document::new(it, moments)).unwrap_or_default();
+    Audit {
+        at: deed.at,
+        operator: author.id.clone(),
+        operator_name: author.name.clone(),
+        address: author.address.clone(),
+        action: deed.action.as_str().to_owned(),
+        target: deed.after.id.to_string(),
+        before: deed.before.map(document),
+        after: Some(document(deed.after)),
+    }
+}

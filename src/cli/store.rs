@@ -1,0 +1,214 @@
+//! Looks at a store from outside, or vouches for it.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+
+use crate::cli::Streams;
+use crate::cli::args::{Output, Store as Typed, StoreAction};
+use crate::cli::credentials::write_whole;
+use crate::cli::failure::Failure;
+use crate::cli::serve;
+use crate::cli::words;
+use crate::clock::Timestamp;
+use crate::config::{Location, Store as Settings};
+use crate::key::seal::{PepperName, Peppers};
+use crate::server::accept::{Accepted, accept};
+use crate::server::peppers;
+use crate::store::Store;
+use crate::store::sqlite::Sqlite;
+use crate::store::sqlite::inspect::{Inspection, inspect};
+
+/// Does what was typed after `keyward store`.
+pub fn store(typed: &Typed, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let settings = serve::load(&typed.source)?.config.store;
+    match typed.action {
+        StoreAction::Status => status(&settings, typed.form.output, streams),
+        StoreAction::Accept { yes: false } => ask(&settings),
+        StoreAction::Accept { yes: true } => vouch(&settings, typed.form.output, streams),
+    }
+}
+
+fn status(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let Location::Sqlite(path) = &settings.location;
+    let seen = inspect(path)?;
+    let peppers = peppers::look(settings);
+    let status = Status::new(&seen, peppers.as_ref().ok());
+    let text = match output {
+        Output::Json => words::json(&status.document(&seen)),
+        Output::Table => status.text(&seen),
+    };
+    write_whole(streams.out, &text)?;
+    if let Err(fault) = &peppers {
+        writeln!(streams.err, "keyward: warning: {fault}")?;
+    }
+    Ok(warn(&status, streams.err)?)
+}
+
+/// What the peppers that are here can do with what is in the store.
+struct Status {
+    records: Vec<(Option<PepperName>, Role, u64)>,
+    check: Role,
+}
+
+/// What a pepper is, here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Current,
+    Retired,
+    Unknown,
+}
+
+impl Role {
+    fn of(peppers: &Peppers, name: PepperName) -> Self {
+        if peppers.current().name() == name {
+            Self::Current
+        } else if peppers.named(name).is_some() {
+            Self::Retired
+        } else {
+            Self::Unknown
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Retired => "retired",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Status {
+    fn new(seen: &Inspection, peppers: Option<&Peppers>) -> Self {
+        let role = |name: Option<PepperName>| {
+            let known = peppers.zip(name);
+            known.map_or(Role::Unknown, |(peppers, name)| Role::of(peppers, name))
+        };
+        let checked = seen.check.and_then(|it| peppers?.checked(it));
+        Self {
+            records: seen.census.iter().map(|(name, count)| (*name, role(*name), *count)).collect(),
+            check: role(checked.map(|it| it.name())),
+        }
+    }
+
+    fn unknown(&self) -> u64 {
+        self.records.iter().filter(|(_, role, _)| *role == Role::Unknown).map(|it| it.2).sum()
+    }
+
+    fn text(&self, seen: &Inspection) -> String {
+        let known_by = if seen.check.is_some() { self.check.as_str() } else { "none yet" };
+        let rows = [
+            ["store", &seen.path.display().to_string()],
+            ["identity", &seen.identity.0],
+            ["format", &seen.format.to_string()],
+            ["schema", &seen.schema.to_string()],
+            ["journal", &seen.journal_mode],
+            ["keys", &format!("{}, and {} revoked", seen.keys.kept, seen.keys.revoked)],
+            [
+                "operators",
+                &format!("{}, and {} revoked", seen.operators.kept, seen.operators.revoked),
+            ],
+            ["sealed with", &format!("{known_by} pepper")],
+        ];
+        let rows = rows.map(|row| row.map(str::to_owned));
+        let peppers = self.records.iter().map(|(name, role, count)| {
+            let name = name.map_or_else(|| "unreadable".to_owned(), |it| it.to_string());
+            [format!("pepper {name}"), format!("{}, {count} records", role.as_str())]
+        });
+        words::list(rows.into_iter().chain(peppers))
+    }
+
+    fn document(&self, seen: &Inspection) -> Value {
+        let peppers = self.records.iter().map(|(name, role, count)| {
+            json!({ "name": name.map(|it| it.to_string()), "role": role.as_str(), "records": count })
+        });
+        json!({
+            "path": seen.path,
+            "identity": seen.identity,
+            "format": seen.format,
+            "schema": seen.schema,
+            "journal_mode": seen.journal_mode,
+            "keys": { "kept": seen.keys.kept, "revoked": seen.keys.revoked },
+            "operators": { "kept": seen.operators.kept, "revoked": seen.operators.revoked },
+            "sealed_with": seen.check.map(|_| self.check.as_str()),
+            "peppers": peppers.collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn warn(status: &Status, to: &mut dyn Write) -> std::io::Result<()> {
+    let unknown = status.unknown();
+    if unknown > 0 {
+        writeln!(
+            to,
+            "keyward: warning: {unknown} records are sealed under peppers that are not here, and \
+             are answered 503: add their files to retired_pepper_files; if they are lost for \
+             good, vouch for the store with `keyward store accept`"
+        )?;
+    }
+    Ok(())
+}
+
+fn ask(settings: &Settings) -> Result<(), Failure> {
+    let Location::Sqlite(path) = &settings.location;
+    let seen = inspect(path)?;
+    let status = Status::new(&seen, peppers::look(settings).ok().as_ref());
+    Err(Failure::Usage(format!(
+        "this would seal {unknown} records anew with {pepper}, though nothing but your word says \
+         that nobody has changed them: {keys} keys, {operators} operators. Stop every keyward on \
+         the store, make a copy of it, and repeat with --yes",
+        unknown = status.unknown(),
+        pepper = settings.pepper_file.display(),
+        keys = seen.keys.kept,
+        operators = seen.operators.kept,
+    )))
+}
+
+fn vouch(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Result<(), Failure> {
+    let Location::Sqlite(path) = &settings.location;
+    let store = Store::Embedded(Arc::new(Sqlite::open_alone(path, settings.response_timeout)?));
+    let peppers = peppers::vouched(settings)?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|it| Failure::Failed(format!("no runtime can be started: {it}")))?;
+    let accepted = runtime.block_on(accept(&store, peppers, Timestamp::now()))?;
+    let text = match output {
+        Output::Json => words::json(&accepted_document(&accepted)),
+        Output::Table => accepted_text(&accepted),
+    };
+    write_whole(streams.out, &text)?;
+    for left in &accepted.left {
+        writeln!(streams.err, "keyward: warning: left as it was: {left}")?;
+    }
+    Ok(())
+}
+
+fn accepted_text(accepted: &Accepted) -> String {
+    let Accepted { resealed, vouched, tags_dropped, operators, left: _ } = accepted;
+    let mut text = format!(
+        "{resealed} records are sealed anew, {vouched} of them on your word. \
+         {tags_dropped} will be checked with argon2 once, when they are next shown.\n\
+         These operators may use the admin listener; revoke those whom you do not know:\n"
+    );
+    text.push_str(&words::list(
+        operators.iter().map(|(id, name)| [format!("  {id}"), name.clone()]),
+    ));
+    text
+}
+
+fn accepted_document(accepted: &Accepted) -> Value {
+    let operators = accepted.operators.iter().map(|(id, name)| json!({ "id": id, "name": name }));
+    json!({
+        "resealed": accepted.resealed,
+        "vouched": accepted.vouched,
+        "tags_dropped": accepted.tags_dropped,
+        "operators": operators.collect::<Vec<_>>(),
+        "left": accepted.left,
+    })
+}
+
+#[cfg(test)]
+mod tests;
