@@ -9,9 +9,14 @@
 )]
 
 mod bodies;
+mod closing;
+mod configuration;
 mod credentials;
+mod deadlines;
+mod drain;
 mod heads;
 mod identity;
+mod limits;
 mod paths;
 mod support;
 mod upstreams;
