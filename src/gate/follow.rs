@@ -25,7 +25,12 @@ pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
         resealing: Vec::new(),
     };
     while !tasks.is_stopped() {
-        if let Err(fault) = follower.step().await {
+        // A step may be dropped anywhere: what it did not confirm, nobody counts on.
+        let step = tokio::select! {
+            step = follower.step() => step,
+            () = tasks.stopped() => break,
+        };
+        if let Err(fault) = step {
             tracing::warn!(%fault, "the store did not answer; the lease is not renewed");
             tokio::time::sleep(PAUSE_AFTER_FAULT).await;
         }
@@ -103,26 +108,34 @@ impl Follower {
     }
 
     /// Applies changes in order: first the entries, then the cuts; only the next sync confirms.
+    /// A record of a newer format gets its key 503, and is never confirmed.
     async fn apply(&mut self, changes: Vec<Change>) {
-        let Some(last) = changes.last() else { return };
-        let epoch = self.position.as_ref().map_or_else(String::new, |it| it.epoch.clone());
-        let reached = Position { epoch, number: last.number, nonce: last.nonce };
-        let mut changed: Vec<(u64, Arc<Entry>)> = Vec::new();
+        let understood = changes.iter().take_while(|it| !it.row.sealed.is_newer()).last();
+        let reached = understood.map(|it| (it.number, it.nonce));
+        let mut moved: Vec<(u64, Arc<Entry>)> = Vec::new();
         for change in &changes {
             let read = |before: Option<&_>| self.keyring.read(&change.row, before);
             if let Some(entry) = self.keyring.entries().merge(change.row.id, read) {
-                changed.push((change.number, entry));
+                moved.push((change.number, entry));
             }
         }
         let now = self.keyring.lease().store_time(Moment::now());
-        let (numbers, entries): (Vec<u64>, Vec<Arc<Entry>>) = changed.into_iter().unzip();
+        let (numbers, entries): (Vec<u64>, Vec<Arc<Entry>>) = moved.into_iter().unzip();
         if !entries.is_empty() {
             let counts = self.keyring.workers().recheck(entries.into(), now).await;
             self.closed.extend(numbers.into_iter().zip(counts).filter(|(_, count)| *count > 0));
             let surplus = self.closed.len().saturating_sub(CLOSED_KEPT);
             self.closed.drain(..surplus);
         }
-        self.position = Some(reached);
+        if let (Some(position), Some((number, nonce))) = (&mut self.position, reached) {
+            (position.number, position.nonce) = (number, nonce);
+        }
+        if changes.iter().any(|it| it.row.sealed.is_newer()) {
+            tracing::error!(
+                "a change was written by a newer version: update this gateway, it cannot confirm"
+            );
+            tokio::time::sleep(PAUSE_AFTER_FAULT).await;
+        }
     }
 
     /// Nothing new: loads one more page, or waits for the alarm.
