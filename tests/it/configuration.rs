@@ -227,6 +227,17 @@ fn a_store_in_a_directory_that_is_not_there_is_asked_for() {
 }
 
 #[test]
+fn a_killed_gateway_starts_again_with_every_key() {
+    let (_upstream, mut gateway, key) = running();
+    let revoked = gateway.mint("former");
+    gateway.revoke(&revoked.id);
+    gateway.kill9();
+    gateway.restart();
+    assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
+    Ask::get("/").key(&revoked).to(&gateway).assert_problem(401, "revoked_key");
+}
+
+#[test]
 fn files_that_hold_secrets_are_for_their_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let (_upstream, gateway, _key) = running();
