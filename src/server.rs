@@ -131,16 +131,20 @@ impl Server {
     fn end(self) {
         self.front.stop();
         self.control.block_on(async {
-            for tasks in [&self.desk, &self.back] {
-                tasks.stop();
-                if tokio::time::timeout(END_TIMEOUT, tasks.ended()).await.is_err() {
-                    tracing::warn!("background work did not end in time");
-                }
-            }
+            ended(&self.desk).await;
+            ended(&self.back).await;
         });
         tracing::info!(keys = self.keyring.entries().count(), "stopped");
         self.admin.shutdown_timeout(END_TIMEOUT);
         self.control.shutdown_timeout(END_TIMEOUT);
+    }
+}
+
+/// Stops tasks and waits for them a little while.
+async fn ended(tasks: &Tasks) {
+    tasks.stop();
+    if tokio::time::timeout(END_TIMEOUT, tasks.ended()).await.is_err() {
+        tracing::warn!("background work did not end in time");
     }
 }
 

@@ -6,7 +6,15 @@
 //! the worker's thread alone, so that starting, loading keys and background work do not count.
 //! A check of a key is the difference between a route that asks for one and a public one.
 
-#![expect(clippy::print_stdout, reason = "a benchmark's output")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    let_underscore_drop,
+    clippy::cast_precision_loss,
+    reason = "a benchmark, not a server"
+)]
 
 use std::env;
 use std::fs;
@@ -25,19 +33,17 @@ use crate::stand::{Stand, free_address};
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/contender.rs"]
 mod contender;
-#[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/http.rs"]
 mod http;
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/process.rs"]
 mod process;
-#[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/stand.rs"]
 mod stand;
 
 const SHORT: u64 = 1_000;
 const LONG: u64 = 3_000;
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 fn main() -> ExitCode {
     // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.

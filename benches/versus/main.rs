@@ -1,5 +1,16 @@
 //! Measures what a request costs Keyward, nginx and `HAProxy`, in turns on the same core.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    let_underscore_drop,
+    elided_lifetimes_in_paths,
+    clippy::map_err_ignore,
+    reason = "a benchmark, not a server"
+)]
+
 mod chart;
 mod contender;
 mod cpu;
