@@ -1,0 +1,16 @@
+//! Claims about the real program: it is started as people start it, and spoken to over sockets.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test that finds anything else than it expects ends there and says what it found"
+)]
+
+mod credentials;
+mod heads;
+mod identity;
+mod paths;
+mod support;
+mod upstreams;

@@ -1,0 +1,12 @@
+//! What the claims stand on: the real program, and upstreams and clients on real sockets.
+
+pub mod address;
+pub mod ask;
+pub mod client;
+pub mod gateway;
+pub mod http;
+pub mod metrics;
+pub mod process;
+pub mod setup;
+pub mod upstream;
+pub mod wait;

@@ -1,0 +1,40 @@
+//! Reads what `/metrics` says.
+
+use std::collections::BTreeMap;
+
+/// Every sample by its name with its labels.
+#[derive(Clone, Debug)]
+pub struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    /// Of OpenMetrics text.
+    #[track_caller]
+    pub fn parse(text: &str) -> Self {
+        assert!(text.ends_with("# EOF\n"), "a scrape says that it is whole: {text}");
+        let samples = text.lines().filter(|it| !it.starts_with('#'));
+        let samples = samples.map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        });
+        Self(samples.collect())
+    }
+
+    /// One sample, `name{label="value"}`; 0 where there is none.
+    pub fn get(&self, sample: &str) -> f64 {
+        self.0.get(sample).copied().unwrap_or_default()
+    }
+
+    /// All samples of a name together.
+    pub fn sum(&self, name: &str) -> f64 {
+        self.with(name, "")
+    }
+
+    /// All samples of a name with a label like `code="200"` together.
+    pub fn with(&self, name: &str, label: &str) -> f64 {
+        let samples = self.0.iter().filter(|(it, _)| {
+            let (bare, labels) = it.split_once('{').unwrap_or((it, ""));
+            bare == name && labels.contains(label)
+        });
+        samples.map(|(_, value)| value).sum()
+    }
+}
