@@ -103,10 +103,10 @@ impl Follower {
     }
 
     /// Applies changes in order: first the entries, then the cuts; only the next sync confirms.
+    /// A record of a newer format gets its key 503, and is never confirmed.
     async fn apply(&mut self, changes: Vec<Change>) {
-        let Some(last) = changes.last() else { return };
-        let epoch = self.position.as_ref().map_or_else(String::new, |it| it.epoch.clone());
-        let reached = Position { epoch, number: last.number, nonce: last.nonce };
+        let understood = changes.iter().take_while(|it| !it.row.sealed.is_newer()).last();
+        let reached = understood.map(|it| (it.number, it.nonce));
         let mut changed: Vec<(u64, Arc<Entry>)> = Vec::new();
         for change in &changes {
             let read = |before: Option<&_>| self.keyring.read(&change.row, before);
@@ -122,7 +122,15 @@ impl Follower {
             let surplus = self.closed.len().saturating_sub(CLOSED_KEPT);
             self.closed.drain(..surplus);
         }
-        self.position = Some(reached);
+        if let (Some(position), Some((number, nonce))) = (&mut self.position, reached) {
+            (position.number, position.nonce) = (number, nonce);
+        }
+        if changes.iter().any(|it| it.row.sealed.is_newer()) {
+            tracing::error!(
+                "a change was written by a newer version: update this gateway, it cannot confirm"
+            );
+            tokio::time::sleep(PAUSE_AFTER_FAULT).await;
+        }
     }
 
     /// Nothing new: loads one more page, or waits for the alarm.

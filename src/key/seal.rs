@@ -223,6 +223,11 @@ impl Sealed {
         self.parts().ok().map(|it| it.pepper)
     }
 
+    /// Whether a newer version wrote it, in a format that is not known here.
+    pub fn is_newer(&self) -> bool {
+        self.0.first().is_some_and(|format| *format > FORMAT)
+    }
+
     /// The record without any check: for `store accept`, where an operator vouches for it.
     pub fn vouched(&self) -> Result<KeyRecord, SealFault> {
         serde_json::from_slice(self.parts()?.body)

@@ -24,7 +24,7 @@ use crate::proxy::rejection::Rejection;
 use crate::proxy::{Downstream, Proxy};
 use crate::tasks::Verdict;
 use crate::upstream::SendError;
-use crate::upstream::body::{ResponseBody, Upload, UploadStage};
+use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
 
 impl Proxy {
     /// Answers a request, whatever happens, and sees to it that it is counted once.
@@ -34,8 +34,8 @@ impl Proxy {
         request: Request<Incoming>,
     ) -> Response<Reply> {
         let mut exchange = Exchange::begin(&self, &downstream, &request, Moment::now());
-        let mut request = Some(request);
-        let forwarded = self.forward(&downstream, &mut request, &mut exchange);
+        let mut custody = Custody::Ours(request);
+        let forwarded = self.forward(&downstream, &mut custody, &mut exchange);
         let forwarded = AssertUnwindSafe(forwarded).catch_unwind().await;
         let forwarded = forwarded.unwrap_or_else(|_panic| {
             self.counters.panicked();
@@ -44,7 +44,7 @@ impl Proxy {
         let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
         match forwarded {
             Ok(inbound) => reply(Ok(inbound), exchange, draining),
-            Err(rejection) => self.refuse(&rejection, request, exchange, draining).await,
+            Err(rejection) => self.refuse(&rejection, custody, exchange, draining).await,
         }
     }
 
@@ -53,10 +53,10 @@ impl Proxy {
     async fn forward(
         &self,
         downstream: &Downstream,
-        shared: &mut Option<Request<Incoming>>,
+        custody: &mut Custody,
         exchange: &mut Exchange,
     ) -> Result<Inbound, Rejection> {
-        let request = shared.as_mut().ok_or(Rejection::Panicked)?;
+        let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
         let place = self.plan.table.find(&check(request, &self.limits)?.head())?;
         let route = self.plan.routes.get(place).ok_or(Rejection::NoRoute)?;
@@ -65,10 +65,9 @@ impl Proxy {
         let caller = Caller { address, route: &route.terms };
         let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;
         exchange.admitted(&grant);
-        let Some(request) = shared.take() else { return Err(Rejection::Panicked) };
-        let request = (request, exchange.request_id().clone());
+        let request = (custody.take()?, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);
-        let upload = outbound.body().upload();
+        let upload = custody.hand_over(outbound.body());
         exchange.notes().sent = Some(Moment::now());
         let response = until_ended(route.upstream.send(outbound), &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
@@ -80,7 +79,7 @@ impl Proxy {
     async fn refuse(
         &self,
         rejection: &Rejection,
-        request: Option<Request<Incoming>>,
+        custody: Custody,
         mut exchange: Exchange,
         draining: Closing,
     ) -> Response<Reply> {
@@ -94,14 +93,46 @@ impl Proxy {
         if rejection.is_failure() {
             tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
         }
-        let closing = match request {
-            Some(request) => unread(request).await,
-            // It was handed to the upstream, and nobody knows how much of it was read.
-            None => Closing::AfterThis,
+        let closing = match custody {
+            Custody::Ours(request) => unread(request).await,
+            Custody::Upstreams(upload) if upload.stage() == UploadStage::Sent => Closing::No,
+            // Nobody knows how much of it was read.
+            Custody::Upstreams(_) | Custody::Nobodys => Closing::AfterThis,
         };
         let closing = if draining == Closing::AfterThis { draining } else { closing };
         let problem = rejection.problem(self.credentials.header());
         reply(Err(problem.into_response(id)), exchange, closing)
+    }
+}
+
+/// Who has a request's body: a refusal has to see to it.
+enum Custody {
+    /// It was not let in yet.
+    Ours(Request<Incoming>),
+    /// It is on its way up.
+    Upstreams(Upload),
+    /// It was lost between the two.
+    Nobodys,
+}
+
+impl Custody {
+    fn request(&mut self) -> Result<&mut Request<Incoming>, Rejection> {
+        match self {
+            Self::Ours(request) => Ok(request),
+            Self::Upstreams(_) | Self::Nobodys => Err(Rejection::Panicked),
+        }
+    }
+
+    fn take(&mut self) -> Result<Request<Incoming>, Rejection> {
+        match std::mem::replace(self, Self::Nobodys) {
+            Self::Ours(request) => Ok(request),
+            Self::Upstreams(_) | Self::Nobodys => Err(Rejection::Panicked),
+        }
+    }
+
+    fn hand_over(&mut self, body: &RequestBody) -> Upload {
+        *self = Self::Upstreams(body.upload());
+        body.upload()
     }
 }
 
@@ -125,14 +156,15 @@ async fn until_ended(
     Ok(response)
 }
 
-/// Whose time was up: the client's while its body was awaited, then the upstream's.
+/// Whose time was up: the client's while its bytes were awaited, otherwise the upstream's.
 fn ended(verdict: Verdict, upload: &Upload) -> Rejection {
     match (verdict, upload.stage()) {
         (Verdict::Cut, _) => Rejection::Cut,
-        (Verdict::TimedOut, UploadStage::Sending) => Rejection::BodyTimeout,
-        (Verdict::TimedOut, UploadStage::Sent | UploadStage::Faulty(_)) => {
-            Rejection::UpstreamTimeout
-        }
+        (Verdict::TimedOut, UploadStage::AwaitingClient) => Rejection::BodyTimeout,
+        (
+            Verdict::TimedOut,
+            UploadStage::AwaitingUpstream | UploadStage::Sent | UploadStage::Faulty(_),
+        ) => Rejection::UpstreamTimeout,
     }
 }
 

@@ -45,8 +45,10 @@ pub struct Watch {
 /// How far a request's body has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadStage {
-    /// Not all was read yet.
-    Sending,
+    /// The client is to send more.
+    AwaitingClient,
+    /// The upstream is to take what the client has sent.
+    AwaitingUpstream,
     /// All was handed over.
     Sent,
     /// It broke off.
@@ -65,12 +67,11 @@ pub enum UploadFault {
 impl RequestBody {
     /// What the client sends, watched over.
     pub fn new(incoming: Incoming, watch: Watch) -> Self {
-        let stage = if incoming.is_end_stream() { UploadStage::Sent } else { UploadStage::Sending };
-        if stage == UploadStage::Sent {
-            watch.deadline.deadline().arm(watch.response_timeout);
-        }
+        let is_empty = incoming.is_end_stream();
+        let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
+        watch.deadline.deadline().arm(watch.response_timeout);
         let upload = Upload(Rc::new(State { stage: Cell::new(stage), watch }));
-        Self { incoming: (stage == UploadStage::Sending).then_some(incoming), upload }
+        Self { incoming: (!is_empty).then_some(incoming), upload }
     }
 
     /// No body, for a request that is sent again.
@@ -94,28 +95,28 @@ impl Upload {
     pub fn fault(&self) -> Option<UploadFault> {
         match self.stage() {
             UploadStage::Faulty(fault) => Some(fault),
-            UploadStage::Sending | UploadStage::Sent => None,
+            UploadStage::AwaitingClient | UploadStage::AwaitingUpstream | UploadStage::Sent => None,
         }
     }
 
+    /// Whose turn it is, and until when.
     fn note<T>(&self, polled: &Poll<Option<Result<T, hyper::Error>>>) {
-        let deadline = self.0.watch.deadline.deadline();
-        match polled {
-            Poll::Pending => deadline.arm(self.0.watch.body_timeout),
-            Poll::Ready(Some(Ok(_))) => deadline.disarm(),
-            Poll::Ready(None) => self.is_sent(),
-            Poll::Ready(Some(Err(fault))) => {
-                let closed =
-                    fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
-                let fault = if closed { UploadFault::Incomplete } else { UploadFault::Malformed };
-                self.0.stage.set(UploadStage::Faulty(fault));
-            }
-        }
+        let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
+        let (stage, limit) = match polled {
+            Poll::Pending => (UploadStage::AwaitingClient, body_timeout),
+            Poll::Ready(Some(Ok(_))) => (UploadStage::AwaitingUpstream, response_timeout),
+            Poll::Ready(None) => (UploadStage::Sent, response_timeout),
+            Poll::Ready(Some(Err(fault))) => (UploadStage::Faulty(fault.into()), response_timeout),
+        };
+        self.0.stage.set(stage);
+        deadline.deadline().arm(*limit);
     }
+}
 
-    fn is_sent(&self) {
-        self.0.stage.set(UploadStage::Sent);
-        self.0.watch.deadline.deadline().arm(self.0.watch.response_timeout);
+impl From<&hyper::Error> for UploadFault {
+    fn from(fault: &hyper::Error) -> Self {
+        let closed = fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
+        if closed { Self::Incomplete } else { Self::Malformed }
     }
 }
 
@@ -132,7 +133,7 @@ impl Body for RequestBody {
         let is_last = incoming.is_end_stream();
         self.upload.note(&polled);
         if is_last && self.upload.fault().is_none() {
-            self.upload.is_sent();
+            self.upload.0.stage.set(UploadStage::Sent);
         }
         polled
     }

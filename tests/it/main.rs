@@ -8,6 +8,7 @@
     reason = "a test that finds anything else than it expects ends there and says what it found"
 )]
 
+mod bodies;
 mod credentials;
 mod heads;
 mod identity;
