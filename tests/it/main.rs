@@ -13,5 +13,6 @@ mod credentials;
 mod heads;
 mod identity;
 mod paths;
+mod revocation;
 mod support;
 mod upstreams;
