@@ -1,7 +1,8 @@
 //! A key that is withdrawn opens nothing more, and what runs with it is ended and counted.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, mpsc};
 
 use keyward::clock::Timestamp;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::support::gateway::{Gateway, Key};
 use crate::support::setup::Setup;
 use crate::support::streams::{Endless, KINDS, Kind, Stream, Target};
 use crate::support::upstream::{Upstream, ok};
-use crate::support::wait::{eventually, rounds};
+use crate::support::wait::{PATIENCE, eventually, rounds};
 
 struct Stage {
     endless: Endless,
@@ -222,40 +223,68 @@ fn a_revocation_can_be_repeated() {
 
 /// One key, hammered by many until it was revoked.
 struct Round {
+    number: usize,
     ask: Vec<u8>,
     /// Set as soon as the revocation's answer was received.
     revoked: AtomicBool,
     admitted: AtomicUsize,
 }
 
-/// Sends one request after the other, until a few have been sent after the revocation. Every
-/// fourth hammer takes a new connection for each.
-fn hammer(gateway: &Gateway, number: usize, client: &mut Client, round: &Round) -> Vec<String> {
-    let (mut faults, mut after) = (Vec::new(), 0);
-    while after < REQUESTS_AFTER {
-        // Read before the first byte is sent: the barrier is for those who begin later.
-        let was_revoked = round.revoked.load(Ordering::SeqCst);
-        if number % 4 == 0 {
-            *client = gateway.client();
-        }
-        let answer = client.try_send(&round.ask).and_then(|()| client.try_read());
-        let Ok(answer) = answer else {
-            // Cut; nobody was let in.
-            *client = gateway.client();
-            continue;
-        };
-        match (answer.status, was_revoked) {
-            (200, false) => drop(round.admitted.fetch_add(1, Ordering::Relaxed)),
-            (200, true) => faults.push(format!("let in: {answer:?}")),
-            (401, _) if answer.json()["code"] == "revoked_key" => {}
-            _ => faults.push(format!("{answer:?}")),
-        }
-        if answer.head.get("connection") == Some("close") {
-            *client = gateway.client();
-        }
-        after += usize::from(was_revoked);
+impl Round {
+    fn new(number: usize, key: &Key) -> Self {
+        let ask = Ask::get("/").key(key).bytes();
+        Self { number, ask, revoked: AtomicBool::new(false), admitted: AtomicUsize::new(0) }
     }
-    faults
+}
+
+/// Somebody who sends one request after the other.
+struct Hammer<'a> {
+    gateway: &'a Gateway,
+    number: usize,
+    client: Client,
+}
+
+impl<'a> Hammer<'a> {
+    fn new(gateway: &'a Gateway, number: usize) -> Self {
+        Self { gateway, number, client: gateway.client() }
+    }
+
+    /// Sends requests until a few have been sent after the revocation; what should not have been.
+    fn work(&mut self, round: &Round) -> Vec<String> {
+        let (mut faults, mut after) = (Vec::new(), 0);
+        while after < REQUESTS_AFTER {
+            self.connect_anew_if_it_likes_to(round);
+            // Read before the first byte is sent: the barrier is for those who begin later.
+            let was_revoked = round.revoked.load(Ordering::SeqCst);
+            let answer = self.client.try_send(&round.ask).and_then(|()| self.client.try_read());
+            let Ok(answer) = answer else {
+                // Cut; nobody was let in.
+                self.client = self.gateway.client();
+                continue;
+            };
+            match (answer.status, was_revoked) {
+                (200, false) => drop(round.admitted.fetch_add(1, Ordering::Relaxed)),
+                (401, _) if answer.json()["code"] == "revoked_key" => {}
+                _ => faults.push(format!("after the revocation: {was_revoked}; {answer:?}")),
+            }
+            if answer.head.get("connection") == Some("close") {
+                self.client = self.gateway.client();
+            }
+            after += usize::from(was_revoked);
+        }
+        faults
+    }
+
+    /// Some take a new connection for each request, from an address for each round, because an
+    /// address has only so many ports.
+    fn connect_anew_if_it_likes_to(&mut self, round: &Round) {
+        if self.number % 16 == 0 {
+            let octets = [self.number / 16, round.number / 200, 1 + round.number % 200];
+            let [a, b, c] = octets.map(|it| u8::try_from(it).unwrap());
+            let source = IpAddr::from([127, a, b, c]);
+            self.client = Client::connect_from(source, self.gateway.address());
+        }
+    }
 }
 
 #[test]
@@ -264,41 +293,31 @@ fn nobody_is_let_in_after_a_revocation_was_answered() {
     let gateway = Gateway::start(&Setup::to(upstream.address()));
     let (id, count) = (gateway.id(), rounds(60, 1_000));
     let keys = gateway.mint_many(count);
-    let all: Vec<Round> = keys.iter().map(Round::of).collect();
-    let (start, end) = (Barrier::new(HAMMERS + 1), Barrier::new(HAMMERS + 1));
-    let faults = Mutex::new(Vec::new());
+    let (report, reports) = mpsc::channel();
     std::thread::scope(|scope| {
+        // Dropped when anything goes wrong here, which ends the hammers.
+        let mut orders = Vec::new();
         for number in 0..HAMMERS {
-            let (gateway, all, faults, start, end) = (&gateway, &all, &faults, &start, &end);
+            let (order, ordered) = mpsc::channel::<Arc<Round>>();
+            let (gateway, report) = (&gateway, report.clone());
+            orders.push(order);
             scope.spawn(move || {
-                let mut client = gateway.client();
-                for round in all {
-                    start.wait();
-                    let found = hammer(gateway, number, &mut client, round);
-                    faults.lock().unwrap().extend(found);
-                    end.wait();
-                }
+                let mut hammer = Hammer::new(gateway, number);
+                ordered.iter().for_each(|it| report.send(hammer.work(&it)).unwrap());
             });
         }
-        for (key, round) in keys.iter().zip(&all) {
-            start.wait();
+        for (number, key) in keys.iter().enumerate() {
+            let round = Arc::new(Round::new(number, key));
+            orders.iter().for_each(|it| it.send(Arc::clone(&round)).unwrap());
             eventually("many were let in", || round.admitted.load(Ordering::Relaxed) > HAMMERS);
             let receipt = gateway.revoke(&key.id);
             round.revoked.store(true, Ordering::SeqCst);
-            end.wait();
-            // What was ended is for others to count: here it changes with every round.
             closed_streams(&receipt, &[&id]);
+            let faults = orders.iter().flat_map(|_| reports.recv_timeout(PATIENCE).unwrap());
+            let faults: Vec<String> = faults.collect();
+            assert!(faults.is_empty(), "round {number} of {count}: {faults:#?}");
         }
     });
-    let faults = faults.into_inner().unwrap();
-    assert!(faults.is_empty(), "{} of {count} rounds: {:#?}", faults.len(), faults.first());
-}
-
-impl Round {
-    fn of(key: &Key) -> Self {
-        let ask = Ask::get("/").key(key).bytes();
-        Self { ask, revoked: AtomicBool::new(false), admitted: AtomicUsize::new(0) }
-    }
 }
 
 const HAMMERS: usize = 64;

@@ -103,4 +103,5 @@ pub fn closed_streams(document: &Value, gateways: &[&str]) -> u64 {
     receipts.iter().map(|it| it["closed_streams"].as_u64().unwrap()).sum()
 }
 
-const MINTING_CONNECTIONS: usize = 128;
+/// Fewer than may wait for argon2.
+const MINTING_CONNECTIONS: usize = 60;
