@@ -27,6 +27,7 @@ pub mod fleet;
 pub mod front;
 pub mod health;
 pub mod hosts;
+pub mod issue;
 pub mod keys;
 pub mod minting;
 pub mod operators;

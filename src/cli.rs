@@ -56,21 +56,21 @@ pub fn caught(work: impl FnOnce() -> ExitCode) -> ExitCode {
         // Nobody is left to tell where standard error is gone.
         drop(writeln!(io::stderr(), "keyward: a bug of ours, please report it: {panic}"));
     }));
-    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(ExitCode::from(BUG))
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_said| ExitCode::from(BUG))
 }
 
 fn execute(typed: Typed, streams: &mut Streams<'_>) -> Result<u8, Failure> {
     let done = match typed.command {
         Command::Serve(it) => return serve::serve(&it),
 
-        Command::Demo(it) => return demo::demo(&it, streams),
+        Command::Demo(it) => return demo::demo(it, streams),
         Command::Check(it) => check::check(&it, streams),
         Command::Keys(it) => keys::keys(it, streams),
         Command::Operators(it) => operators::operators(&it, streams),
         Command::Fleet(it) => fleet::fleet(&it, streams),
         Command::Store(it) => store::store(&it, streams),
         Command::Healthcheck(it) => healthcheck::healthcheck(&it, streams),
-        Command::Completions(it) => completions::completions(&it, streams),
+        Command::Completions(it) => completions::completions(it, streams),
     };
     done.map(|()| 0)
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::key::record::{Holder, KeyRecord, Permission, Permissions, Scope, State};
+use crate::key::record::{Holder, KeyRecord, Label, Permission, Permissions, Scope, State};
 use crate::key::text::KeyId;
 
 /// A record as it is shown.
@@ -80,7 +80,7 @@ fn key<'a>(record: &'a KeyRecord, scope: &'a Scope, moments: Moments) -> KeyDocu
         name: record.name.as_str(),
         last_digits: &record.last_digits,
         scheme: &scope.scheme,
-        owner: scope.owner.as_ref().map(|it| it.as_str()),
+        owner: scope.owner.as_ref().map(Label::as_str),
         state: record.state(moments.now),
         rate: (),
         quota: (),

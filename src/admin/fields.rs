@@ -167,7 +167,7 @@ pub fn label(value: Value, spot: &mut Spot<'_>) -> Option<Label> {
 }
 
 /// Yes or no.
-pub fn flag(value: Value, spot: &mut Spot<'_>) -> Option<bool> {
+pub fn flag(value: &Value, spot: &mut Spot<'_>) -> Option<bool> {
     let flag = value.as_bool();
     if flag.is_none() {
         spot.fault("expected true or false");

@@ -47,7 +47,7 @@ enum State {
 }
 
 /// Lists every gateway in the register.
-pub async fn list(asked: Asked) -> Result<Answer, Rejection> {
+pub fn list(asked: &Asked) -> Result<Answer, Rejection> {
     let seen = asked.admin.keyring.store().sight().watch().borrow().clone();
     let items = seen.entries.iter().map(|it| gateway(it, &seen)).collect();
     Answer::json(Done::Well, &Gateways { items })

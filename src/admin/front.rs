@@ -80,9 +80,13 @@ impl Admin {
         let (call, id) = match found {
             Found::Call(call, id) => (call, id),
             Found::Path(path) => {
-                return operator.and(Err(Rejection::MethodNotAllowed(allowed(path))));
+                operator?;
+                return Err(Rejection::MethodNotAllowed(allowed(path)));
             }
-            Found::Nothing => return operator.and(Err(Rejection::NotFound)),
+            Found::Nothing => {
+                operator?;
+                return Err(Rejection::NotFound);
+            }
         };
         match call.need {
             Need::Nothing(handler) => Ok(Entry::Open(handler, operator.ok())),

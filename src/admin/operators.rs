@@ -9,30 +9,19 @@ use crate::admin::Admin;
 use crate::admin::answer::{Answer, Done};
 use crate::admin::asked::Asked;
 use crate::admin::conditions::idempotency;
-use crate::admin::documents::{Document, Moments};
+use crate::admin::documents::Document;
 use crate::admin::fields::{Fields, Spot, label, list as items, parsed, time_after};
-use crate::admin::minting::{Order, mint};
+use crate::admin::minting::Order;
 use crate::admin::records::{Found, withdraw};
 use crate::admin::rejection::Rejection;
-use crate::admin::writing::{Action, Author, Deed, write};
 use crate::clock::Timestamp;
 use crate::key::record::{Holder, KeyRecord, Label, Permission, Permissions, State};
 use crate::key::text::{KeyId, Prefix};
-use crate::store::register::Propagation;
-use crate::store::{Expect, Kind, Written};
+use crate::store::Kind;
 
 #[derive(Serialize)]
 struct Operators<'a> {
     items: Vec<Document<'a>>,
-}
-
-/// A new operator, with the token, this once.
-#[derive(Serialize)]
-struct Minted<'a> {
-    #[serde(flatten)]
-    document: Document<'a>,
-    token: &'a str,
-    propagation: Propagation,
 }
 
 /// Lists all operators, newest first.
@@ -53,29 +42,7 @@ pub async fn create(mut asked: Asked) -> Result<Answer, Rejection> {
     if let Some(permission) = beyond {
         return Err(Rejection::PermissionDenied(permission));
     }
-    let (admin, order) = (&asked.admin, new.order(author, now));
-    let (token, record) = mint(&admin.keyring, order).await?;
-    let deed = Deed {
-        action: Action::OperatorCreate,
-        at: now,
-        before: None,
-        after: &record,
-        expect: Expect::Absent,
-        idempotency,
-    };
-    let ticket = match write(&admin.keyring, &Author::from(&asked.operator), deed).await? {
-        Written::Applied(ticket) => ticket,
-        Written::Replayed { id, ticket } => {
-            return admin.replayed((id, Kind::Operator), &ticket, now).await;
-        }
-        Written::IdempotencyConflict => return Err(Rejection::IdempotencyConflict),
-        Written::Conflict(_) => return Err(Rejection::Internal("an id was drawn twice")),
-    };
-    let propagation = admin.receipts(&ticket).await;
-    let document = Document::new(&record, Moments { now, last_used: None });
-    let minted = Minted { document, token: token.expose(), propagation };
-    let answer = Answer::json(Done::Created, &minted)?;
-    Ok(answer.with_location(&format!("/v1/operators/{}", record.id)))
+    asked.admin.issue(&asked.operator, new.order(author, now), idempotency).await
 }
 
 /// Withdraws an operator, unless nobody would be left to manage operators.
@@ -96,7 +63,7 @@ pub async fn revoke(asked: Asked) -> Result<Answer, Rejection> {
 impl Admin {
     async fn operators(&self) -> Result<Vec<Found>, Rejection> {
         let rows = self.keyring.store().operators().await?;
-        rows.iter().map(|row| self.read(row, Kind::Operator)).collect()
+        Ok(rows.iter().filter_map(|row| self.read_listed(row, Kind::Operator)).collect())
     }
 }
 

@@ -18,16 +18,16 @@ struct Report<S> {
 }
 
 /// The process answers.
-pub async fn live(_visit: Visit) -> Result<Answer, Rejection> {
+pub fn live(_visit: &Visit) -> Result<Answer, Rejection> {
     Answer::json(Done::Well, &Report { status: "live", reasons: None })
 }
 
 /// Whether this gateway should get requests; why not, for who may read of the fleet.
-pub async fn ready(visit: Visit) -> Result<Answer, Rejection> {
+pub fn ready(visit: &Visit) -> Result<Answer, Rejection> {
     let (health, now) = (&visit.admin.health, Moment::now());
     let status = health.readiness(now);
     let may_read =
-        visit.operator.is_some_and(|it| it.permissions().contains(Permission::FleetRead));
+        visit.operator.as_ref().is_some_and(|it| it.permissions().contains(Permission::FleetRead));
     let reasons = may_read.then(|| health.reasons(now));
     let done = match status {
         Readiness::Ready => Done::Well,
@@ -37,6 +37,6 @@ pub async fn ready(visit: Visit) -> Result<Answer, Rejection> {
 }
 
 /// Everything that is counted.
-pub async fn metrics(asked: Asked) -> Result<Answer, Rejection> {
-    Ok(Answer::text(CONTENT_TYPE, (asked.admin.scrape)()))
+pub fn metrics(asked: &Asked) -> Answer {
+    Answer::text(CONTENT_TYPE, (asked.admin.scrape)())
 }

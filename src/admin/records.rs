@@ -42,15 +42,6 @@ pub struct Changed<'a> {
     pub propagation: Propagation,
 }
 
-/// A record that was made by an earlier call with the same idempotency key.
-#[derive(Debug, Serialize)]
-struct Replayed<'a> {
-    #[serde(flatten)]
-    document: Document<'a>,
-    replayed: bool,
-    propagation: Propagation,
-}
-
 #[derive(Debug, Serialize)]
 struct Withdrawn {
     id: KeyId,
@@ -77,23 +68,18 @@ impl Admin {
         Ok(Found { record, last_used })
     }
 
+    /// The same for a list, from which one that cannot be read is left out; the log says why.
+    pub fn read_listed(&self, row: &Row, wanted: Kind) -> Option<Found> {
+        let found = self.read(row, wanted);
+        let found = found.inspect_err(|fault| {
+            tracing::error!(key.id = %row.id, ?fault, "a record cannot be read: it is not listed");
+        });
+        found.ok()
+    }
+
     /// Waits until the fleet has confirmed a change, or certainly will not.
     pub async fn receipts(&self, ticket: &Ticket) -> Propagation {
         receipts(self.keyring.store(), ticket).await
-    }
-
-    /// The answer to a repeated call that made `id` when it came first.
-    pub async fn replayed(
-        &self,
-        (id, wanted): (KeyId, Kind),
-        ticket: &Ticket,
-        now: Timestamp,
-    ) -> Result<Answer, Rejection> {
-        let found = self.find(id, wanted).await?;
-        let propagation = self.receipts(ticket).await;
-        let document = found.document(now);
-        let answer = Answer::json(Done::Well, &Replayed { document, replayed: true, propagation })?;
-        Ok(answer.with_revision(found.record.revision))
     }
 }
 

@@ -148,10 +148,23 @@ impl Rejection {
             Self::RevisionConflict(revision) => problem.with_member("revision", (*revision).into()),
             Self::MethodNotAllowed(allowed) => problem.with_header(header::ALLOW, allow(allowed)),
             Self::TooManyAttempts(wait) => problem.with_retry_after(*wait),
-            _ if row.status == 401 => {
+            Self::Token(_) if row.status == 401 => {
                 problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             }
-            _ => problem,
+            Self::Token(_)
+            | Self::ForeignOrigin
+            | Self::WrongHost
+            | Self::NotFound
+            | Self::IdempotencyConflict
+            | Self::StateConflict(_)
+            | Self::Revoked
+            | Self::BodyTooLarge
+            | Self::BodyTimeout
+            | Self::Store(_)
+            | Self::Unreadable(_)
+            | Self::Overloaded
+            | Self::OutcomeUnknown
+            | Self::Internal(_) => problem,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Holds every call of the admin listener: one row each, from which the router is built.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -42,9 +42,9 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Answer, Rejection>> + Se
 
 /// Every call there is.
 pub const CALLS: &[Call] = &[
-    open("/livez", |it| Box::pin(probes::live(it))),
-    open("/readyz", |it| Box::pin(probes::ready(it))),
-    call(Method::GET, "/metrics", Permission::FleetRead, |it| Box::pin(probes::metrics(it))),
+    open("/livez", |it| at_once(probes::live(&it))),
+    open("/readyz", |it| at_once(probes::ready(&it))),
+    call(Method::GET, "/metrics", Permission::FleetRead, |it| at_once(Ok(probes::metrics(&it)))),
     call(Method::POST, KEYS, Permission::KeysCreate, |it| Box::pin(keys::create::create(it))),
     call(Method::GET, KEYS, Permission::KeysRead, |it| Box::pin(keys::list::list(it))),
     call(Method::GET, KEY, Permission::KeysRead, |it| Box::pin(keys::show(it))),
@@ -57,7 +57,7 @@ pub const CALLS: &[Call] = &[
     call(Method::DELETE, OPERATOR, Permission::OperatorsManage, |it| {
         Box::pin(operators::revoke(it))
     }),
-    call(Method::GET, GATEWAYS, Permission::FleetRead, |it| Box::pin(fleet::list(it))),
+    call(Method::GET, GATEWAYS, Permission::FleetRead, |it| at_once(fleet::list(&it))),
     call(Method::DELETE, GATEWAY, Permission::FleetManage, |it| Box::pin(fleet::forget(it))),
 ];
 
@@ -110,6 +110,10 @@ fn segment(id: Id) -> Option<String> {
 fn paths() -> impl Iterator<Item = &'static str> {
     let first = |(at, path): &(usize, &str)| !CALLS.iter().take(*at).any(|it| it.path == *path);
     CALLS.iter().map(|it| it.path).enumerate().filter(first).map(|(_, path)| path)
+}
+
+fn at_once(answer: Result<Answer, Rejection>) -> Answering {
+    Box::pin(ready(answer))
 }
 
 const fn open(path: &'static str, handler: fn(Visit) -> Answering) -> Call {

@@ -215,7 +215,7 @@ const NO_TOKEN: &str = "no operator's token: set KEYWARD_ADMIN_TOKEN, or KEYWARD
                         operator.token)";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A change waits for gateways that do not confirm it, for little more than their lease.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests;

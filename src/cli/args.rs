@@ -47,10 +47,10 @@ pub enum Command {
 #[derive(Args, Debug)]
 pub struct Source {
     /// The configuration; without it ./keyward.toml, then /etc/keyward/keyward.toml
-    #[arg(long, value_name = "FILE", env = "KEYWARD_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "KEYWARD_CONFIG")]
     pub config: Option<PathBuf>,
     /// One setting, instead of the file's: store.lease=5s
-    #[arg(long = "set", value_name = "SETTING=VALUE")]
+    #[arg(long = "set", global = true, value_name = "SETTING=VALUE")]
     pub sets: Vec<String>,
 }
 

@@ -8,7 +8,7 @@ use crate::cli::credentials::write_whole;
 use crate::cli::failure::Failure;
 
 /// Writes the completions of the shell that was typed.
-pub fn completions(typed: &Completions, streams: &mut Streams<'_>) -> Result<(), Failure> {
+pub fn completions(typed: Completions, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let mut text = Vec::new();
     // Into memory first: the generator panics where a pipe is closed.
     clap_complete::generate(typed.shell, &mut Typed::command(), "keyward", &mut text);

@@ -20,7 +20,7 @@ mod sample;
 mod stage;
 
 /// Runs until it is interrupted, or, with `--once`, until everything was shown.
-pub fn demo(typed: &Demo, streams: &mut Streams<'_>) -> Result<u8, Failure> {
+pub fn demo(typed: Demo, streams: &mut Streams<'_>) -> Result<u8, Failure> {
     check_free("--port", typed.port)?;
     check_free("--admin-port", typed.admin_port)?;
     let sample = Sample::start().map_err(|it| cannot("start the sample API", &it))?;
@@ -54,7 +54,7 @@ fn directory() -> std::io::Result<TempDir> {
 }
 
 /// From a file like everyone's; nothing of this process's environment.
-fn configure(directory: &Path, typed: &Demo, sample: SocketAddr) -> Result<Config, Failure> {
+fn configure(directory: &Path, typed: Demo, sample: SocketAddr) -> Result<Config, Failure> {
     let file = directory.join("keyward.toml");
     let text = format!(
         r#"gateway.listen = ["127.0.0.1:{port}"]
@@ -102,7 +102,7 @@ mod tests {
         let directory = directory().unwrap();
         let typed = Demo { once: true, port: 0, admin_port: 0 };
         let sample = SocketAddr::from((Ipv4Addr::LOCALHOST, 9000));
-        let config = configure(directory.path(), &typed, sample).unwrap();
+        let config = configure(directory.path(), typed, sample).unwrap();
         let names: Vec<_> = config.routes.iter().map(|it| it.name.as_str()).collect();
         assert_eq!(names, ["ping", "contacts", "campaigns"]);
     }

@@ -46,13 +46,12 @@ impl Failure {
         match self {
             Self::Typed(error) if !error.use_stderr() => DONE,
             Self::Typed(_) | Self::Usage(_) => USAGE,
-            Self::Failed(_) | Self::Partly | Self::Refused(_) => FAILED,
+            // Who reads no further has what they wanted: `keyward keys list | head`.
+            Self::Output(fault) if fault.kind() == ErrorKind::BrokenPipe => DONE,
+            Self::Failed(_) | Self::Partly | Self::Refused(_) | Self::Output(_) => FAILED,
             Self::Unreachable(_) => UNREACHABLE,
             Self::Configuration(_) => CONFIGURATION,
             Self::Start(fault) => fault.exit(),
-            // Who reads no further has what they wanted: `keyward keys list | head`.
-            Self::Output(fault) if fault.kind() == ErrorKind::BrokenPipe => DONE,
-            Self::Output(_) => FAILED,
         }
     }
 
@@ -69,9 +68,9 @@ impl Failure {
             | Self::Failed(words)
             | Self::Unreachable(words)
             | Self::Configuration(words) => writeln!(err, "keyward: {words}"),
-            Self::Partly => Ok(()),
             Self::Refused(problem) => words::problem(err, problem),
             Self::Start(fault) => writeln!(err, "keyward: {fault}"),
+            Self::Partly => Ok(()),
             Self::Output(fault) if fault.kind() == ErrorKind::BrokenPipe => Ok(()),
             Self::Output(fault) => {
                 writeln!(err, "keyward: standard output cannot be written: {fault}")

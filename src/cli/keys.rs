@@ -90,10 +90,17 @@ fn update_body(typed: Change, now: Timestamp) -> Map<String, Value> {
     let disabled = if switch.disable { Some(true) } else { switch.enable.then_some(false) };
     body([
         ("name", typed.name.map(Value::from)),
-        ("owner", typed.owner.map(Value::from).or(null_if(clear.clear_owner))),
-        ("expires_at", expires_at.or(null_if(clear.clear_expiry))),
-        ("routes", some(typed.routes).or(null_if(open.clear_routes))),
-        ("allow_addresses", some(typed.allow_addresses).or(null_if(open.clear_allow_addresses))),
+        (
+            "owner",
+            typed.owner.map(Value::from).or_else(|| clear.clear_owner.then_some(Value::Null)),
+        ),
+        ("expires_at", expires_at.or_else(|| clear.clear_expiry.then_some(Value::Null))),
+        ("routes", some(typed.routes).or_else(|| open.clear_routes.then_some(Value::Null))),
+        (
+            "allow_addresses",
+            some(typed.allow_addresses)
+                .or_else(|| open.clear_allow_addresses.then_some(Value::Null)),
+        ),
         ("metadata", typed.metadata.map(|it| Value::Object(it.0))),
         ("disabled", disabled.map(Value::from)),
     ])
@@ -105,10 +112,6 @@ fn body<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Valu
 
 fn some(items: Vec<String>) -> Option<Value> {
     if items.is_empty() { None } else { Some(items.into()) }
-}
-
-fn null_if(typed: bool) -> Option<Value> {
-    typed.then_some(Value::Null)
 }
 
 const PAGE_MAX: u16 = 500;

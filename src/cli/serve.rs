@@ -17,11 +17,14 @@ pub fn serve(typed: &Serve) -> Result<u8, Failure> {
     let file = file(&typed.source);
     let Loaded { config, warnings } = load(&typed.source)?;
     logging::start(&config.log, config::environment())?;
-    match &file {
-        Some(file) => info!(file = %file.display(), "configuration read"),
-        None => warn!("no configuration file: every setting is at its default"),
+    if let Some(file) = &file {
+        info!(file = %file.display(), "the configuration was read");
+    } else {
+        warn!("no configuration file: what neither flag nor environment sets is at its default");
     }
-    warnings.iter().for_each(|warning| warn!("{warning}"));
+    for warning in &warnings {
+        warn!("{warning}");
+    }
     let server = Server::start(config.clone())?;
     announce(&config, server.addresses());
     Ok(server.wait())

@@ -14,7 +14,7 @@ use crate::cli::serve;
 use crate::cli::words;
 use crate::clock::Timestamp;
 use crate::config::{Location, Store as Settings};
-use crate::key::seal::{PepperName, Peppers};
+use crate::key::seal::{Pepper, PepperName, Peppers};
 use crate::server::accept::{Accepted, accept};
 use crate::server::peppers;
 use crate::store::Store;
@@ -90,7 +90,7 @@ impl Status {
         let checked = seen.check.and_then(|it| peppers?.checked(it));
         Self {
             records: seen.census.iter().map(|(name, count)| (*name, role(*name), *count)).collect(),
-            check: role(checked.map(|it| it.name())),
+            check: role(checked.map(Pepper::name)),
         }
     }
 

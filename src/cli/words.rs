@@ -97,22 +97,14 @@ pub fn minted(kind: &str, minted: &Credential) -> String {
     let Credential { id, name, last_digits, .. } = minted;
     let digits =
         if last_digits.is_empty() { String::new() } else { format!(", ending in {last_digits}") };
-    let known = minted.propagation.as_ref().map(|it| format!("{}\n", known(it)));
-    plain_lines(&format!(
-        "{kind} {id} for \"{name}\"{digits}\n{}It is shown this once and kept nowhere.\n",
-        known.unwrap_or_default()
-    ))
-}
-
-/// `known by 3 of 3 gateways in 4 ms`
-fn known(propagation: &Propagation) -> String {
-    format!("known by {}", share(propagation))
+    let what = format!("minted {kind} {id} for \"{name}\"{digits}");
+    plain_lines(&format!("{what}; it is shown this once and kept nowhere\n"))
 }
 
 /// Says who knows of a change, and loudly who may not.
 pub fn propagation(to: &mut dyn Write, propagation: Option<&Propagation>) -> io::Result<()> {
     let Some(propagation) = propagation else { return Ok(()) };
-    writeln!(to, "{}", known(propagation))?;
+    writeln!(to, "known by {}", share(propagation))?;
     warn_of_missing(to, propagation)
 }
 

@@ -107,15 +107,15 @@ impl Follower {
     async fn apply(&mut self, changes: Vec<Change>) {
         let understood = changes.iter().take_while(|it| !it.row.sealed.is_newer()).last();
         let reached = understood.map(|it| (it.number, it.nonce));
-        let mut changed: Vec<(u64, Arc<Entry>)> = Vec::new();
+        let mut moved: Vec<(u64, Arc<Entry>)> = Vec::new();
         for change in &changes {
             let read = |before: Option<&_>| self.keyring.read(&change.row, before);
             if let Some(entry) = self.keyring.entries().merge(change.row.id, read) {
-                changed.push((change.number, entry));
+                moved.push((change.number, entry));
             }
         }
         let now = self.keyring.lease().store_time(Moment::now());
-        let (numbers, entries): (Vec<u64>, Vec<Arc<Entry>>) = changed.into_iter().unzip();
+        let (numbers, entries): (Vec<u64>, Vec<Arc<Entry>>) = moved.into_iter().unzip();
         if !entries.is_empty() {
             let counts = self.keyring.workers().recheck(entries.into(), now).await;
             self.closed.extend(numbers.into_iter().zip(counts).filter(|(_, count)| *count > 0));

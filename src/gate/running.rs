@@ -31,11 +31,6 @@ impl Running {
         Grant { run, place, running: Rc::clone(self) }
     }
 
-    /// How many requests are running.
-    pub fn count(&self) -> usize {
-        self.0.borrow().len()
-    }
-
     /// Ends the requests of `entries` that would not be let in at `now`; how many of each.
     pub fn recheck(&self, entries: &[Arc<Entry>], now: Timestamp) -> Vec<u64> {
         let mut closed = vec![0; entries.len()];

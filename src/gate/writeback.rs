@@ -44,7 +44,7 @@ pub async fn run(mut inbox: mpsc::Receiver<NewTag>, store: Store, vault: Vault) 
             match resealed(&store, &vault, &tag).await {
                 Ok(row) => rows.extend(row),
                 Err(fault) => {
-                    tracing::warn!(key.id = %tag.id, %fault, "a tag could not be renewed")
+                    tracing::warn!(key.id = %tag.id, %fault, "a tag could not be renewed");
                 }
             }
         }

@@ -56,17 +56,17 @@ fn open(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
 }
 
 fn advice(source: &io::Error, address: SocketAddr) -> String {
-    match source.kind() {
-        io::ErrorKind::AddrInUse => format!(
-            "; another process listens there: stop it (`ss -ltnp 'sport = :{}'` names it), or choose another address",
-            address.port()
-        ),
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose a higher port"
-                .to_owned()
-        }
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address".to_owned(),
-        _ => String::new(),
+    let port = address.port();
+    if source.kind() == io::ErrorKind::AddrInUse {
+        format!(
+            "; another process listens there: stop it (`ss -ltnp 'sport = :{port}'` names it), or choose another address"
+        )
+    } else if source.kind() == io::ErrorKind::PermissionDenied {
+        "; ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or choose a higher port".to_owned()
+    } else if source.kind() == io::ErrorKind::AddrNotAvailable {
+        "; this machine has no such address".to_owned()
+    } else {
+        String::new()
     }
 }
 

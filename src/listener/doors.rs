@@ -23,7 +23,9 @@ struct Shared {
 
 /// A place for one connection that was not accepted yet.
 #[derive(Debug)]
-pub struct Place(OwnedSemaphorePermit);
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
 
 /// A connection's place; given back when dropped.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl Doors {
 
     /// Waits for a free place, before anyone is accepted: who finds none waits in the kernel.
     pub async fn place(&self) -> Option<Place> {
-        Arc::clone(&self.0.places).acquire_owned().await.ok().map(Place)
+        Arc::clone(&self.0.places).acquire_owned().await.ok().map(|it| Place { _permit: it })
     }
 
     /// Seats a connection at `worker`; `None`: its address has as many as it may.

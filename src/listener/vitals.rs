@@ -77,11 +77,6 @@ impl Vitals {
         vitals
     }
 
-    /// What the connection is doing.
-    pub fn stage(&self) -> Stage {
-        self.stage.get()
-    }
-
     /// Bytes came in.
     pub fn has_read(&self) {
         if self.stage.get() == Stage::Idle {

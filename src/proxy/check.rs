@@ -17,13 +17,12 @@ pub struct Checked<'a> {
     host: Host<'a>,
     path: &'a str,
     method: &'a Method,
-    headers: &'a HeaderMap,
 }
 
 impl Checked<'_> {
     /// What routes look at.
     pub fn head(&self) -> Head<'_> {
-        Head { host: &self.host, path: self.path, method: self.method, headers: self.headers }
+        Head { host: &self.host, path: self.path, method: self.method }
     }
 }
 
@@ -38,12 +37,7 @@ pub fn check<'a, B>(
     check_framing(request.headers())?;
     normalise(request.uri_mut())?;
     let host = host(request)?;
-    Ok(Checked {
-        host,
-        path: request.uri().path(),
-        method: request.method(),
-        headers: request.headers(),
-    })
+    Ok(Checked { host, path: request.uri().path(), method: request.method() })
 }
 
 fn check_size<B>(request: &Request<B>, limits: &HeadLimits) -> Result<(), Rejection> {

@@ -37,22 +37,18 @@ impl Credentials {
         }
         match self.bearer {
             Bearer::PassedOn => shown,
-            Bearer::Accepted => self.take_bearer(headers, shown),
+            Bearer::Accepted => self.bearer_keys(headers).into_iter().fold(shown, and),
         }
     }
 
-    fn take_bearer(
-        &self,
-        headers: &mut HeaderMap,
-        shown: Shown<HeaderValue>,
-    ) -> Shown<HeaderValue> {
+    /// Takes `Authorization` out where a key of ours stands in it.
+    fn bearer_keys(&self, headers: &mut HeaderMap) -> Vec<HeaderValue> {
         let values = headers.get_all(AUTHORIZATION).iter();
         let ours: Vec<HeaderValue> = values.filter_map(|it| self.bearer_key(it)).collect();
-        if ours.is_empty() {
-            return shown;
+        if !ours.is_empty() {
+            headers.remove(AUTHORIZATION);
         }
-        headers.remove(AUTHORIZATION);
-        ours.into_iter().fold(shown, and)
+        ours
     }
 
     /// The key in a bearer value that begins with a prefix of ours.
@@ -66,6 +62,7 @@ impl Credentials {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what was shown before is wiped out here")]
 fn and(shown: Shown<HeaderValue>, value: HeaderValue) -> Shown<HeaderValue> {
     match shown {
         Shown::Nothing => Shown::One(value),

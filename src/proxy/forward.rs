@@ -106,6 +106,7 @@ impl Proxy {
 }
 
 /// Who has a request's body: a refusal has to see to it.
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack of one future, once")]
 enum Custody {
     /// It was not let in yet.
     Ours(Request<Incoming>),

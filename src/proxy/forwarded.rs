@@ -29,15 +29,14 @@ impl Trust {
         if self.0.is_empty() || !self.includes(peer) {
             return peer;
         }
-        let mut caller = peer;
         let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-        for line in lines.into_iter().rev() {
-            for word in line.to_str().unwrap_or_default().rsplit(',') {
-                let Some(address) = address(word.trim()) else { return caller };
-                caller = address;
-                if !self.includes(address) {
-                    return caller;
-                }
+        let words =
+            lines.into_iter().rev().flat_map(|it| it.to_str().unwrap_or_default().rsplit(','));
+        let mut caller = peer;
+        for named in words.map_while(|it| address(it.trim())) {
+            caller = named;
+            if !self.includes(named) {
+                break;
             }
         }
         caller

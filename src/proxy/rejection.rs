@@ -1,7 +1,5 @@
 //! The one table of refusals on the data plane: whatever can go wrong, and how it looks.
 
-use std::time::Duration;
-
 use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::gate::Refusal;
@@ -9,7 +7,6 @@ use crate::problem::{Problem, Row};
 use crate::route::path::PathFault;
 use crate::route::table::Miss;
 use crate::upstream::SendError;
-use crate::upstream::body::UploadFault;
 
 /// Why a request is not answered by its upstream.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +53,7 @@ impl Rejection {
     /// The row of this refusal: one for each way of saying no.
     pub fn row(&self) -> Row {
         let (status, code, title) = match self {
-            Self::BadRequest(_) | Self::BadPath(_) => {
+            Self::BadRequest(_) | Self::BadPath(_) | Self::Send(SendError::Upload(_)) => {
                 (400, "bad_request", "The request is malformed")
             }
             Self::UriTooLong => (414, "uri_too_long", "The request target is too long"),
@@ -89,9 +86,6 @@ impl Rejection {
                 (502, "upstream_unreachable", "The upstream is not there")
             }
             Self::Send(SendError::Failed(_)) => (502, "upstream_failed", "The upstream failed"),
-            Self::Send(SendError::Upload(UploadFault::Malformed | UploadFault::Incomplete)) => {
-                (400, "bad_request", "The request is malformed")
-            }
             Self::Panicked => (500, "internal_error", "Our fault"),
         };
         Row { status, code, title }
@@ -105,21 +99,27 @@ impl Rejection {
     /// As it goes to the client. Details of upstreams stay inside.
     pub fn problem(&self, key_header: &HeaderName) -> Problem {
         let row = self.row();
-        let detail = match self {
-            Self::Send(SendError::Unreachable(_)) => "the upstream cannot be reached".to_owned(),
-            Self::Send(SendError::Failed(_)) => "the upstream did not answer with HTTP".to_owned(),
-            told => told.to_string(),
+        let detail = match self.outer() {
+            Some(outer) => outer.to_owned(),
+            None => self.to_string(),
         };
         let problem = Problem::new(row, detail);
-        match self {
-            Self::MethodNotAllowed(allowed) => problem.with_header(header::ALLOW, allow(allowed)),
-            Self::Gate(Refusal::Overloaded | Refusal::StoreUnreachable) => {
-                problem.with_retry_after(Duration::from_secs(1))
-            }
-            _ if row.status == 401 => {
-                problem.with_header(header::WWW_AUTHENTICATE, challenge(key_header))
-            }
-            _ => problem,
+        if let Self::MethodNotAllowed(allowed) = self {
+            problem.with_header(header::ALLOW, allow(allowed))
+        } else if row.status == 401 {
+            problem.with_header(header::WWW_AUTHENTICATE, challenge(key_header))
+        } else {
+            problem
+        }
+    }
+
+    /// What is said outside, where the message is for the log alone.
+    fn outer(&self) -> Option<&'static str> {
+        let Self::Send(fault) = self else { return None };
+        match fault {
+            SendError::Unreachable(_) => Some("the upstream cannot be reached"),
+            SendError::Failed(_) => Some("the upstream did not answer with HTTP"),
+            SendError::NoEndpoint | SendError::Upload(_) => None,
         }
     }
 }

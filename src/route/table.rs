@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::iter;
 use std::ops::Bound;
 
-use http::{HeaderMap, Method};
+use http::Method;
 
 use crate::route::host::{Host, HostPattern};
 
@@ -40,8 +40,6 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// The method.
     pub method: &'a Method,
-    /// For routes that ask for headers.
-    pub headers: &'a HeaderMap,
 }
 
 /// All routes, in the order in which they are asked.
@@ -254,7 +252,7 @@ mod tests {
     fn find(table: &Table, method: &str, host: &str, path: &str) -> Result<usize, Miss> {
         let (host, _port) = Host::parse(host).unwrap();
         let method = method.parse().unwrap();
-        table.find(&Head { host: &host, path, method: &method, headers: &HeaderMap::new() })
+        table.find(&Head { host: &host, path, method: &method })
     }
 
     /// Asks with `GET a.com /path` and the like for the place of the route.

@@ -66,14 +66,14 @@ impl StartFault {
         Self { message: fault.to_string(), exit: EXIT_FAILED }
     }
 
-    fn configuration(message: impl ToString) -> Self {
+    fn configuration(message: &impl ToString) -> Self {
         Self { message: message.to_string(), exit: EXIT_CONFIGURATION }
     }
 }
 
 impl From<OpenFault> for StartFault {
     fn from(fault: OpenFault) -> Self {
-        Self::configuration(fault)
+        Self::configuration(&fault)
     }
 }
 
@@ -138,7 +138,7 @@ async fn write_first_token(config: &Config, keyring: &Keyring) -> Result<(), Sta
     let Some(token) = made.map_err(|fault| StartFault::failed(&fault))? else { return Ok(()) };
     let file = &config.admin.operator_token_file;
     secret_file::replace(file, token.expose().as_bytes()).map_err(|fault| {
-        StartFault::configuration(format!(
+        StartFault::configuration(&format!(
             "{}: the first operator's token cannot be written: {fault}; make the folder writable, and move the store away so that a first operator is made again",
             file.display()
         ))
@@ -219,7 +219,8 @@ async fn keyring(
     store: Store,
 ) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
     let meta: Meta = store.meta().await?;
-    let peppers = peppers::load(&config.store, &meta).map_err(StartFault::configuration)?;
+    let peppers =
+        peppers::load(&config.store, &meta).map_err(|fault| StartFault::configuration(&fault))?;
     if meta.check.is_none() {
         store.set_check(peppers.current().check()).await?;
     }

@@ -27,7 +27,7 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// As OpenMetrics text, at this moment.
+    /// As `OpenMetrics` text, at this moment.
     pub fn text(&self) -> String {
         let mut totals = Totals::default();
         self.workers.iter().for_each(|it| it.add_to(&mut totals));
@@ -83,11 +83,11 @@ impl Scrape {
         let counts = self.keyring.counts();
         vec![
             Family::counter("keyward_auth_decisions", "What the gate decided", decisions.collect()),
-            level("keyward_key_entries", "Keys in memory", entries.count() as f64),
+            level("keyward_key_entries", "Keys in memory", entries.count() as u64),
             level(
                 "keyward_key_entries_complete",
                 "Whether every key is in memory",
-                f64::from(u8::from(entries.is_complete())),
+                u64::from(entries.is_complete()),
             ),
             one(
                 "keyward_key_entries_evicted",
@@ -118,15 +118,11 @@ impl Scrape {
             (labels(&[("purpose", "mint")]), read(&counts.mints)),
             (labels(&[("purpose", "verify")]), read(&counts.verifications)),
         ];
-        let busy = Duration::from_micros(read(&counts.busy_us)).as_secs_f64();
+        let busy = Duration::from_micros(read(&counts.busy_us));
         vec![
             Family::counter("keyward_argon2_runs", "Runs of argon2", runs),
-            level("keyward_argon2_busy_seconds", "Time that argon2 took", busy),
-            level(
-                "keyward_argon2_queue_depth",
-                "Jobs that wait for argon2",
-                read(&counts.depth) as f64,
-            ),
+            Family::seconds("keyward_argon2_busy_seconds", "Time that argon2 took", busy),
+            level("keyward_argon2_queue_depth", "Jobs that wait for argon2", read(&counts.depth)),
             one(
                 "keyward_argon2_rejected",
                 "Jobs that found argon2's queue full",
@@ -140,14 +136,14 @@ impl Scrape {
         vec![level(
             "keyward_store_up",
             "Whether the lease holds",
-            f64::from(u8::from(standing == Standing::Held)),
+            u64::from(standing == Standing::Held),
         )]
     }
 }
 
 fn connections(totals: &Totals) -> Vec<Family> {
     vec![
-        level("keyward_connections_open", "Connections of clients", totals.open as f64),
+        level("keyward_connections_open", "Connections of clients", totals.open),
         one("keyward_connections_accepted", "Connections that clients opened", totals.accepted),
         one(
             "keyward_upstream_connections_opened",
@@ -170,14 +166,14 @@ fn connections(totals: &Totals) -> Vec<Family> {
 
 fn build_info() -> Vec<Family> {
     let version = labels(&[("version", env!("CARGO_PKG_VERSION"))]);
-    vec![Family::gauge("keyward_build_info", "This version", vec![(version, 1.0)])]
+    vec![Family::gauge("keyward_build_info", "This version", vec![(version, 1)])]
 }
 
 fn one(name: &'static str, help: &'static str, value: u64) -> Family {
     Family::counter(name, help, vec![(vec![], value)])
 }
 
-fn level(name: &'static str, help: &'static str, value: f64) -> Family {
+fn level(name: &'static str, help: &'static str, value: u64) -> Family {
     Family::gauge(name, help, vec![(vec![], value)])
 }
 

@@ -43,7 +43,7 @@ pub fn look(settings: &config::Store) -> Result<Peppers, PepperFault> {
 pub enum PepperFault {
     /// The current one is gone, and the store needs it.
     #[error(
-        "the pepper file {} is missing, and the store holds {records} records that were sealed with it: put the file back; if it is lost for good, vouch for the store with `keyward store accept`",
+        "the pepper file {} is missing, and the store was sealed with it ({records} records): put the file back; if it is lost for good, vouch for the store with `keyward store accept`",
         path.display()
     )]
     Lost {
@@ -130,9 +130,12 @@ fn read(path: &Path) -> Result<Pepper, PepperFault> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(PEPPER_LEN + 1));
     File::open(path)
         .and_then(|it| it.take(PEPPER_LEN as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|fault| match fault.kind() {
-            io::ErrorKind::NotFound => PepperFault::Missing { path: owned() },
-            _ => PepperFault::Unreadable { path: owned(), fault },
+        .map_err(|fault| {
+            if fault.kind() == io::ErrorKind::NotFound {
+                PepperFault::Missing { path: owned() }
+            } else {
+                PepperFault::Unreadable { path: owned(), fault }
+            }
         })?;
     let secret: [u8; PEPPER_LEN] = bytes.as_slice().try_into().map_err(|_length| {
         let bytes = if bytes.len() > PEPPER_LEN {

@@ -144,11 +144,10 @@ impl RouteCounters {
     fn add_to(&self, total: &mut RouteTotals) {
         self.duration.add_to(&mut total.duration);
         for (method, codes) in METHODS.iter().zip(&self.by_method) {
-            for (code, count) in (100_u16..).zip(codes.get().into_iter().flatten()) {
-                let count = count.load(Ordering::Relaxed);
-                if count > 0 {
-                    *total.requests.entry((method, code)).or_default() += count;
-                }
+            let codes = (100_u16..).zip(codes.get().into_iter().flatten());
+            let counts = codes.map(|(code, count)| (code, count.load(Ordering::Relaxed)));
+            for (code, count) in counts.filter(|(_, count)| *count > 0) {
+                *total.requests.entry((method, code)).or_default() += count;
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Writes what was counted as OpenMetrics text.
+//! Writes what was counted as `OpenMetrics` text.
 
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -20,7 +21,8 @@ pub struct Family {
 #[derive(Clone, Debug)]
 enum Samples {
     Counters(Vec<(Labels, u64)>),
-    Gauges(Vec<(Labels, f64)>),
+    Seconds(Vec<(Labels, Duration)>),
+    Gauges(Vec<(Labels, u64)>),
     Histograms(Vec<(Labels, Sum)>),
 }
 
@@ -33,8 +35,13 @@ impl Family {
         Self { name, help, samples: Samples::Counters(samples) }
     }
 
+    /// Time that was spent. The name stands without `_total`.
+    pub fn seconds(name: &'static str, help: &'static str, spent: Duration) -> Self {
+        Self { name, help, samples: Samples::Seconds(vec![(vec![], spent)]) }
+    }
+
     /// Something that goes up and down.
-    pub fn gauge(name: &'static str, help: &'static str, samples: Vec<(Labels, f64)>) -> Self {
+    pub fn gauge(name: &'static str, help: &'static str, samples: Vec<(Labels, u64)>) -> Self {
         Self { name, help, samples: Samples::Gauges(samples) }
     }
 
@@ -45,7 +52,7 @@ impl Family {
 
     fn kind(&self) -> MetricType {
         match &self.samples {
-            Samples::Counters(_) => MetricType::Counter,
+            Samples::Counters(_) | Samples::Seconds(_) => MetricType::Counter,
             Samples::Gauges(_) => MetricType::Gauge,
             Samples::Histograms(_) => MetricType::Histogram,
         }
@@ -57,9 +64,14 @@ impl Family {
             Samples::Counters(samples) => each(&mut metric, samples, |metric, value| {
                 metric.encode_counter::<NoLabelSet, _, f64>(value, None)
             }),
-            Samples::Gauges(samples) => {
-                each(&mut metric, samples, |metric, value| metric.encode_gauge(value))
-            }
+            Samples::Seconds(samples) => each(&mut metric, samples, |metric, spent| {
+                metric.encode_counter::<NoLabelSet, _, f64>(&spent.as_secs_f64(), None)
+            }),
+            Samples::Gauges(samples) => each(&mut metric, samples, |metric, level| {
+                // Named as a method this closure would not be general enough.
+                let level: u64 = *level;
+                metric.encode_gauge(&level)
+            }),
             Samples::Histograms(samples) => each(&mut metric, samples, |metric, sum| {
                 let (seconds, count) = (sum.seconds(), sum.count());
                 metric.encode_histogram::<NoLabelSet>(seconds, count, &sum.buckets(), None)
@@ -105,8 +117,6 @@ impl Collector for Snapshot {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::telemetry::histogram::Histogram;
 
@@ -122,11 +132,11 @@ mod tests {
                 "Answered",
                 vec![(vec![("route", "a\"b".to_owned())], 3)],
             ),
-            Family::gauge("keyward_open", "Open", vec![(vec![], 2.0)]),
+            Family::gauge("keyward_open", "Open", vec![(vec![], 2)]),
             Family::histogram("keyward_duration_seconds", "Took", vec![(vec![], sum)]),
         ]);
         assert!(text.contains("keyward_requests_total{route=\"a\\\"b\"} 3\n"), "{text}");
-        assert!(text.contains("keyward_open 2.0\n"), "{text}");
+        assert!(text.contains("keyward_open 2\n"), "{text}");
         assert!(text.contains("keyward_duration_seconds_bucket{le=\"0.0001\"} 1\n"), "{text}");
         assert!(text.contains("keyward_duration_seconds_count 1\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));

@@ -25,7 +25,7 @@ impl Balancer {
             return 0;
         }
         let chosen = match self.balance {
-            Balance::RoundRobin => self.next() as usize % count,
+            Balance::RoundRobin => place(self.next(), count),
             Balance::LeastRequests => {
                 let (first, second) = self.two_of(count);
                 let load =
@@ -45,8 +45,12 @@ impl Balancer {
         let mut draw = self.next().wrapping_mul(0x9E37_79B9_7F4A_7C15);
         draw = (draw ^ (draw >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         draw = (draw ^ (draw >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        let first = (draw >> 32) as usize % count;
-        let step = 1 + (draw as u32) as usize % (count - 1);
+        let first = place(draw >> 32, count);
+        let step = 1 + place(draw & 0xFFFF_FFFF, count - 1);
         (first, (first + step) % count)
     }
+}
+
+fn place(draw: u64, count: usize) -> usize {
+    usize::try_from(draw % count as u64).unwrap_or(0)
 }

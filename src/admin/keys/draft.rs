@@ -95,7 +95,7 @@ impl Changes {
         }
         let common = Common::read(&mut fields, terms);
         let metadata = (objects, fields.take("metadata", metadata));
-        let disabled = fields.take("disabled", flag);
+        let disabled = fields.take("disabled", |it, spot| flag(&it, spot));
         fields.end()?;
         Ok(Self { name: name.value(), disabled, metadata, common })
     }
@@ -127,7 +127,9 @@ impl Changes {
 
 impl Common {
     fn read(fields: &mut Fields, terms: &Terms<'_>) -> Self {
-        LATER.into_iter().for_each(|it| fields.later(it));
+        for name in LATER {
+            fields.later(name);
+        }
         Self {
             owner: fields.take("owner", label),
             expires_at: fields.take("expires_at", |it, spot| time_after(terms.now, it, spot)),

@@ -10,7 +10,7 @@ use crate::admin::documents::Document;
 use crate::admin::records::Found;
 use crate::admin::rejection::{Fault, Rejection};
 use crate::clock::Timestamp;
-use crate::key::record::{Holder, State};
+use crate::key::record::{Holder, Label, State};
 use crate::store::{Kind, PageMark, Row};
 
 #[derive(Serialize)]
@@ -57,16 +57,12 @@ async fn walk(
     Ok((found, place))
 }
 
-/// The key in a row, if it fits. One that cannot be read is left out, and the log says why.
+/// The key in a row, if it fits.
 fn fitting(admin: &Admin, row: &Row, filter: &Filter, now: Timestamp) -> Option<Found> {
     if row.kind != Kind::Key {
         return None;
     }
-    let found = admin.read(row, Kind::Key);
-    let found = found.inspect_err(|fault| {
-        tracing::error!(key.id = %row.id, ?fault, "a record cannot be read: it is not listed");
-    });
-    found.ok().filter(|it| filter.fits(it, now))
+    admin.read_listed(row, Kind::Key).filter(|it| filter.fits(it, now))
 }
 
 /// What is asked for.
@@ -132,7 +128,7 @@ impl Filter {
     fn fits(&self, found: &Found, now: Timestamp) -> bool {
         let record = &found.record;
         let Holder::Caller(scope) = &record.holder else { return false };
-        let owner = scope.owner.as_ref().map(|it| it.as_str());
+        let owner = scope.owner.as_ref().map(Label::as_str);
         let texts = [
             Some(record.name.as_str()),
             owner,

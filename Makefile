@@ -1,0 +1,60 @@
+# Two commands do all the set-up on a fresh machine with a Rust toolchain:
+#   make demo    a gateway on this machine, and what it does
+#   make test    every claim, held by the real program
+# What needs longer has a target of its own below.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+PROFILE := ci
+KEYWARD := target/$(PROFILE)/keyward
+
+.PHONY: help demo test lint bench versus instructions floods claims soak deps deps-bench clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make demo          start a sample API and a gateway, show a key let in and revoked, go on until Ctrl-C
+demo: deps
+	$(CARGO) build --profile $(PROFILE)
+	@.ci/demo $(KEYWARD)
+
+## make test          every claim, held by the real program (about 10 minutes on two cores)
+test: deps
+	$(CARGO) test --profile $(PROFILE)
+
+## make lint          formatting, clippy with warnings as errors, the documentation's links
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --profile $(PROFILE) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile $(PROFILE) --no-deps --document-private-items
+
+## make bench         everything that is measured: versus, instructions, floods
+bench: versus instructions floods
+
+## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
+versus: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --bench versus -- --keyward target/release/keyward
+
+## make instructions  instructions per request and per check of a key, under valgrind
+instructions: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --bench instructions -- --keyward target/release/keyward
+
+## make floods        what refused requests cost, and what they do to a valid client
+floods: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --bench floods -- --keyward target/release/keyward
+
+## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
+claims: deps
+	KEYWARD_TEST_LONG=1 $(CARGO) test --profile $(PROFILE) --test it -- --nocapture
+
+deps:
+	@.ci/deps curl
+
+deps-bench:
+	@.ci/deps curl nginx haproxy wrk valgrind taskset
+
+clean:
+	$(CARGO) clean

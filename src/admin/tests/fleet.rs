@@ -1,0 +1,47 @@
+//! Claims about gateways.
+
+use serde_json::json;
+
+use crate::admin::tests::{Place, card, path_of};
+use crate::store::Beat;
+
+impl Place {
+    /// A gateway that has synced once and is never heard of again.
+    async fn vanished(&self) {
+        let store = self.keyring.store();
+        let position = store.ticket().await.unwrap().position;
+        store.sync(Beat { card: card("b", 50), position }).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_that_somebody_has_not_confirmed_says_so() {
+    let place = Place::new().await;
+    let key = place.mint(json!({"name": "a"})).await;
+    place.vanished().await;
+    let revoked = place.delete(&path_of(&key)).await;
+    assert_eq!((revoked.status, &revoked.body["state"]), (202, &json!("revoked")));
+    assert_eq!(revoked.body["propagation"]["complete"], false);
+    assert_eq!(revoked.body["propagation"]["unconfirmed"], json!(["gateway-b"]));
+    assert_eq!(revoked.body["propagation"]["gateways"][0]["id"], "gateway-a");
+
+    let minted = place.post("/v1/keys", &json!({"name": "b"})).await;
+    assert_eq!((minted.status, &minted.body["propagation"]["complete"]), (201, &json!(false)));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_gone_can_be_forgotten_and_a_live_one_cannot() {
+    let place = Place::new().await;
+    let key = place.mint(json!({"name": "a"})).await;
+    place.vanished().await;
+    assert_eq!(place.delete(&path_of(&key)).await.status, 202);
+    let items = place.get("/v1/gateways").await.body["items"].clone();
+    let states = [&items[0]["state"], &items[1]["state"]];
+    assert_eq!(states, [&json!("live"), &json!("unconfirmed")], "{items}");
+    assert_eq!((&items[0]["name"], &items[0]["version"]), (&json!("a"), &json!("1.2.3")));
+
+    place.delete("/v1/gateways/gateway-a").await.refused(409, "state_conflict");
+    place.delete("/v1/gateways/gateway-c").await.refused(404, "not_found");
+    assert_eq!(place.delete("/v1/gateways/gateway-b").await.status, 200);
+    assert_eq!(place.delete(&path_of(&key)).await.status, 200);
+}

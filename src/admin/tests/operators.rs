@@ -1,0 +1,119 @@
+//! Claims about operators.
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::admin::first::first_operator;
+use crate::admin::tests::{Place, reply, text};
+use crate::clock::Timestamp;
+
+#[tokio::test]
+async fn an_operator_is_shown_as_the_contract_says() {
+    let place = Place::new().await;
+    let body = json!({"name": "CI", "permissions": ["keys:create", "keys:read"]});
+    let made = place.post("/v1/operators", &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    assert!(text(&made.body["token"]).starts_with("kwop_"));
+    assert_eq!(made.header("location"), format!("/v1/operators/{}", text(&made.body["id"])));
+    let listed = place.get("/v1/operators").await.body;
+    let expected = json!({
+        "id": made.body["id"], "name": "CI", "permissions": ["keys:read", "keys:create"],
+        "state": "active", "created_at": made.body["created_at"],
+        "created_by": listed["items"][1]["id"], "expires_at": null, "last_used_at": null,
+    });
+    assert_eq!(listed["items"][0], expected);
+    assert_eq!(listed["items"][1]["name"], "first operator");
+    assert!(listed["items"][1]["last_used_at"].is_string());
+}
+
+#[tokio::test]
+async fn nobody_grants_what_they_do_not_hold() {
+    let place = Place::new().await;
+    let (_, token) = place.operator(&["operators:manage", "keys:read"]).await;
+    let make = |permissions: Value| {
+        let request = place.request(Method::POST, "/v1/operators").bearer_auth(&token);
+        reply(request.json(&json!({"name": "friend", "permissions": permissions})))
+    };
+    let refused = make(json!(["keys:read", "fleet:manage"])).await;
+    refused.refused(403, "permission_denied");
+    assert_eq!(refused.body["permission"], "fleet:manage");
+    assert_eq!(make(json!(["keys:read"])).await.status, 201);
+}
+
+#[tokio::test]
+async fn permissions_are_needed_and_known() {
+    let place = Place::new().await;
+    for (permissions, path) in [
+        (json!(null), "permissions"),
+        (json!([]), "permissions"),
+        (json!("keys:read"), "permissions"),
+        (json!(["keys:read", "keys:eat"]), "permissions[1]"),
+    ] {
+        let body = json!({"name": "a", "permissions": permissions});
+        let refused = place.post("/v1/operators", &body).await;
+        refused.refused(400, "bad_request");
+        assert_eq!(refused.body["errors"][0]["path"], path, "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_who_manages_operators_stays() {
+    let place = Place::new().await;
+    let root = text(&place.get("/v1/operators").await.body["items"][0]["id"]);
+    place.operator(&["keys:read"]).await;
+    let path = format!("/v1/operators/{root}");
+    place.delete(&path).await.refused(409, "state_conflict");
+    let (_, second) = place.operator(&["operators:manage"]).await;
+    assert_eq!(place.delete(&path).await.status, 200);
+    place.get("/v1/operators").await.refused(401, "unknown_token");
+    let request = place.request(Method::GET, "/v1/operators").bearer_auth(second);
+    assert_eq!(reply(request).await.status, 200);
+}
+
+#[tokio::test]
+async fn two_who_take_each_other_away_leave_one() {
+    let place = Place::new().await;
+    let root = text(&place.get("/v1/operators").await.body["items"][0]["id"]);
+    let (id, token) = place.operator(&["operators:manage"]).await;
+    let second = place.request(Method::DELETE, &format!("/v1/operators/{root}"));
+    let first = place.by_root(Method::DELETE, &format!("/v1/operators/{id}"));
+    let replies = join_all([reply(first), reply(second.bearer_auth(token))]).await;
+    let mut statuses: Vec<u16> = replies.iter().map(|it| it.status).collect();
+    statuses.sort_unstable();
+    assert!([[200, 401], [200, 409]].contains(&[statuses[0], statuses[1]]), "{replies:?}");
+}
+
+#[tokio::test]
+async fn a_repeated_call_makes_one_operator() {
+    let place = Place::new().await;
+    let body = json!({"name": "a", "permissions": ["keys:read"]});
+    let call = || {
+        let request = place.by_root(Method::POST, "/v1/operators");
+        reply(request.header("idempotency-key", "once").json(&body))
+    };
+    let (made, again) = (call().await, call().await);
+    assert_eq!((made.status, again.status), (201, 200));
+    assert_eq!((&again.body["id"], again.body.get("token")), (&made.body["id"], None));
+}
+
+#[tokio::test]
+async fn keys_and_operators_are_not_mixed_up() {
+    let place = Place::new().await;
+    let key = text(&place.mint(json!({"name": "a"})).await["id"]);
+    let (operator, _) = place.operator(&["keys:read"]).await;
+    place.get(&format!("/v1/keys/{operator}")).await.refused(404, "not_found");
+    place.delete(&format!("/v1/keys/{operator}")).await.refused(404, "not_found");
+    let patched = place.patch(&format!("/v1/keys/{operator}"), &json!({"name": "b"})).await;
+    patched.refused(404, "not_found");
+    place.delete(&format!("/v1/operators/{key}")).await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn there_is_one_first_operator() {
+    let place = Place::new().await;
+    assert!(first_operator(&place.keyring, Timestamp::now()).await.unwrap().is_none());
+    let operators = place.get("/v1/operators").await.body;
+    let permissions = operators["items"][0]["permissions"].as_array().unwrap().len();
+    assert_eq!(permissions, crate::key::record::Permission::ALL.len());
+}
