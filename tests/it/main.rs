@@ -9,10 +9,12 @@
 )]
 
 mod bodies;
+mod crashes;
 mod credentials;
 mod heads;
 mod identity;
 mod paths;
+mod restarts;
 mod revocation;
 mod support;
 mod upstreams;

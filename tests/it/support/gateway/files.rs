@@ -58,10 +58,19 @@ impl Gateway {
         assert_eq!(self.wait(), Some(0), "{}", self.log());
     }
 
-    /// Ends it as an operator does; its files.
+    /// Ends it as a power cut would, while others still speak to it.
+    pub fn kill9_unwaited(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Starts it again after it has ended, and does not wait until it is ready.
     #[track_caller]
-    pub fn into_files(mut self) -> TempDir {
-        self.stop();
+    pub fn start_unwaited(&mut self) {
+        self.process = serve(self.directory.path());
+    }
+
+    /// What is left of one that has ended.
+    pub fn into_files(self) -> TempDir {
         self.directory
     }
 
