@@ -8,9 +8,11 @@
     reason = "a test that finds anything else than it expects ends there and says what it found"
 )]
 
+mod admin;
 mod bodies;
 mod crashes;
 mod credentials;
+mod floods;
 mod heads;
 mod identity;
 mod paths;

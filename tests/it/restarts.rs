@@ -216,6 +216,7 @@ fn what_was_revoked_under_an_old_pepper_stays_revoked_under_a_new_one() {
         Ask::get("/").key(&revoked).to(gateway).assert_problem(401, "revoked_key");
         Ask::get("/").key(&disabled).to(gateway).assert_problem(401, "disabled_key");
         assert_eq!(Ask::get("/").key(&kept).to(gateway).status, 200);
+        assert_eq!(gateway.show(&kept.id)["state"], "active");
     };
     check(&gateway);
     gateway.stop();
@@ -224,7 +225,7 @@ fn what_was_revoked_under_an_old_pepper_stays_revoked_under_a_new_one() {
     gateway.restart();
     check(&gateway);
     let (_, name, _) = peppers(gateway.directory()).remove(0);
-    eventually("tags are written back", || tags_under(gateway.directory(), &name) == 3);
+    eventually("tags are written back", || tags_under(gateway.directory(), &name) == 4);
     gateway.stop();
     gateway.configure(&setup);
     gateway.restart();
