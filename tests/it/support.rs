@@ -4,6 +4,7 @@ pub mod address;
 pub mod ask;
 pub mod client;
 pub mod crowd;
+pub mod disk;
 pub mod gateway;
 pub mod http;
 pub mod metrics;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::{FILE, Gateway, serve};
 use crate::support::address::fresh;
+use crate::support::disk::Disk;
 use crate::support::process::{Outcome, Process};
 use crate::support::setup::Setup;
 
@@ -39,6 +40,25 @@ impl Gateway {
         let setup = setup.clone().store(&format!("url = \"sqlite:{}\"", named("keyward.db")));
         let setup = setup.store(&format!("pepper_file = {:?}", named("keyward.pepper")));
         Self::start_in(directory, &setup)
+    }
+
+    /// Starts one, or starts it again, that sees `disk`.
+    #[track_caller]
+    pub fn start_with(disk: &Disk, setup: &Setup) -> Self {
+        let (address, admin) = (fresh(), fresh());
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
+        let process = disk.serve(directory.path());
+        let mut this = Self { process, address, admin, directory };
+        this.wait_until_ready();
+        this
+    }
+
+    /// Starts it again, after it has ended, so that it sees `disk`.
+    #[track_caller]
+    pub fn restart_with(&mut self, disk: &Disk) {
+        self.process = disk.serve(self.directory.path());
+        self.wait_until_ready();
     }
 
     /// One of its files.
