@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -168,6 +169,30 @@ fn unknown_ids_ask_the_store_no_more_than_their_address_may() {
     assert!(metrics.sum("keyward_key_entries") <= 60.0);
     let others: Answers = stage.send(OWNER, 150, |it| Ask::get("/").key(&keys[it]));
     assert_eq!(others, Answers::from([("let in".to_owned(), 150)]));
+}
+
+#[test]
+fn whoever_shows_a_key_that_is_not_in_memory_is_let_in_however_many_show_it_at_once() {
+    let upstream = Upstream::answering(|_| ok("ok"));
+    let setup = Setup::to(upstream.address()).store("max_keys_in_memory = 10");
+    let setup = setup.limits("failures_per_address = \"unlimited\"");
+    let stage = Stage { gateway: Gateway::start(&setup), _upstream: upstream };
+    let keys = stage.gateway.mint_many(300);
+    let barrier = Barrier::new(CONNECTIONS);
+    let answers = crowd(CONNECTIONS, |number| {
+        let mut client = stage.gateway.client();
+        let ask = |key: &Key| {
+            barrier.wait();
+            code(&client.ask(&Ask::get("/").key(key)))
+        };
+        let codes: Vec<String> = keys.iter().map(ask).collect();
+        Answers::from([(
+            codes.iter().find(|it| *it != "let in").unwrap_or(&codes[0]).clone(),
+            number,
+        )])
+    });
+    let codes: Vec<String> = answers.into_iter().flatten().map(|it| it.0).collect();
+    assert!(codes.iter().all(|it| it == "let in"), "{codes:?}");
 }
 
 /// Sends wrong secrets for these keys, over and over, while `meanwhile` is done.
