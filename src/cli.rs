@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
-use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -44,19 +43,19 @@ impl fmt::Debug for Streams<'_> {
 }
 
 /// Does what was typed; the exit code says how that went.
-pub fn run(words: impl Iterator<Item = OsString>, streams: &mut Streams<'_>) -> ExitCode {
+pub fn run(words: impl Iterator<Item = OsString>, streams: &mut Streams<'_>) -> u8 {
     let done = Typed::try_parse_from(words).map_err(Failure::from);
     let done = done.and_then(|typed| execute(typed, streams));
-    ExitCode::from(done.unwrap_or_else(|failure| failure.report(streams)))
+    done.unwrap_or_else(|failure| failure.report(streams))
 }
 
 /// Runs `work`. A panic in it is a bug of ours and ends with 70.
-pub fn caught(work: impl FnOnce() -> ExitCode) -> ExitCode {
+pub fn caught(work: impl FnOnce() -> u8) -> u8 {
     panic::set_hook(Box::new(|panic| {
         // Nobody is left to tell where standard error is gone.
         drop(writeln!(io::stderr(), "keyward: a bug of ours, please report it: {panic}"));
     }));
-    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_said| ExitCode::from(BUG))
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(BUG)
 }
 
 fn execute(typed: Typed, streams: &mut Streams<'_>) -> Result<u8, Failure> {
@@ -74,3 +73,6 @@ fn execute(typed: Typed, streams: &mut Streams<'_>) -> Result<u8, Failure> {
     };
     done.map(|()| 0)
 }
+
+#[cfg(test)]
+mod tests;

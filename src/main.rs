@@ -9,8 +9,8 @@ use keyward::cli::{self, Streams};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::caught(|| {
+    ExitCode::from(cli::caught(|| {
         let mut streams = Streams { out: &mut io::stdout(), err: &mut io::stderr() };
         cli::run(env::args_os(), &mut streams)
-    })
+    }))
 }

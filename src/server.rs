@@ -38,7 +38,9 @@ pub struct Server {
     admin: Runtime,
     /// Ends with the requests: workers.
     front: Tasks,
-    /// Ends after them: what keeps the keyring true, and the admin listener.
+    /// Ends after them: the admin listener, where operators may still wait for receipts.
+    desk: Tasks,
+    /// Ends last: what keeps the keyring true, and gives those receipts.
     back: Tasks,
     workers: Workers,
     stopper: Stopper,
@@ -58,7 +60,7 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartFault> {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
-        let Built { config, keyring, health, addresses, front, back, workers } =
+        let Built { config, keyring, health, addresses, front, desk, back, workers } =
             control.block_on(build(config, admin.handle()))?;
         Ok(Self {
             config,
@@ -68,6 +70,7 @@ impl Server {
             control,
             admin,
             front,
+            desk,
             back,
             workers,
             stopper: Stopper::default(),
@@ -127,15 +130,21 @@ impl Server {
     /// The register is left last, after the drain.
     fn end(self) {
         self.front.stop();
-        self.back.stop();
         self.control.block_on(async {
-            if tokio::time::timeout(END_TIMEOUT, self.back.ended()).await.is_err() {
-                tracing::warn!("background work did not end in time");
-            }
+            ended(&self.desk).await;
+            ended(&self.back).await;
         });
         tracing::info!(keys = self.keyring.entries().count(), "stopped");
         self.admin.shutdown_timeout(END_TIMEOUT);
         self.control.shutdown_timeout(END_TIMEOUT);
+    }
+}
+
+/// Stops tasks and waits for them a little while.
+async fn ended(tasks: &Tasks) {
+    tasks.stop();
+    if tokio::time::timeout(END_TIMEOUT, tasks.ended()).await.is_err() {
+        tracing::warn!("background work did not end in time");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Holds the shape of the source: floors, sizes, and words that have no place here.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests are tests")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! How a call that was carried out looks on the wire.
 
 use axum::body::Body;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Response, header};
 use serde::Serialize;
 
 use crate::admin::rejection::Rejection;
@@ -25,6 +25,17 @@ pub enum Done {
     NotEverywhere,
     /// A report, not a refusal: this gateway should not get requests now.
     NotReady,
+}
+
+impl Done {
+    const fn status(self) -> u16 {
+        match self {
+            Self::Well => 200,
+            Self::Created => 201,
+            Self::NotEverywhere => 202,
+            Self::NotReady => 503,
+        }
+    }
 }
 
 impl Answer {
@@ -57,12 +68,9 @@ impl Answer {
     /// As the response.
     pub fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::from(self.body));
-        *response.status_mut() = match self.done {
-            Done::Well => StatusCode::OK,
-            Done::Created => StatusCode::CREATED,
-            Done::NotEverywhere => StatusCode::ACCEPTED,
-            Done::NotReady => StatusCode::SERVICE_UNAVAILABLE,
-        };
+        if let Ok(status) = self.done.status().try_into() {
+            *response.status_mut() = status;
+        }
         response.headers_mut().extend(self.headers);
         response
     }

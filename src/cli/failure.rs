@@ -93,9 +93,8 @@ impl From<io::Error> for Failure {
 
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
-        let count = faults.iter().count();
-        let noun = if count == 1 { "fault" } else { "faults" };
-        Self::Configuration(format!("the configuration has {count} {noun}:\n{faults}"))
+        let count = words::count(&faults.iter().count(), "fault");
+        Self::Configuration(format!("the configuration has {count}:\n{faults}"))
     }
 }
 

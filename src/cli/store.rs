@@ -116,7 +116,10 @@ impl Status {
         let rows = rows.map(|row| row.map(str::to_owned));
         let peppers = self.records.iter().map(|(name, role, count)| {
             let name = name.map_or_else(|| "unreadable".to_owned(), |it| it.to_string());
-            [format!("pepper {name}"), format!("{}, {count} records", role.as_str())]
+            [
+                format!("pepper {name}"),
+                format!("{}, {}", role.as_str(), words::count(count, "record")),
+            ]
         });
         words::list(rows.into_iter().chain(peppers))
     }
@@ -144,9 +147,10 @@ fn warn(status: &Status, to: &mut dyn Write) -> std::io::Result<()> {
     if unknown > 0 {
         writeln!(
             to,
-            "keyward: warning: {unknown} records are sealed under peppers that are not here, and \
-             are answered 503: add their files to retired_pepper_files; if they are lost for \
-             good, vouch for the store with `keyward store accept`"
+            "keyward: warning: {} sealed under peppers that are not here, and answered 503: add \
+             their files to retired_pepper_files; if they are lost for good, vouch for the store \
+             with `keyward store accept`",
+            words::count(&unknown, "record")
         )?;
     }
     Ok(())
@@ -157,19 +161,22 @@ fn ask(settings: &Settings) -> Result<(), Failure> {
     let seen = inspect(path)?;
     let status = Status::new(&seen, peppers::look(settings).ok().as_ref());
     Err(Failure::Usage(format!(
-        "this would seal {unknown} records anew with {pepper}, though nothing but your word says \
-         that nobody has changed them: {keys} keys, {operators} operators. Stop every keyward on \
-         the store, make a copy of it, and repeat with --yes",
-        unknown = status.unknown(),
+        "the store holds {keys} and {operators}; {unknown} sealed under peppers that are not here \
+         would be sealed anew with {pepper}, though nothing but your word says that nobody has \
+         changed them. Stop every keyward on the store, make a copy of it, and repeat with --yes",
+        unknown = words::count(&status.unknown(), "record"),
         pepper = settings.pepper_file.display(),
-        keys = seen.keys.kept,
-        operators = seen.operators.kept,
+        keys = words::count(&seen.keys.kept, "key"),
+        operators = words::count(&seen.operators.kept, "operator"),
     )))
 }
 
 fn vouch(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let Location::Sqlite(path) = &settings.location;
-    let store = Store::Embedded(Arc::new(Sqlite::open_alone(path, settings.response_timeout)?));
+    inspect(path)?;
+    let store = Sqlite::open_alone(path, settings.response_timeout)
+        .map_err(|it| Failure::Failed(it.to_string()))?;
+    let store = Store::Embedded(Arc::new(store));
     let peppers = peppers::vouched(settings)?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime =
@@ -189,9 +196,10 @@ fn vouch(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Resu
 fn accepted_text(accepted: &Accepted) -> String {
     let Accepted { resealed, vouched, tags_dropped, operators, left: _ } = accepted;
     let mut text = format!(
-        "{resealed} records are sealed anew, {vouched} of them on your word. \
-         {tags_dropped} will be checked with argon2 once, when they are next shown.\n\
-         These operators may use the admin listener; revoke those whom you do not know:\n"
+        "{} sealed anew, {vouched} on your word; {tags_dropped} will be checked with argon2 once, \
+         when next shown.\n\
+         These operators may use the admin listener; revoke those whom you do not know:\n",
+        words::count(resealed, "record"),
     );
     text.push_str(&words::list(
         operators.iter().map(|(id, name)| [format!("  {id}"), name.clone()]),

@@ -8,12 +8,17 @@ use serde_json::Value;
 
 use crate::cli::args::Output;
 use crate::cli::documents::{Confirmation, Credential, Gateway, Problem, Propagation, Receipt};
+use crate::key::record::Permission;
 
-/// A refusal, and everything that is wrong with what was sent.
+/// A refusal, and, a line each, everything that is wrong with what was sent.
 pub fn problem(to: &mut dyn Write, problem: &Problem) -> io::Result<()> {
     let Problem { title, detail, code, request_id, errors } = problem;
     let request = request_id.as_ref().map(|it| format!(", request {it}")).unwrap_or_default();
-    writeln!(to, "{}", plain(&format!("keyward: {title}: {detail} ({code}{request})")))?;
+    let said = match errors.len() {
+        0 => detail.clone(),
+        faults => count(&faults, "fault"),
+    };
+    writeln!(to, "{}", plain(&format!("keyward: {title}: {said} ({code}{request})")))?;
     errors
         .iter()
         .try_for_each(|it| writeln!(to, "{}", plain(&format!("  {}: {}", it.path, it.detail))))
@@ -44,7 +49,7 @@ pub fn operators(items: &[Credential]) -> String {
             it.id.clone(),
             it.name.clone(),
             it.state.clone(),
-            it.permissions.join(" "),
+            permissions(&it.permissions),
             moment(it.created_at.as_deref()),
             moment(it.last_used_at.as_deref()),
         ]
@@ -117,12 +122,22 @@ pub fn warn_of_missing(to: &mut dyn Write, propagation: &Propagation) -> io::Res
 pub fn document(document: &Value, output: Output) -> String {
     match (output, document) {
         (Output::Table, Value::Object(members)) => {
-            let shown = members.iter().filter(|(name, _value)| *name != "propagation");
-            let rows = shown.map(|(name, value)| [name.clone(), cell(value)]);
-            list(rows)
+            let mut shown: Vec<_> =
+                members.iter().filter(|(name, _value)| *name != "propagation").collect();
+            shown.sort_by_key(|(name, _value)| {
+                FIRST.iter().position(|it| it == name).unwrap_or(FIRST.len())
+            });
+            list(shown.into_iter().map(|(name, value)| [name.clone(), cell(value)]))
         }
         (Output::Table | Output::Json, _) => json(document),
     }
+}
+
+/// So many of them: `1 key`, `2 keys`.
+pub fn count(count: &impl ToString, noun: &str) -> String {
+    let count = count.to_string();
+    let ending = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{ending}")
 }
 
 /// For scripts.
@@ -150,9 +165,8 @@ fn confirmed(propagation: &Propagation) -> String {
 
 fn share(propagation: &Propagation) -> String {
     let known = propagation.gateways.len();
-    let all = known + propagation.unconfirmed.len();
-    let noun = if all == 1 { "gateway" } else { "gateways" };
-    format!("{known} of {all} {noun} in {} ms", propagation.elapsed_ms)
+    let all = count(&(known + propagation.unconfirmed.len()), "gateway");
+    format!("{known} of {all} in {} ms", propagation.elapsed_ms)
 }
 
 /// Columns two blanks apart, without lines.
@@ -184,6 +198,10 @@ fn moment(time: Option<&str>) -> String {
     seconds.replace('T', " ")
 }
 
+fn permissions(held: &[String]) -> String {
+    if held.len() == Permission::ALL.len() { "all".to_owned() } else { held.join(" ") }
+}
+
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
@@ -204,6 +222,9 @@ fn plain(text: &str) -> String {
 fn plain_lines(text: &str) -> String {
     text.lines().map(|it| plain(it) + "\n").collect()
 }
+
+/// What people look for first in a document, in this order.
+const FIRST: [&str; 6] = ["id", "name", "last_digits", "owner", "state", "revision"];
 
 #[cfg(test)]
 mod tests;

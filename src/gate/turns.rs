@@ -122,20 +122,26 @@ mod tests {
         IpAddr::from([10, 0, 0, last])
     }
 
+    async fn serve(
+        turns: Arc<Turns>,
+        called: oneshot::Receiver<()>,
+        told: tokio::sync::mpsc::Sender<u8>,
+        last: u8,
+    ) {
+        called.await.unwrap();
+        told.send(last).await.unwrap();
+        drop(Turn(&turns));
+    }
+
     #[tokio::test]
     async fn addresses_take_turns_however_many_wait_at_one() {
         let turns = Arc::new(Turns::default());
         let first = turns.take(address(1)).await.unwrap();
         let (told, mut order) = tokio::sync::mpsc::channel(16);
+        let tasks = crate::tasks::Tasks::default();
         for last in [1, 1, 1, 2] {
             let called = turns.line().join(address(last)).unwrap().unwrap();
-            let (turns, told) = (Arc::clone(&turns), told.clone());
-            #[expect(clippy::disallowed_methods, reason = "a test has no drain")]
-            tokio::spawn(async move {
-                called.await.unwrap();
-                told.send(last).await.unwrap();
-                drop(Turn(&turns));
-            });
+            tasks.spawn(serve(Arc::clone(&turns), called, told.clone(), last));
         }
         drop(first);
         let mut served = Vec::new();

@@ -66,15 +66,15 @@ impl Vault {
     }
 }
 
+/// The id under which a row is known, for messages.
+pub fn named(id: KeyId, fault: &SealFault) -> String {
+    format!("record {id}: {fault}")
+}
+
 /// Whose credential a holder's is.
 pub fn kind(holder: &Holder) -> Kind {
     match holder {
         Holder::Caller(_) => Kind::Key,
         Holder::Operator(_) => Kind::Operator,
     }
-}
-
-/// The id under which a row is known, for messages.
-pub fn named(id: KeyId, fault: &SealFault) -> String {
-    format!("record {id}: {fault}")
 }

@@ -98,13 +98,16 @@ impl RequestIds {
         self.count.set(count);
         let (high, low) = (mix(count ^ self.seed), mix(count.rotate_left(32) ^ !self.seed));
         let mut digits = [0_u8; 32];
-        let values = (u128::from(high) << 64) | u128::from(low);
-        for (place, digit) in digits.iter_mut().rev().enumerate() {
-            let nibble = (values >> (4 * place)) & 0xF;
-            *digit = HEX.get(nibble as usize).copied().unwrap_or(b'0');
+        let bytes = high.to_be_bytes().into_iter().chain(low.to_be_bytes());
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            pair.copy_from_slice(&[hex(byte >> 4), hex(byte & 0xF)]);
         }
         HeaderValue::from_bytes(&digits).unwrap_or(HeaderValue::from_static("0"))
     }
+}
+
+fn hex(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }
 
 /// splitmix64: a bijection, so no two counts give the same.
@@ -115,7 +118,6 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
 const X_KEYWARD_KEY_ID: HeaderName = HeaderName::from_static("x-keyward-key-id");
 const X_KEYWARD_KEY_NAME: HeaderName = HeaderName::from_static("x-keyward-key-name");
 const X_KEYWARD_OWNER: HeaderName = HeaderName::from_static("x-keyward-owner");

@@ -39,6 +39,7 @@ pub struct Built {
     pub health: Arc<Health>,
     pub addresses: Addresses,
     pub front: Tasks,
+    pub desk: Tasks,
     pub back: Tasks,
     pub workers: Workers,
 }
@@ -99,7 +100,7 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     write_first_token(&config, &keyring).await?;
-    let (front, back) = (Tasks::default(), Tasks::default());
+    let [front, desk, back] = [(); 3].map(|()| Tasks::default());
     follow_store(&config, &keyring, tags, &back)?;
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
@@ -123,10 +124,10 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
         workers: counters.clone(),
         access,
     };
-    serve_admin(admin, scrape, &health, (&back, admin_runtime));
+    serve_admin(admin, scrape, &health, (&desk, admin_runtime));
     let workers =
         Workers::start(&common, gateway, &counters).map_err(|it| StartFault::thread(&it))?;
-    Ok(Built { config, keyring, health, addresses, front, back, workers })
+    Ok(Built { config, keyring, health, addresses, front, desk, back, workers })
 }
 
 /// The first operator's token, where the store has no operator yet and there is an admin here.
@@ -168,7 +169,7 @@ fn serve_admin(
     sockets: Vec<TcpListener>,
     scrape: Scrape,
     health: &Arc<Health>,
-    (back, runtime): (&Tasks, &Handle),
+    (desk, runtime): (&Tasks, &Handle),
 ) {
     let parts = admin::Parts {
         keyring: Arc::clone(&scrape.keyring),
@@ -178,7 +179,7 @@ fn serve_admin(
     };
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
-        back.spawn_on(admin::serve::run(socket, Arc::clone(&admin), back.clone()), runtime);
+        desk.spawn_on(admin::serve::run(socket, Arc::clone(&admin), desk.clone()), runtime);
     }
 }
 
@@ -221,7 +222,8 @@ async fn keyring(
     let meta: Meta = store.meta().await?;
     let peppers =
         peppers::load(&config.store, &meta).map_err(|fault| StartFault::configuration(&fault))?;
-    if meta.check.is_none() {
+    if meta.check != Some(peppers.current().check()) {
+        // The first, or another one since the last start: the old one may be dropped one day.
         store.set_check(peppers.current().check()).await?;
     }
     let keys = &config.keys;

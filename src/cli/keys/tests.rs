@@ -13,28 +13,28 @@ fn action(words: &str) -> KeysAction {
 }
 
 #[track_caller]
-fn created(words: &str, expected: Value) {
+fn created(words: &str, expected: &Value) {
     let KeysAction::Create(typed) = action(words) else { panic!("{words}") };
-    assert_eq!(Value::Object(create_body(typed, Timestamp::from_micros(0))), expected);
+    assert_eq!(&Value::Object(create_body(typed, Timestamp::from_micros(0))), expected);
 }
 
 #[track_caller]
-fn updated(words: &str, expected: Value) {
+fn updated(words: &str, expected: &Value) {
     let KeysAction::Update(typed) = action(words) else { panic!("{words}") };
-    assert_eq!(Value::Object(update_body(typed.change, Timestamp::from_micros(0))), expected);
+    assert_eq!(&Value::Object(update_body(typed.change, Timestamp::from_micros(0))), expected);
 }
 
 #[test]
 fn what_was_not_typed_is_not_sent() {
-    created("create --name n", json!({ "name": "n" }));
-    updated("update 0123456789ab", json!({}));
+    created("create --name n", &json!({ "name": "n" }));
+    updated("update 0123456789ab", &json!({}));
 }
 
 #[test]
 fn what_was_typed_is_sent() {
     created(
         r#"create --name n --owner o --expires-in 1d --route r --allow-address 10.0.0.0/8 --metadata {"a":1}"#,
-        json!({
+        &json!({
             "name": "n",
             "owner": "o",
             "expires_at": "1970-01-02T00:00:00Z",
@@ -49,14 +49,14 @@ fn what_was_typed_is_sent() {
 fn what_is_cleared_is_null() {
     updated(
         "update 0123456789ab --clear-owner --clear-expiry --clear-routes --clear-allow-addresses",
-        json!({ "owner": null, "expires_at": null, "routes": null, "allow_addresses": null }),
+        &json!({ "owner": null, "expires_at": null, "routes": null, "allow_addresses": null }),
     );
 }
 
 #[test]
 fn a_key_is_switched_off_and_on() {
-    updated("update 0123456789ab --disable", json!({ "disabled": true }));
-    updated("update 0123456789ab --enable", json!({ "disabled": false }));
+    updated("update 0123456789ab --disable", &json!({ "disabled": true }));
+    updated("update 0123456789ab --enable", &json!({ "disabled": false }));
 }
 
 #[test]

@@ -47,7 +47,7 @@ operators        1, and 0 revoked
 sealed with      current pepper
 pepper {one}  retired, 10 records
 pepper {two}  current, 5 records
-pepper {three}  unknown, 1 records
+pepper {three}  unknown, 1 record
 "
         )
     );
@@ -58,7 +58,7 @@ fn records_under_an_unknown_pepper_are_said_loudly() {
     let mut words = Vec::new();
     warn(&Status::new(&seen(), Some(&Peppers::new(pepper(2), Vec::new()))), &mut words).unwrap();
     let words = String::from_utf8(words).unwrap();
-    assert!(words.starts_with("keyward: warning: 11 records are sealed under peppers"), "{words}");
+    assert!(words.starts_with("keyward: warning: 11 records sealed under peppers"), "{words}");
 }
 
 #[test]

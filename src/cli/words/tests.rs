@@ -50,6 +50,8 @@ fn operators_are_a_line_each() {
     let items: Vec<Credential> = read(&json!([{
         "id": "7Hq2Kd9XbM3r", "name": "first", "state": "active",
         "permissions": ["keys:read", "keys:create"], "created_at": "2026-11-21T22:50:01Z",
+    }, {
+        "id": "7Hq2Kd9XbM3s", "name": "b", "state": "active", "permissions": Permission::ALL,
     }]))
     .unwrap();
     assert_eq!(
@@ -57,6 +59,7 @@ fn operators_are_a_line_each() {
         "\
 ID            NAME   STATE   PERMISSIONS            CREATED              LAST USED
 7Hq2Kd9XbM3r  first  active  keys:read keys:create  2026-11-21 22:50:01  -
+7Hq2Kd9XbM3s  b      active  all                    -                    -
 "
     );
 }
@@ -138,7 +141,7 @@ fn a_problem_is_one_line_and_one_for_each_error() {
     assert_eq!(
         text(|to| problem(to, &read(&document).unwrap())),
         "\
-keyward: Bad request: the body has 2 faults (bad_request, request 0190-a)
+keyward: Bad request: 2 faults (bad_request, request 0190-a)
   name: expected 1 to 128 characters
   routes[0]: there is no such route
 "
@@ -146,8 +149,15 @@ keyward: Bad request: the body has 2 faults (bad_request, request 0190-a)
 }
 
 #[test]
+fn a_problem_without_errors_says_its_detail() {
+    let document = json!({ "title": "Nothing is here", "detail": "no key x", "code": "not_found" });
+    let said = text(|to| problem(to, &read(&document).unwrap()));
+    assert_eq!(said, "keyward: Nothing is here: no key x (not_found)\n");
+}
+
+#[test]
 fn a_document_is_a_line_for_each_member_or_as_it_is() {
-    let shown = json!({ "id": "a", "owner": null, "routes": ["r"], "propagation": {} });
-    assert_eq!(document(&shown, Output::Table), "id      a\nowner   -\nroutes  [\"r\"]\n");
+    let shown = json!({ "created_at": "t", "id": "a", "owner": null, "propagation": {} });
+    assert_eq!(document(&shown, Output::Table), "id          a\nowner       -\ncreated_at  t\n");
     assert_eq!(document(&json!({ "id": "a" }), Output::Json), "{\n  \"id\": \"a\"\n}\n");
 }

@@ -47,7 +47,7 @@ fn a_million_minted_keys_are_distinct_and_match_the_published_pattern() {
         assert!(matches_published_pattern(key.expose()), "{}", key.expose());
         assert!(ids.insert(key.id()), "the id {} was drawn twice", key.id());
         assert!(digests.insert(
-            crc32fast::hash(&key.expose().as_bytes()[16..]) as u64
+            u64::from(crc32fast::hash(&key.expose().as_bytes()[16..]))
                 | (u64::from(crc32fast::hash(&key.expose().as_bytes()[30..])) << 32)
         ));
     }

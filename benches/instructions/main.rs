@@ -1,0 +1,239 @@
+//! Counts the instructions that one request costs the worker which serves it: a figure that
+//! repeats on any machine.
+//!
+//! The real program runs under callgrind with one worker; a client sends requests one after the
+//! other over one connection. Each figure is the difference between a long and a short run, on
+//! the worker's thread alone, so that starting, loading keys and background work do not count.
+//! A check of a key is the difference between a route that asks for one and a public one.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    let_underscore_drop,
+    clippy::cast_precision_loss,
+    reason = "a benchmark, not a server"
+)]
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+
+use crate::http::{Connection, request};
+use crate::process::{Cores, Process};
+use crate::stand::{Stand, free_address};
+
+#[expect(dead_code, reason = "shared with another benchmark")]
+#[path = "../versus/contender.rs"]
+mod contender;
+#[path = "../versus/http.rs"]
+mod http;
+#[expect(dead_code, reason = "shared with another benchmark")]
+#[path = "../versus/process.rs"]
+mod process;
+#[path = "../versus/stand.rs"]
+mod stand;
+
+const SHORT: u64 = 1_000;
+const LONG: u64 = 3_000;
+const PATIENCE: Duration = Duration::from_mins(2);
+
+fn main() -> ExitCode {
+    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
+    if !env::args().any(|it| it == "--bench") {
+        println!("instructions: nothing to test; measure with `cargo bench --bench instructions`");
+        return ExitCode::SUCCESS;
+    }
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            println!("instructions: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> Result<()> {
+    let bench = Bench::set_up()?;
+    let unknown = with_another_id(&bench.key);
+    let cases = [
+        ("public route", "/public", None, 200),
+        ("key route", "/v1/orders/42", Some(bench.key.as_str()), 200),
+        ("refused: unknown id", "/v1/orders/42", Some(unknown.as_str()), 401),
+        ("refused: garbage", "/v1/orders/42", Some("garbage"), 401),
+    ];
+    let mut figures = serde_json::Map::new();
+    for (name, path, key, status) in cases {
+        let call = Call { path, key, status };
+        let first = bench.per_request(&call)?;
+        let again = bench.per_request(&call)?;
+        println!("{name:<22} {first:>8.0} instructions per request; once more: {again:.0}");
+        figures.insert(name.to_owned(), json!([first, again]));
+    }
+    let of = |name: &str| figures[name][0].as_f64().unwrap_or_default();
+    let check = of("key route") - of("public route");
+    println!("{:<22} {check:>8.0} instructions", "one check of a key");
+    figures.insert("one check of a key".to_owned(), json!(check));
+    fs::create_dir_all("benches/results")?;
+    let text = serde_json::to_string_pretty(&figures)? + "\n";
+    fs::write("benches/results/instructions.json", text)?;
+    Ok(())
+}
+
+struct Bench {
+    stand: Stand,
+    folder: PathBuf,
+    binary: PathBuf,
+    gateway: SocketAddr,
+    admin: SocketAddr,
+    key: String,
+}
+
+struct Call<'a> {
+    path: &'a str,
+    key: Option<&'a str>,
+    status: u16,
+}
+
+impl Bench {
+    fn set_up() -> Result<Self> {
+        let stand = Stand::set_up(Cores::Any)?;
+        let folder = stand.folder("keyward")?;
+        let (gateway, admin) = (free_address()?, free_address()?);
+        let text = format!(
+            r#"gateway = {{ listen = ["{gateway}"], workers = 1 }}
+admin = {{ listen = ["{admin}"] }}
+log = {{ level = "warn" }}
+keys = {{ argon2 = {{ memory = "8KiB", iterations = 1 }} }}
+upstreams = [{{ name = "bench", endpoints = ["http://{}"] }}]
+routes = [
+    {{ name = "orders", path = "/v1/", upstream = "bench" }},
+    {{ name = "public", exact = "/public", upstream = "bench", access = "public" }},
+]
+"#,
+            stand.upstream
+        );
+        fs::write(folder.join("keyward.toml"), text)?;
+        let binary = binary();
+        let mut bench = Self { stand, folder, binary, gateway, admin, key: String::new() };
+        bench.key = bench.mint()?;
+        Ok(bench)
+    }
+
+    fn mint(&self) -> Result<String> {
+        let _process = self.start(&[])?;
+        let token = fs::read_to_string(self.folder.join("operator.token"))?;
+        let (host, bearer) = (self.admin.to_string(), format!("Bearer {}", token.trim()));
+        let headers =
+            [("host", &*host), ("authorization", &*bearer), ("content-type", "application/json")];
+        let body = r#"{"name":"orders client","owner":"team orders"}"#;
+        let minted =
+            Connection::open(self.admin)?.send(&request("POST /v1/keys", &headers, body))?;
+        ensure!(minted.status == 201, "minting got {}: {}", minted.status, minted.body);
+        let minted: serde_json::Value = serde_json::from_str(&minted.body)?;
+        Ok(minted["key"].as_str().context("no key")?.to_owned())
+    }
+
+    /// Starts the gateway behind the command `before`, and waits until it is ready.
+    fn start(&self, before: &[&str]) -> Result<Process> {
+        let words = before.iter().map(PathBuf::from).chain([self.binary.clone()]);
+        let words: Vec<PathBuf> = words.collect();
+        let (program, rest) = words.split_first().context("no program")?;
+        let mut command = Cores::Any.command(program);
+        command.args(rest).arg("serve").arg("--config").arg(self.folder.join("keyward.toml"));
+        let mut process = Process::start("keyward", command, &self.folder)?;
+        let start = Instant::now();
+        while !self.is_ready() {
+            ensure!(start.elapsed() < PATIENCE, "the gateway does not become ready");
+            process.wait_until(|| true)?;
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(process)
+    }
+
+    fn is_ready(&self) -> bool {
+        let host = self.admin.to_string();
+        let asked = request("GET /readyz", &[("host", &host)], "");
+        Connection::open(self.admin)
+            .and_then(|mut it| it.send(&asked))
+            .is_ok_and(|it| it.status == 200)
+    }
+
+    fn per_request(&self, call: &Call<'_>) -> Result<f64> {
+        let (short, long) = (self.count(call, SHORT)?, self.count(call, LONG)?);
+        Ok((long - short) / (LONG - SHORT) as f64)
+    }
+
+    /// The instructions of the busiest thread, the worker, for so many requests.
+    fn count(&self, call: &Call<'_>, requests: u64) -> Result<f64> {
+        let folder = self.stand.folder(&format!("callgrind-{requests}"))?;
+        for old in fs::read_dir(&folder)? {
+            fs::remove_file(old?.path())?;
+        }
+        let out = format!("--callgrind-out-file={}", folder.join("out").display());
+        let valgrind = ["valgrind", "--tool=callgrind", "--separate-threads=yes", &out];
+        let process = self.start(&valgrind)?;
+        let sent = self.send(call, requests);
+        process.explain(sent)?;
+        drop(process);
+        busiest(&folder)
+    }
+
+    fn send(&self, call: &Call<'_>, requests: u64) -> Result<()> {
+        let host = self.gateway.to_string();
+        let mut headers = vec![
+            ("host", &*host),
+            ("user-agent", "orders-client/2.4"),
+            ("accept", "application/json"),
+        ];
+        headers.extend(call.key.map(|it| ("api-key", it)));
+        let text = request(&format!("GET {}", call.path), &headers, "");
+        let mut connection = Connection::open(self.gateway)?;
+        for _ in 0..requests {
+            let answer = connection.send(&text)?;
+            ensure!(answer.status == call.status, "got {}: {}", answer.status, answer.body);
+        }
+        Ok(())
+    }
+}
+
+fn busiest(folder: &Path) -> Result<f64> {
+    let mut most = 0.0_f64;
+    for file in fs::read_dir(folder)? {
+        let text = fs::read_to_string(file?.path())?;
+        let totals = text.lines().filter_map(|it| it.strip_prefix("totals: "));
+        for total in totals.filter_map(|it| it.trim().parse::<f64>().ok()) {
+            most = most.max(total);
+        }
+    }
+    ensure!(most > 0.0, "callgrind counted nothing");
+    Ok(most)
+}
+
+/// A key of the right shape under another id: its checksum is right, and nobody minted it.
+fn with_another_id(key: &str) -> String {
+    let (body, _checksum) = key.split_at(key.len() - 6);
+    let mut parts: Vec<&str> = body.split('_').collect();
+    parts[1] = "000000000000";
+    let body = parts.join("_");
+    let mut rest = crc32fast::hash(body.as_bytes());
+    let digits = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut checksum = [b'0'; 6];
+    for digit in checksum.iter_mut().rev() {
+        *digit = digits[(rest % 62) as usize];
+        rest /= 62;
+    }
+    body + &String::from_utf8_lossy(&checksum)
+}
+
+fn binary() -> PathBuf {
+    let mut arguments = env::args().skip_while(|it| it != "--keyward").skip(1);
+    arguments.next().unwrap_or_else(|| "target/release/keyward".to_owned()).into()
+}

@@ -1,0 +1,71 @@
+//! What it costs Keyward's two workers to share one key.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::contender::{AccessLog, Contender};
+use crate::credential;
+use crate::keyward::Keyward;
+use crate::load::{CONNECTIONS, Generator};
+use crate::options::{Options, Pace};
+use crate::process::Cores;
+use crate::report::Report;
+use crate::round::Round;
+use crate::stand::Stand;
+use crate::turns::{self, Entry};
+use crate::verdict::{Target, Verdict};
+use crate::{machine, probe};
+
+const TARGETS: [Target; 1] = [Target { name: "shared_key", base: "key_each", limit: 1.15 }];
+
+const WORKERS: usize = 2;
+
+/// Measures one key on all connections against as many keys as connections.
+pub fn run(options: &Options) -> Result<Verdict> {
+    let binary = options.keyward.as_deref();
+    let binary = binary.context("--shared-key measures Keyward, which is left out")?;
+    let stand = Stand::set_up(Cores::Any)?;
+    let rounds = vec![measure(&stand, binary, options.pace)?];
+    let report = Report {
+        machine: machine::describe(Some(binary)),
+        pace: options.pace,
+        comparisons: vec![(TARGETS[0].name, TARGETS[0].base)],
+        verdict: Verdict::reach(&rounds[0], &TARGETS, None),
+        targets: &TARGETS,
+        notes: &[],
+        rounds,
+    };
+    report.print();
+    report.write(&options.out.join("shared_key.json"))?;
+    Ok(report.verdict)
+}
+
+fn measure(stand: &Stand, binary: &Path, pace: Pace) -> Result<Round> {
+    let shared = Case::prepare(stand, binary, TARGETS[0].name, 1)?;
+    let each = Case::prepare(stand, binary, TARGETS[0].base, CONNECTIONS)?;
+    let entries = [shared.entry(), each.entry()];
+    turns::run(String::from("two workers"), &entries, pace)
+}
+
+/// A Keyward of its own, and the keys which are used on it.
+struct Case {
+    contender: Contender,
+    generator: Generator,
+}
+
+impl Case {
+    fn prepare(stand: &Stand, binary: &Path, name: &'static str, keys: usize) -> Result<Self> {
+        let keyward = Keyward::new(name, binary, stand)?;
+        let credentials = keyward.mint(credential::KNOWN)?;
+        let contender = keyward.contender(WORKERS, AccessLog::Off)?;
+        probe::check(&contender, &credentials)?;
+        let keys = credential::pick(&credentials, keys);
+        let generator = Generator::new(stand, &keys, Cores::Any)?;
+        Ok(Self { contender, generator })
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry { contender: &self.contender, generator: &self.generator, cores: Cores::Both }
+    }
+}

@@ -1,0 +1,149 @@
+//! Keyward against nginx and `HAProxy`, one worker each, on one core.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::contender::{AccessLog, Contender};
+use crate::credential::{self, Credential};
+use crate::haproxy::Haproxy;
+use crate::keyward::Keyward;
+use crate::load::Generator;
+use crate::nginx::Nginx;
+use crate::options::{Options, Pace};
+use crate::process::Cores;
+use crate::report::{Comparison, Report};
+use crate::round::Round;
+use crate::stand::Stand;
+use crate::turns::{self, Entry};
+use crate::verdict::{Control, Target, Verdict};
+use crate::{chart, machine, probe};
+
+const TARGETS: [Target; 2] = [
+    Target { name: "keyward", base: "nginx", limit: 1.05 },
+    Target { name: "keyward", base: "haproxy", limit: 1.00 },
+];
+
+const CONTROL: Control = Control { name: "nginx_again", base: "nginx", tolerance: 0.02 };
+
+const NOTES: [&str; 2] = [
+    "nginx_again is the same nginx once more: the verdict counts only within 2 % of the first",
+    "HAProxy writes no log files, only to syslog: it is left out with the access log on",
+];
+
+/// Measures all contenders, first without and then with an access log.
+pub fn run(options: &Options) -> Result<Verdict> {
+    let stand = Stand::set_up(Cores::Load)?;
+    let field = Field::assemble(&stand, options.keyward.as_deref())?;
+    let rounds =
+        vec![field.round(AccessLog::Off, options.pace)?, field.round(AccessLog::On, options.pace)?];
+    let report = Report {
+        machine: machine::describe(options.keyward.as_deref()),
+        pace: options.pace,
+        comparisons: comparisons(&rounds[0]),
+        verdict: Verdict::reach(&rounds[0], &TARGETS, Some(&CONTROL)),
+        targets: &TARGETS,
+        notes: &NOTES,
+        rounds,
+    };
+    report.print();
+    report.write(&options.out.join("versus.json"))?;
+    chart::write(&report.rounds, &options.out.join("versus.svg"))?;
+    Ok(report.verdict)
+}
+
+/// Keyward over everybody else, and the control.
+fn comparisons(round: &Round) -> Vec<Comparison> {
+    let names = round.series.iter().map(|series| series.name);
+    let mut comparisons: Vec<Comparison> = names
+        .filter(|name| *name != "keyward" && round.find("keyward").is_some())
+        .map(|base| ("keyward", base))
+        .collect();
+    comparisons.push((CONTROL.name, CONTROL.base));
+    comparisons
+}
+
+/// All contenders, each of which knows the same keys.
+struct Field {
+    without_log: Vec<Contender>,
+    with_log: Vec<Contender>,
+    generator: Generator,
+}
+
+impl Field {
+    fn assemble(stand: &Stand, binary: Option<&Path>) -> Result<Self> {
+        let keyward = binary.map(|binary| Keyward::new("keyward", binary, stand)).transpose()?;
+        let credentials = credentials(keyward.as_ref())?;
+        let nginx = Nginx::new(stand, &credentials)?;
+        let keys = credential::pick(&credentials, credential::IN_USE);
+        let field = Self {
+            without_log: without_log(
+                keyward.as_ref(),
+                &nginx,
+                &Haproxy::new(stand, &credentials)?,
+            )?,
+            with_log: comparable(keyward.as_ref(), &nginx, AccessLog::On)?,
+            generator: Generator::new(stand, &keys, Cores::Load)?,
+        };
+        field.probe(&credentials)?;
+        Ok(field)
+    }
+
+    fn probe(&self, credentials: &[Credential]) -> Result<()> {
+        for contender in self.without_log.iter().chain(&self.with_log) {
+            eprintln!("versus: probing {}", contender.name);
+            probe::check(contender, credentials)?;
+        }
+        Ok(())
+    }
+
+    fn round(&self, access_log: AccessLog, pace: Pace) -> Result<Round> {
+        let contenders = match access_log {
+            AccessLog::Off => &self.without_log,
+            AccessLog::On => &self.with_log,
+        };
+        let entry =
+            |contender| Entry { contender, generator: &self.generator, cores: Cores::Proxy };
+        let entries: Vec<Entry> = contenders.iter().map(entry).collect();
+        let title = format!("access log {}", access_log.name());
+        turns::run(title, &entries, pace)
+    }
+}
+
+fn without_log(
+    keyward: Option<&Keyward>,
+    nginx: &Nginx,
+    haproxy: &Haproxy,
+) -> Result<Vec<Contender>> {
+    let mut contenders = comparable(keyward, nginx, AccessLog::Off)?;
+    contenders.extend([
+        haproxy.full()?,
+        haproxy.map()?,
+        nginx.bare()?,
+        haproxy.bare()?,
+        haproxy.relay()?,
+    ]);
+    Ok(contenders)
+}
+
+/// The contenders which can log requests to a file.
+fn comparable(
+    keyward: Option<&Keyward>,
+    nginx: &Nginx,
+    access_log: AccessLog,
+) -> Result<Vec<Contender>> {
+    let mut contenders = Vec::new();
+    if let Some(keyward) = keyward {
+        contenders.push(keyward.contender(1, access_log)?);
+    }
+    contenders.push(nginx.full(CONTROL.base, access_log)?);
+    contenders.push(nginx.full(CONTROL.name, access_log)?);
+    Ok(contenders)
+}
+
+fn credentials(keyward: Option<&Keyward>) -> Result<Vec<Credential>> {
+    match keyward {
+        Some(keyward) => keyward.mint(credential::KNOWN),
+        None => (0..credential::KNOWN).map(Credential::invent).collect(),
+    }
+}
