@@ -21,7 +21,7 @@ struct Shared {
     loads: Box<[AtomicUsize]>,
 }
 
-/// A place for one connection that was not accepted yet.
+/// A place for one connection.
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
@@ -47,7 +47,7 @@ impl Doors {
         }))
     }
 
-    /// Waits for a free place, before anyone is accepted: who finds none waits in the kernel.
+    /// Waits for a free place.
     pub async fn place(&self) -> Option<Place> {
         Arc::clone(&self.0.places).acquire_owned().await.ok().map(|it| Place { _permit: it })
     }

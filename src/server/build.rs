@@ -116,6 +116,7 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
         keyring: Arc::clone(&keyring),
         access: access.clone(),
         tasks: front.clone(),
+        acceptors: Tasks::default(),
     };
     let health = Arc::new(Health::new(Arc::clone(&keyring)));
     let scrape = Scrape {

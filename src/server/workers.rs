@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -49,6 +50,8 @@ pub struct Common {
     pub access: Option<AccessSink>,
     /// The word to stop.
     pub tasks: Tasks,
+    /// Whoever accepts, on any worker: what they pass on, they pass on before they end.
+    pub acceptors: Tasks,
 }
 
 /// The threads.
@@ -85,8 +88,7 @@ impl Workers {
             };
             let (common, report) = (common.clone(), report.clone());
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                // Dropped when the thread ends, however it ends.
-                let _report = report;
+                let _report = Report(report);
                 seat.run(common);
             })?;
         }
@@ -98,12 +100,22 @@ impl Workers {
         if self.running == 0 {
             std::future::pending::<()>().await;
         }
-        self.all_ended().await;
+        self.ended.recv().await;
     }
 
     /// Resolves when every worker has ended.
     pub async fn all_ended(&mut self) {
         while self.ended.recv().await.is_some() {}
+    }
+}
+
+/// Says that a worker has ended, however it ends.
+struct Report(mpsc::Sender<()>);
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        // There is room for one of each worker.
+        self.0.try_send(()).ok();
     }
 }
 
@@ -131,9 +143,9 @@ impl WorkerSeat {
         let worker = Rc::new(worker);
         let local = Tasks::default();
         for socket in self.sockets {
-            local.spawn_local(Rc::clone(&worker).accept(socket));
+            worker.common.acceptors.spawn_local(Rc::clone(&worker).accept(socket));
         }
-        local.spawn_local(Rc::clone(&worker).take_passed(self.passed));
+        worker.connections.spawn_local(Rc::clone(&worker).take_passed(self.passed));
         local.spawn_local(Rc::clone(&worker).recheck(self.rechecks));
         local.spawn_local(Rc::clone(&worker).tick());
         worker.common.tasks.stopped().await;
@@ -194,42 +206,32 @@ impl Worker {
     }
 
     /// Accepts until told to stop; then takes in who waits already, since closing the socket
-    /// would reset them.
+    /// would reset them. A place is asked for only once somebody has come: else workers without
+    /// visitors would keep places from the others. So one visitor of each worker waits here, and
+    /// all others in the kernel.
     async fn accept(self: Rc<Self>, socket: TcpListener) {
         let Ok(listener) = tokio::net::TcpListener::from_std(socket) else { return };
         loop {
-            let place = tokio::select! {
-                () = self.common.tasks.stopped() => break,
-                place = self.common.doors.place() => place,
-            };
-            let Some(place) = place else { break };
             let accepted = tokio::select! {
                 () = self.common.tasks.stopped() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.take_or_pass(stream, peer, place),
+                Ok((stream, peer)) => self.seat_somewhere(stream, peer).await,
                 Err(fault) => pause_after(&fault).await,
             }
         }
         while let Some((stream, peer)) = waiting(&listener).await {
-            let Some(place) = self.common.doors.place().await else { return };
-            self.take(stream, peer, place);
+            self.seat_somewhere(stream, peer).await;
         }
     }
 
     /// Keeps a connection, or hands it to a worker that clearly has less to do.
-    fn take_or_pass(
-        self: &Rc<Self>,
-        stream: tokio::net::TcpStream,
-        peer: SocketAddr,
-        place: Place,
-    ) {
+    async fn seat_somewhere(self: &Rc<Self>, stream: tokio::net::TcpStream, peer: SocketAddr) {
+        let Some(place) = self.common.doors.place().await else { return };
         let other = self.common.doors.worker_for(self.number);
-        if other == self.number {
-            return self.take(stream, peer, place);
-        }
-        let Some(inbox) = self.passing.get(other) else { return };
+        let inbox = self.passing.get(other).filter(|_| other != self.number);
+        let Some(inbox) = inbox else { return self.take(stream, peer, place) };
         let Ok(stream) = stream.into_std() else { return };
         if let Err(
             mpsc::error::TrySendError::Full(passed) | mpsc::error::TrySendError::Closed(passed),
@@ -246,8 +248,19 @@ impl Worker {
         }
     }
 
+    /// Takes what others pass on, until nobody accepts any more.
     async fn take_passed(self: Rc<Self>, mut inbox: mpsc::Receiver<Passed>) {
-        while let Some(passed) = inbox.recv().await {
+        let mut nobody_accepts = pin!(async {
+            self.common.tasks.stopped().await;
+            self.common.acceptors.ended().await;
+        });
+        loop {
+            tokio::select! {
+                () = &mut nobody_accepts => break,
+                Some(passed) = inbox.recv() => self.take_back(passed),
+            }
+        }
+        while let Ok(passed) = inbox.try_recv() {
             self.take_back(passed);
         }
     }

@@ -7,6 +7,7 @@ use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Response;
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
+use crate::support::wait::eventually;
 
 struct Stage {
     upstream: Upstream,
@@ -191,5 +192,48 @@ fn a_refused_request_leaves_its_connection_usable() {
         client.ask(&Ask::get("/")).assert_problem(401, "missing_key");
         client.ask(&Ask::post("/", "small")).assert_problem(401, "missing_key");
         assert_eq!(client.ask(&Ask::get("/").key(&stage.key)).status, 200);
+    }
+}
+
+#[test]
+fn a_revoked_key_is_told_so_and_a_wrong_secret_for_it_is_not() {
+    let stage = Stage::new("");
+    let ask = Ask::get("/").key(&stage.key);
+    stage.let_in(&ask);
+    let receipt = stage.gateway.revoke(&stage.key.id);
+    assert_eq!(receipt["state"], "revoked");
+    assert_eq!(receipt["propagation"]["complete"], true);
+    stage.refused(&ask, "revoked_key");
+    stage.refused(&Ask::get("/").key(&stage.key.with_another_secret()), "unknown_key");
+}
+
+#[test]
+fn keys_begin_with_the_prefix_that_was_asked_for() {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::start(&Setup::to(upstream.address()).keys("prefix = \"acme\""));
+    let key = gateway.mint("crm");
+    assert!(key.plaintext.starts_with("acme_"), "{}", key.id);
+    assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
+}
+
+#[test]
+fn no_key_stands_in_a_log_at_the_most_verbose_level() {
+    let upstream = Upstream::echo();
+    let setup = Setup::to(upstream.address()).log("level = \"trace\"").log("access = true");
+    let gateway = Gateway::start(&setup);
+    let (key, unknown) = (gateway.mint("crm"), Key::unknown());
+    let shown = [&key, &unknown, &key.with_another_secret()].map(|it| it.plaintext.clone());
+    for text in &shown {
+        Ask::get(&format!("/?api-key={text}")).header("api-key", text).to(&gateway);
+        Ask::get("/public/a").header("api-key", text).to(&gateway);
+        Ask::get("/").header("api-key", text).header("api-key", text).to(&gateway);
+        Ask::get("/").header("api-key", &text[1..]).to(&gateway);
+    }
+    gateway.revoke(&key.id);
+    eventually("all requests are in the log", || gateway.log().matches("request_id").count() >= 12);
+    let log = gateway.log();
+    for text in shown.iter().chain([&gateway.operator_token()]) {
+        let secret = &text[text.len() - 49..];
+        assert!(!log.contains(secret), "a secret was written");
     }
 }

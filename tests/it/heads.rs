@@ -173,7 +173,10 @@ fn headers_are_as_large_as_the_limit_and_no_larger() {
 #[test]
 fn headers_are_as_many_as_the_limit_and_no_more() {
     let stage = Stage::new();
-    let lines = |count: usize| (0..count).map(|it| format!("x-{it}: 1\r\n")).collect::<String>();
+    let lines = |count: usize| -> String {
+        let lines: Vec<String> = (0..count).map(|it| format!("x-{it}: 1\r\n")).collect();
+        lines.concat()
+    };
     // Besides these there are a host and a key.
     let mut client = stage.gateway.client();
     client.send(stage.get_with("/", &format!("host: a\r\n{}", lines(98))));

@@ -10,13 +10,18 @@
 
 mod admin;
 mod bodies;
+mod closing;
+mod configuration;
 mod crashes;
 mod credentials;
+mod deadlines;
 mod disks;
+mod drain;
 mod fleets;
 mod floods;
 mod heads;
 mod identity;
+mod limits;
 mod paths;
 mod restarts;
 mod revocation;

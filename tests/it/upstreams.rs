@@ -64,7 +64,9 @@ fn the_less_busy_endpoint_gets_the_request() {
     }
     assert_eq!((busy.asked(), idle.asked() - before), (1, 100));
     waits.store(false, Ordering::Relaxed);
-    held.iter_mut().for_each(|it| assert_eq!(it.read().status, 200));
+    for it in &mut held {
+        assert_eq!(it.read().status, 200);
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A client that sends exactly what it is told, and waits no longer than a test is patient.
 
 use std::io::{self, BufReader, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
@@ -31,11 +31,13 @@ impl Client {
         Self::over(socket.into())
     }
 
-    /// Connects with a small receive buffer, so that what it does not read soon stays elsewhere.
+    /// Connects with a small receive buffer and small segments, so that what it does not read soon
+    /// stays elsewhere, and what it reads is told soon.
     #[track_caller]
     pub fn connect_narrow(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(16 * 1024).unwrap();
+        socket.set_tcp_mss(536).unwrap();
         socket.connect(&address.into()).unwrap();
         Self::over(socket.into())
     }
@@ -58,11 +60,6 @@ impl Client {
         &mut self.reader
     }
 
-    /// The address of this end.
-    pub fn address(&self) -> SocketAddr {
-        self.stream().local_addr().unwrap()
-    }
-
     /// Sends bytes.
     #[track_caller]
     pub fn send(&self, bytes: impl AsRef<[u8]>) {
@@ -72,11 +69,6 @@ impl Client {
     /// Sends bytes to someone who may have gone.
     pub fn try_send(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream().write_all(bytes.as_ref())
-    }
-
-    /// Says that nothing more will come.
-    pub fn finish_sending(&self) {
-        self.stream().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Sends a request and reads its answer.

@@ -144,7 +144,7 @@ impl Gateway {
     /// Sends any request to the admin listener.
     #[track_caller]
     pub fn admin_ask(&self, ask: &Ask) -> Response {
-        Client::connect(self.admin).ask(ask)
+        Client::connect(self.admin_address()).ask(ask)
     }
 
     /// The first operator's token.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
-    /// Of OpenMetrics text.
+    /// Of what a scrape answers.
     #[track_caller]
     pub fn parse(text: &str) -> Self {
         assert!(text.ends_with("# EOF\n"), "a scrape says that it is whole: {text}");
@@ -19,22 +19,21 @@ impl Metrics {
         Self(samples.collect())
     }
 
-    /// One sample, `name{label="value"}`; 0 where there is none.
-    pub fn get(&self, sample: &str) -> f64 {
-        self.0.get(sample).copied().unwrap_or_default()
-    }
-
-    /// All samples of a name together.
-    pub fn sum(&self, name: &str) -> f64 {
-        self.with(name, "")
+    /// One sample, `name{label="value"}`, that counts something; 0 where there is none.
+    pub fn count(&self, sample: &str) -> u64 {
+        whole(self.0.get(sample).copied().unwrap_or_default())
     }
 
     /// All samples of a name with a label like `code="200"` together.
-    pub fn with(&self, name: &str, label: &str) -> f64 {
+    pub fn with(&self, name: &str, label: &str) -> u64 {
         let samples = self.0.iter().filter(|(it, _)| {
             let (bare, labels) = it.split_once('{').unwrap_or((it, ""));
             bare == name && labels.contains(label)
         });
-        samples.map(|(_, value)| value).sum()
+        whole(samples.map(|(_, value)| value).sum())
     }
+}
+
+fn whole(value: f64) -> u64 {
+    format!("{value}").parse().unwrap()
 }

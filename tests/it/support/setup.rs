@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     gateway: String,
-    admin: String,
     log: String,
     store: String,
     keys: String,
@@ -34,12 +33,6 @@ impl Setup {
     /// A line more in `[gateway]`.
     pub fn gateway(mut self, line: &str) -> Self {
         put(&mut self.gateway, line);
-        self
-    }
-
-    /// A line more in `[admin]`.
-    pub fn admin(mut self, line: &str) -> Self {
-        put(&mut self.admin, line);
         self
     }
 
@@ -93,11 +86,11 @@ impl Setup {
 
     /// The text, listening on these addresses where it says nothing else.
     pub fn text(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
-        let mut text = String::new();
+        let (mut text, none) = (String::new(), String::new());
         let listen = |address| format!("listen = [\"{address}\"]");
         let sections = [
             ("gateway", &self.gateway, vec![listen(gateway), "workers = 4".to_owned()]),
-            ("admin", &self.admin, vec![listen(admin)]),
+            ("admin", &none, vec![listen(admin)]),
             ("log", &self.log, Vec::new()),
             ("store", &self.store, vec!["response_timeout = \"20s\"".to_owned()]),
             ("keys", &self.keys, vec!["argon2 = { memory = \"8KiB\", iterations = 1 }".to_owned()]),
@@ -109,8 +102,12 @@ impl Setup {
                 put(&mut text, default);
             }
         }
-        self.upstreams.iter().for_each(|it| writeln!(text, "[[upstreams]]\n{it}").unwrap());
-        self.routes.iter().for_each(|it| writeln!(text, "[[routes]]\n{it}").unwrap());
+        for it in &self.upstreams {
+            writeln!(text, "[[upstreams]]\n{it}").unwrap();
+        }
+        for it in &self.routes {
+            writeln!(text, "[[routes]]\n{it}").unwrap();
+        }
         text
     }
 }

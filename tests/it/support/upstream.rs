@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -63,10 +63,8 @@ impl Upstream {
         let shared = Arc::new(Shared::default());
         let (script, seen) = (Arc::new(script), Arc::clone(&shared));
         thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
-                if seen.stopped.load(Ordering::Relaxed) {
-                    return;
-                }
+            let open = || !seen.stopped.load(Ordering::Relaxed);
+            while let (Ok((stream, _)), true) = (listener.accept(), open()) {
                 let mut conversation = Conversation::new(stream, &seen);
                 let script = Arc::clone(&script);
                 // Whoever is on the other side may go away at any time.
@@ -115,11 +113,6 @@ impl Upstream {
     #[track_caller]
     pub fn last(&self) -> Received {
         self.shared.latest.lock().unwrap().back().cloned().unwrap()
-    }
-
-    /// The latest requests, as many as are remembered.
-    pub fn latest(&self) -> Vec<Received> {
-        self.shared.latest.lock().unwrap().iter().cloned().collect()
     }
 
     /// The first bytes that came over each connection, exactly.
@@ -216,11 +209,6 @@ impl Conversation {
     /// Where requests are read from.
     pub fn reader(&mut self) -> &mut impl io::BufRead {
         &mut self.reader
-    }
-
-    /// Says that nothing more will come.
-    pub fn finish_sending(&self) -> io::Result<()> {
-        self.stream().shutdown(Shutdown::Write)
     }
 
     /// Has the connection end with a reset.
