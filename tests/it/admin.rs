@@ -220,6 +220,13 @@ fn of_two_changes_to_one_revision_one_is_made() {
     }
 }
 
+fn mint_and_revoke(gateway: &Gateway, count: usize) {
+    for _ in 0..count {
+        let key = gateway.mint("passing");
+        gateway.revoke(&key.id);
+    }
+}
+
 /// Walks a list by its cursors; how often each id was in it.
 #[track_caller]
 fn walk(gateway: &Gateway, question: &str) -> BTreeMap<String, usize> {
@@ -245,12 +252,7 @@ fn a_list_shows_every_key_once_while_others_are_minted_and_revoked() {
     let ended = AtomicBool::new(false);
     thread::scope(|scope| {
         let minting = scope.spawn(|| {
-            crowd(8, |_| {
-                for _ in 0..125 {
-                    let key = gateway.mint("passing");
-                    gateway.revoke(&key.id);
-                }
-            });
+            crowd(8, |_| mint_and_revoke(&gateway, 125));
             ended.store(true, Ordering::SeqCst);
         });
         let mut walks = 0;

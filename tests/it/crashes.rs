@@ -150,7 +150,9 @@ fn nothing_acknowledged_is_lost_or_comes_back_when_the_process_is_killed() {
             unanswered.extend(it.unanswered);
         }
         check(&gateway, &mut fates);
-        unanswered.iter().for_each(|it| repeat(&gateway, &asks, it));
+        for name in &unanswered {
+            repeat(&gateway, &asks, name);
+        }
         let key = gateway.mint("after");
         assert_eq!(closed_streams(&gateway.revoke(&key.id), &[&gateway.id()]), 0);
         earlier.extend(fates);

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread;
 
 use keyward::clock::Timestamp;
 use serde_json::{Value, json};
@@ -228,12 +229,23 @@ struct Round {
     /// Set as soon as the revocation's answer was received.
     revoked: AtomicBool,
     admitted: AtomicUsize,
+    abandoned: AtomicBool,
 }
 
 impl Round {
     fn new(number: usize, key: &Key) -> Self {
         let ask = Ask::get("/").key(key).bytes();
-        Self { number, ask, revoked: AtomicBool::new(false), admitted: AtomicUsize::new(0) }
+        let [revoked, abandoned] = [false; 2].map(AtomicBool::new);
+        Self { number, ask, revoked, admitted: AtomicUsize::new(0), abandoned }
+    }
+}
+
+/// Gives a round up when something goes wrong, so that nobody hammers on.
+struct Care<'a>(&'a Round);
+
+impl Drop for Care<'_> {
+    fn drop(&mut self) {
+        self.0.abandoned.store(thread::panicking(), Ordering::Relaxed);
     }
 }
 
@@ -249,10 +261,17 @@ impl<'a> Hammer<'a> {
         Self { gateway, number, client: gateway.client() }
     }
 
+    /// Works at one round after the other, and reports what went wrong in each.
+    fn obey(&mut self, orders: &mpsc::Receiver<Arc<Round>>, report: &mpsc::Sender<Vec<String>>) {
+        while let Ok(round) = orders.recv() {
+            report.send(self.work(&round)).unwrap();
+        }
+    }
+
     /// Sends requests until a few have been sent after the revocation; what should not have been.
     fn work(&mut self, round: &Round) -> Vec<String> {
         let (mut faults, mut after) = (Vec::new(), 0);
-        while after < REQUESTS_AFTER {
+        while after < REQUESTS_AFTER && !round.abandoned.load(Ordering::Relaxed) {
             self.connect_anew_if_it_likes_to(round);
             // Read before the first byte is sent: the barrier is for those who begin later.
             let was_revoked = round.revoked.load(Ordering::SeqCst);
@@ -278,7 +297,7 @@ impl<'a> Hammer<'a> {
     /// Some take a new connection for each request, from an address for each round, because an
     /// address has only so many ports.
     fn connect_anew_if_it_likes_to(&mut self, round: &Round) {
-        if self.number % 16 == 0 {
+        if self.number.is_multiple_of(16) {
             let octets = [self.number / 16, round.number / 200, 1 + round.number % 200];
             let [a, b, c] = octets.map(|it| u8::try_from(it).unwrap());
             let source = IpAddr::from([127, a, b, c]);
@@ -294,21 +313,21 @@ fn nobody_is_let_in_after_a_revocation_was_answered() {
     let (id, count) = (gateway.id(), rounds(60, 1_000));
     let keys = gateway.mint_many(count);
     let (report, reports) = mpsc::channel();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         // Dropped when anything goes wrong here, which ends the hammers.
         let mut orders = Vec::new();
         for number in 0..HAMMERS {
             let (order, ordered) = mpsc::channel::<Arc<Round>>();
             let (gateway, report) = (&gateway, report.clone());
             orders.push(order);
-            scope.spawn(move || {
-                let mut hammer = Hammer::new(gateway, number);
-                ordered.iter().for_each(|it| report.send(hammer.work(&it)).unwrap());
-            });
+            scope.spawn(move || Hammer::new(gateway, number).obey(&ordered, &report));
         }
         for (number, key) in keys.iter().enumerate() {
             let round = Arc::new(Round::new(number, key));
-            orders.iter().for_each(|it| it.send(Arc::clone(&round)).unwrap());
+            let _care = Care(&round);
+            for order in &orders {
+                order.send(Arc::clone(&round)).unwrap();
+            }
             eventually("many were let in", || round.admitted.load(Ordering::Relaxed) > HAMMERS);
             let receipt = gateway.revoke(&key.id);
             round.revoked.store(true, Ordering::SeqCst);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{FILE, Gateway, serve};
 use crate::support::address::fresh;
 use crate::support::disk::Disk;
-use crate::support::process::{Outcome, Process};
+use crate::support::process::Outcome;
 use crate::support::setup::Setup;
 
 impl Gateway {
@@ -64,11 +64,6 @@ impl Gateway {
     /// One of its files.
     pub fn file(&self, name: &str) -> std::path::PathBuf {
         self.directory().join(name)
-    }
-
-    /// Its process.
-    pub fn process(&self) -> &Process {
-        &self.process
     }
 
     /// Ends it as an operator does.
