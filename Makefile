@@ -48,7 +48,7 @@ floods: deps-bench
 
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps
-	KEYWARD_TEST_LONG=1 $(CARGO) test --profile $(PROFILE) --test it -- --nocapture
+	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it -- --nocapture
 
 deps:
 	@.ci/deps curl

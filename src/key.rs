@@ -2,5 +2,6 @@
 
 pub mod argon2id;
 pub mod record;
+pub mod redact;
 pub mod seal;
 pub mod text;

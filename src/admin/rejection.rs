@@ -60,8 +60,8 @@ pub enum Rejection {
     /// The body did not arrive.
     #[error("the request's body did not arrive in time")]
     BodyTimeout,
-    /// The store cannot be asked.
-    #[error("the store cannot be asked at the moment; nothing was changed")]
+    /// The store cannot be asked. Operators are told why: they are the ones who can mend it.
+    #[error("{0}; nothing was changed")]
     Store(Unavailable),
     /// A record cannot be trusted.
     #[error("the record cannot be read; the log says why")]

@@ -204,12 +204,20 @@ impl Keyring {
     /// The entry of an id, from the store if need be.
     async fn ask(self: &Arc<Self>, id: KeyId, address: IpAddr) -> Result<Arc<Entry>, Refusal> {
         let held = || self.lease.standing(Moment::now()) == Standing::Held;
-        let fill = match self.entries.look(id) {
-            Looked::Known(entry) => return Ok(entry),
-            Looked::Absent if held() => return Err(Refusal::UnknownKey),
-            Looked::New if self.entries.is_complete() && held() => return Err(Refusal::UnknownKey),
-            Looked::Absent | Looked::New => self.begin_fill(id, address)?,
-            Looked::Filling(fill) => fill,
+        let fill = loop {
+            let begun = match self.entries.look(id) {
+                Looked::Known(entry) => return Ok(entry),
+                Looked::Filling(fill) => Some(fill),
+                Looked::Absent if held() => return Err(Refusal::UnknownKey),
+                Looked::New if self.entries.is_complete() && held() => {
+                    return Err(Refusal::UnknownKey);
+                }
+                Looked::Absent | Looked::New => self.begin_fill(id, address)?,
+            };
+            // Where somebody was faster there is something to be seen now.
+            if let Some(fill) = begun {
+                break fill;
+            }
         };
         match fill.outcome().await {
             Outcome::Found(entry) => Ok(entry),
@@ -218,11 +226,16 @@ impl Keyring {
         }
     }
 
-    fn begin_fill(self: &Arc<Self>, id: KeyId, address: IpAddr) -> Result<Arc<Fill>, Refusal> {
+    /// Has the store asked for an id; `None` if somebody else was faster.
+    fn begin_fill(
+        self: &Arc<Self>,
+        id: KeyId,
+        address: IpAddr,
+    ) -> Result<Option<Arc<Fill>>, Refusal> {
         self.throttle.look_up(address).map_err(|_throttled| self.overloaded())?;
         let permit =
             Arc::clone(&self.fills).try_acquire_owned().map_err(|_full| self.overloaded())?;
-        let Some(fill) = self.entries.begin_fill(id) else { return Err(self.overloaded()) };
+        let Some(fill) = self.entries.begin_fill(id) else { return Ok(None) };
         self.counts.fills.fetch_add(1, Ordering::Relaxed);
         let (keyring, filling) = (Arc::clone(self), Arc::clone(&fill));
         let (tasks, runtime) = &self.background;
@@ -233,7 +246,7 @@ impl Keyring {
             },
             runtime,
         );
-        Ok(fill)
+        Ok(Some(fill))
     }
 
     /// Reads until no change has passed the read.

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::key::redact::redacted;
 
 /// What is written of one request. Never a key, never a query.
 #[derive(Debug)]
@@ -152,10 +153,11 @@ fn write_record(line: &mut String, record: &Record<'_>) -> fmt::Result {
     writeln!(line, r#","bytes_out":{}}}"#, record.bytes_out)
 }
 
-/// A JSON string; what a client wrote cannot end a line or a string.
+/// A JSON string; what a client wrote cannot end a line or a string. People put keys into paths, and
+/// worse places.
 fn write_text(line: &mut String, text: &str) -> fmt::Result {
     line.write_char('"')?;
-    for character in text.chars() {
+    for character in redacted(text).chars() {
         match character {
             '"' | '\\' => line.extend(['\\', character]),
             it if it.is_control() || it == '\u{2028}' || it == '\u{2029}' => {

@@ -8,15 +8,23 @@
     reason = "a test that finds anything else than it expects ends there and says what it found"
 )]
 
+mod admin;
 mod bodies;
 mod closing;
 mod configuration;
+mod crashes;
 mod credentials;
 mod deadlines;
+mod disks;
 mod drain;
+mod fleets;
+mod floods;
 mod heads;
 mod identity;
 mod limits;
 mod paths;
+mod restarts;
+mod revocation;
+mod secrets;
 mod support;
 mod upstreams;

@@ -3,10 +3,13 @@
 pub mod address;
 pub mod ask;
 pub mod client;
+pub mod crowd;
+pub mod disk;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod process;
 pub mod setup;
+pub mod streams;
 pub mod upstream;
 pub mod wait;

@@ -21,6 +21,9 @@ use crate::support::process::Process;
 use crate::support::setup::Setup;
 use crate::support::wait::PATIENCE;
 
+pub mod files;
+pub mod operate;
+
 /// The real program, serving, with a directory of its own.
 #[derive(Debug)]
 pub struct Gateway {

@@ -25,11 +25,17 @@ pub struct Outcome {
 impl Process {
     /// `keyward` with `arguments`, in `directory`.
     pub fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::start_by(&[], directory, arguments)
+    }
+
+    /// The same, by way of another program that becomes it.
+    pub fn start_by(way: &[&str], directory: &Path, arguments: &[&str]) -> Self {
         let log = directory.join("output.log");
         let output =
             || -> File { OpenOptions::new().create(true).append(true).open(&log).unwrap() };
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-        command.args(arguments).current_dir(directory).stdin(Stdio::null());
+        let words = [way, &[env!("CARGO_BIN_EXE_keyward")], arguments].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).current_dir(directory).stdin(Stdio::null());
         command.stdout(output()).stderr(output());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KEYWARD_") {

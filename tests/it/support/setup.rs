@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 /// A configuration in the making. What is not said is good for tests: argon2 at its cheapest, four
-/// workers, addresses of its own.
+/// workers, addresses of its own, patience with a disk that many tests share.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     gateway: String,
@@ -92,7 +92,7 @@ impl Setup {
             ("gateway", &self.gateway, vec![listen(gateway), "workers = 4".to_owned()]),
             ("admin", &none, vec![listen(admin)]),
             ("log", &self.log, Vec::new()),
-            ("store", &self.store, Vec::new()),
+            ("store", &self.store, vec!["response_timeout = \"20s\"".to_owned()]),
             ("keys", &self.keys, vec!["argon2 = { memory = \"8KiB\", iterations = 1 }".to_owned()]),
             ("limits", &self.limits, Vec::new()),
         ];

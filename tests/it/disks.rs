@@ -1,0 +1,103 @@
+//! On a full disk nothing new is minted, and everything else goes on.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::ask::Ask;
+use crate::support::disk::Disk;
+use crate::support::gateway::operate::{closed_streams, key_of};
+use crate::support::gateway::{Gateway, Key};
+use crate::support::http::Response;
+use crate::support::setup::Setup;
+use crate::support::upstream::{Upstream, ok};
+
+/// Mints as large a record as there is.
+fn mint(gateway: &Gateway) -> Response {
+    let document = json!({ "name": "large", "metadata": { "text": "x".repeat(4_000) } });
+    gateway.admin("POST", "/v1/keys", Some(&document))
+}
+
+#[track_caller]
+fn assert_no_room(refused: &Response) {
+    refused.assert_problem(503, "store_unreachable");
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("free space on the disk"), "{detail}");
+}
+
+/// Uses every key, over one connection, for three leases.
+#[track_caller]
+fn assert_all_go_on(gateway: &Gateway, keys: &[Key]) {
+    let (start, mut client) = (Instant::now(), gateway.client());
+    while start.elapsed() < 3 * LEASE {
+        for key in keys {
+            assert_eq!(client.ask(&Ask::get("/").key(key)).status, 200);
+        }
+    }
+    assert_eq!(gateway.metrics().count("keyward_store_up"), 1);
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_minted_and_everything_else_goes_on() {
+    let Some(disk) = Disk::new(32) else {
+        eprintln!("not tried: nobody may mount a disk here");
+        return;
+    };
+    disk.fill("ballast", 12 << 20);
+    let upstream = Upstream::answering(|_| ok("ok"));
+    let setup = Setup::to(upstream.address()).log("level = \"warn\"").store("lease = \"1s\"");
+    let setup = setup.store(&format!("url = \"sqlite:{}\"", disk.path("keyward.db").display()));
+    let mut gateway = Gateway::start_with(&disk, &setup);
+    let mut keys = gateway.mint_many(50);
+    let refused = loop {
+        let minted = mint(&gateway);
+        if minted.status != 201 {
+            break minted;
+        }
+        keys.push(key_of(&minted));
+    };
+    assert_no_room(&refused);
+
+    // Some room is kept for what must go on. Without even that it does.
+    disk.fill("more ballast", 32 << 20);
+    assert_eq!(disk.free(), 0);
+    assert_no_room(&mint(&gateway));
+    let (revoked, kept) = keys.split_at(40);
+    assert_all_go_on(&gateway, kept);
+    let id = gateway.id();
+    for key in revoked {
+        assert_eq!(closed_streams(&gateway.revoke(&key.id), &[&id]), 0);
+        Ask::get("/").key(key).to(&gateway).assert_problem(401, "revoked_key");
+    }
+    assert_all_go_on(&gateway, kept);
+
+    gateway.kill9();
+    gateway.restart_with(&disk);
+    assert_no_room(&mint(&gateway));
+    let assert_as_it_was = |gateway: &Gateway| {
+        let mut client = gateway.client();
+        for key in revoked {
+            client.ask(&Ask::get("/").key(key)).assert_problem(401, "revoked_key");
+        }
+        assert_all_go_on(gateway, kept);
+    };
+    assert_as_it_was(&gateway);
+
+    // With room again it goes on by itself.
+    fs::remove_file(disk.outside("more ballast")).unwrap();
+    fs::remove_file(disk.outside("ballast")).unwrap();
+    let key = key_of(&mint(&gateway));
+    assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
+    gateway.stop();
+    let copy = gateway.file("copy.db");
+    fs::copy(disk.outside("keyward.db"), &copy).unwrap();
+    let store = Connection::open(copy).unwrap();
+    let sound: String = store.query_row("PRAGMA integrity_check", [], |it| it.get(0)).unwrap();
+    assert_eq!(sound, "ok");
+    gateway.restart_with(&disk);
+    assert_as_it_was(&gateway);
+}
+
+const LEASE: Duration = Duration::from_secs(1);

@@ -1,0 +1,116 @@
+//! A gateway's files: taken over, configured anew, shared with another process, copied.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{FILE, Gateway, serve};
+use crate::support::address::fresh;
+use crate::support::disk::Disk;
+use crate::support::process::Outcome;
+use crate::support::setup::Setup;
+
+impl Gateway {
+    /// Starts one on the files that stand in `directory`, and waits until it is ready.
+    #[track_caller]
+    pub fn start_in(directory: TempDir, setup: &Setup) -> Self {
+        let mut this = Self::prepare_in(directory, setup);
+        this.wait_until_ready();
+        this
+    }
+
+    /// Starts one on the files that stand in `directory`.
+    #[track_caller]
+    pub fn prepare_in(directory: TempDir, setup: &Setup) -> Self {
+        let (address, admin) = (fresh(), fresh());
+        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
+        let process = serve(directory.path());
+        Self { process, address, admin, directory }
+    }
+
+    /// Starts another process on this one's store.
+    #[track_caller]
+    pub fn start_beside(&self, setup: &Setup) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::copy(self.file("operator.token"), directory.path().join("operator.token")).unwrap();
+        let named = |name: &str| self.file(name).display().to_string();
+        let setup = setup.clone().store(&format!("url = \"sqlite:{}\"", named("keyward.db")));
+        let setup = setup.store(&format!("pepper_file = {:?}", named("keyward.pepper")));
+        Self::start_in(directory, &setup)
+    }
+
+    /// Starts one, or starts it again, that sees `disk`.
+    #[track_caller]
+    pub fn start_with(disk: &Disk, setup: &Setup) -> Self {
+        let (address, admin) = (fresh(), fresh());
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
+        let process = disk.serve(directory.path());
+        let mut this = Self { process, address, admin, directory };
+        this.wait_until_ready();
+        this
+    }
+
+    /// Starts it again, after it has ended, so that it sees `disk`.
+    #[track_caller]
+    pub fn restart_with(&mut self, disk: &Disk) {
+        self.process = disk.serve(self.directory.path());
+        self.wait_until_ready();
+    }
+
+    /// One of its files.
+    pub fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory().join(name)
+    }
+
+    /// Ends it as an operator does.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.wait(), Some(0), "{}", self.log());
+    }
+
+    /// Ends it as a power cut would, while others still speak to it.
+    pub fn kill9_unwaited(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Starts it again after it has ended, and does not wait until it is ready.
+    #[track_caller]
+    pub fn start_unwaited(&mut self) {
+        self.process = serve(self.directory.path());
+    }
+
+    /// What is left of one that has ended.
+    pub fn into_files(self) -> TempDir {
+        self.directory
+    }
+
+    /// From its next start it is as `setup` says, on the same addresses.
+    pub fn configure(&self, setup: &Setup) {
+        fs::write(self.file(FILE), setup.text(self.address, self.admin)).unwrap();
+    }
+}
+
+/// Runs a command of the program to its end, in `directory`.
+#[track_caller]
+pub fn command(directory: &Path, arguments: &[&str]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+    let output = command.args(arguments).current_dir(directory).output().unwrap();
+    let texts = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    Outcome { code: output.status.code(), output: texts.concat() }
+}
+
+/// Another directory with the same files.
+#[track_caller]
+pub fn copy(directory: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
