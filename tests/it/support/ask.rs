@@ -43,7 +43,7 @@ impl Ask {
 
     /// With one more header. Without a `host` there will be [`HOST`].
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers += &format!("{name}: {value}\r\n");
+        self.headers.extend([name, ": ", value, "\r\n"]);
         self
     }
 
