@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods claims soak deps deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods claims deps deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
