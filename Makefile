@@ -35,6 +35,7 @@ bench: versus instructions floods
 versus: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --bench versus -- --keyward target/release/keyward
+	$(CARGO) bench --bench versus -- --keyward target/release/keyward --shared-key
 
 ## make instructions  instructions per request and per check of a key, under valgrind
 instructions: deps-bench
