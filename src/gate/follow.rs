@@ -11,7 +11,9 @@ use crate::clock::Moment;
 use crate::gate::entries::{Completeness, Entry};
 use crate::gate::keyring::Keyring;
 use crate::store::gateway::GatewayCard;
-use crate::store::{Beat, Change, More, PageMark, Position, Row, Synced, Unavailable};
+use crate::store::{
+    Beat, CHANGES_PER_SYNC_MAX, Change, More, PageMark, Position, Row, Synced, Unavailable,
+};
 use crate::tasks::Tasks;
 
 /// Follows the store until told to stop, then leaves the register.
@@ -154,11 +156,18 @@ impl Follower {
     async fn load_page(&mut self, after: Option<PageMark>) -> Result<(), Unavailable> {
         let rows = self.keyring.store().page(after, PAGE).await?;
         let last = rows.last().map(Row::mark);
+        let mut changed = Vec::new();
         for row in rows {
-            self.keyring.entries().merge(row.id, |before| self.keyring.read(&row, before));
+            let read = |before: Option<&_>| self.keyring.read(&row, before);
+            changed.extend(self.keyring.entries().merge(row.id, read));
             if self.keyring.vault().is_retired(&row.sealed) {
                 self.resealing.push(row);
             }
+        }
+        // Reading all again, after changes were missed, may take something away as they would have.
+        if !changed.is_empty() {
+            let now = self.keyring.lease().store_time(Moment::now());
+            self.keyring.workers().recheck(changed.into(), now).await;
         }
         self.reseal().await?;
         let full = self.keyring.entries().evicted() > 0;
@@ -197,5 +206,7 @@ impl Follower {
 }
 
 const PAGE: usize = 2_000;
-const CLOSED_KEPT: usize = 64;
+
+/// As many as one sync may bring, so that no receipt misses its number.
+const CLOSED_KEPT: usize = CHANGES_PER_SYNC_MAX;
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(50);

@@ -9,7 +9,7 @@ use slab::Slab;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::entries::Entry;
-use crate::gate::{Caller, Terms};
+use crate::gate::{Caller, Refusal, Terms};
 use crate::tasks::deadline::{Deadline, Timed};
 use crate::tasks::{Ending, Signal, Verdict};
 
@@ -44,13 +44,14 @@ impl Running {
         closed
     }
 
-    /// Ends what is past its deadline or expired.
+    /// Ends what is past its deadline or expired. What else is refused by now has been changed, and
+    /// is left for [`Self::recheck`], which counts it.
     pub fn tick(&self, now: Moment, time: Timestamp) {
         for run in self.listed() {
             if run.deadline.is_over(now) {
                 run.signal.give(Verdict::TimedOut);
             }
-            run.end_unless_allowed(time);
+            run.end_if_expired(time);
         }
     }
 
@@ -140,5 +141,38 @@ impl Run {
             self.signal.give(Verdict::Cut);
         }
         ends
+    }
+
+    fn end_if_expired(&self, now: Timestamp) {
+        let Some(entry) = &self.entry else { return };
+        if entry.known().judge_state(now) == Err(Refusal::ExpiredKey) {
+            self.signal.give(Verdict::Cut);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Access;
+    use crate::gate::entries::Entries;
+    use crate::gate::known::Known;
+    use crate::key::text::KeyId;
+
+    #[test]
+    fn what_a_change_ends_is_left_for_who_counts_it() {
+        let (entries, running) = (Entries::new(10), Rc::<Running>::default());
+        let id: KeyId = "000000000001".parse().unwrap();
+        // Nobody is let in with what cannot be read.
+        entries.merge(id, |_| Known::unreadable(None));
+        let entry = entries.get(id).unwrap();
+        let route = Rc::new(Terms { name: "all".into(), access: Access::Key });
+        let caller = Caller { address: [127, 0, 0, 1].into(), route: &route };
+        let grant = running.enter(Some(Arc::clone(&entry)), &caller);
+        let (now, time) = (Moment::now(), Timestamp::now());
+        running.tick(now, time);
+        assert_eq!(grant.signal().verdict(), None);
+        assert_eq!(running.recheck(&[entry], time), [1]);
+        assert_eq!(grant.signal().verdict(), Some(Verdict::Cut));
     }
 }

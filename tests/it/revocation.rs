@@ -162,25 +162,27 @@ fn what_runs_with_a_key_is_cut_when_its_time_is_over() {
 #[test]
 fn streams_are_counted_over_all_workers() {
     let stage = Stage::new();
-    let key = stage.gateway.mint("crm");
-    let streams = stage.endless.open(&[Kind::Poll; 100], &Target::of(&stage.gateway, &key));
-    assert_eq!(stage.closed_by_revoking(&key), 100);
-    assert_all_cut(streams);
+    for _ in 0..rounds(5, 100) {
+        let key = stage.gateway.mint("crm");
+        let streams = stage.endless.open(&[Kind::Poll; 100], &Target::of(&stage.gateway, &key));
+        assert_eq!(stage.closed_by_revoking(&key), 100);
+        assert_all_cut(streams);
+    }
 }
 
 #[test]
 fn each_of_many_revocations_at_once_counts_its_own_streams() {
     let stage = Stage::new();
-    let keys = stage.gateway.mint_many(40);
+    let keys = stage.gateway.mint_many(150);
     let streams: Vec<Vec<Stream>> = keys
         .iter()
         .enumerate()
         .map(|(at, key)| {
-            stage.endless.open(&vec![Kind::Poll; at % 4], &Target::of(&stage.gateway, key))
+            stage.endless.open(&vec![Kind::Poll; at % 2], &Target::of(&stage.gateway, key))
         })
         .collect();
     let closed = crowd(keys.len(), |at| stage.closed_by_revoking(&keys[at]));
-    let expected: Vec<u64> = (0..40).map(|at| at % 4).collect();
+    let expected: Vec<u64> = (0..150).map(|at| at % 2).collect();
     assert_eq!(closed, expected);
     streams.into_iter().for_each(assert_all_cut);
 }
