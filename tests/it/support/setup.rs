@@ -92,7 +92,7 @@ impl Setup {
             ("gateway", &self.gateway, vec![listen(gateway), "workers = 4".to_owned()]),
             ("admin", &none, vec![listen(admin)]),
             ("log", &self.log, Vec::new()),
-            ("store", &self.store, vec!["response_timeout = \"20s\"".to_owned()]),
+            ("store", &self.store, STORE.map(str::to_owned).to_vec()),
             ("keys", &self.keys, vec!["argon2 = { memory = \"8KiB\", iterations = 1 }".to_owned()]),
             ("limits", &self.limits, Vec::new()),
         ];
@@ -117,6 +117,9 @@ fn says(section: &str, line: &str) -> bool {
     let name = |it: &str| it.split('=').next().unwrap_or_default().trim().to_owned();
     section.lines().any(|it| name(it) == name(line))
 }
+
+/// Many tests share one disk, and none of them is to lose its lease to the others.
+const STORE: [&str; 2] = ["response_timeout = \"20s\"", "lease = \"20s\""];
 
 fn put(text: &mut String, line: &str) {
     text.push_str(line);

@@ -12,6 +12,7 @@ use crate::support::address::fresh;
 use crate::support::disk::Disk;
 use crate::support::process::Outcome;
 use crate::support::setup::Setup;
+use crate::support::wait::eventually;
 
 impl Gateway {
     /// Starts one on the files that stand in `directory`, and waits until it is ready.
@@ -71,6 +72,20 @@ impl Gateway {
     pub fn stop(&mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.wait(), Some(0), "{}", self.log());
+    }
+
+    /// Has it stand still, in all its threads, until it is told to go on.
+    #[track_caller]
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let is_still = |task: fs::DirEntry| {
+            let status = fs::read_to_string(task.path().join("stat")).unwrap();
+            status.rsplit(')').next().unwrap().starts_with(" T")
+        };
+        eventually("it stands still", || {
+            fs::read_dir(&tasks).unwrap().all(|it| is_still(it.unwrap()))
+        });
     }
 
     /// Ends it as a power cut would, while others still speak to it.
