@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods claims soak deps deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods claims deps deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -35,6 +35,7 @@ bench: versus instructions floods
 versus: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --bench versus -- --keyward target/release/keyward
+	$(CARGO) bench --bench versus -- --keyward target/release/keyward --shared-key
 
 ## make instructions  instructions per request and per check of a key, under valgrind
 instructions: deps-bench

@@ -112,9 +112,11 @@ impl Server {
     /// Not ready any more; after `drain_delay` no new connection; requests finish.
     fn drain(&mut self) {
         tracing::info!("draining");
-        self.health.set_draining();
-        let Self { control, config, front, workers, .. } = self;
+        let Self { control, config, health, front, workers, .. } = self;
         control.block_on(async {
+            // Whoever sees that the first signal was heard may send the second.
+            let interrupted_again = signals::interrupted_again();
+            health.set_draining();
             let drained = async {
                 tokio::time::sleep(config.gateway.drain_delay).await;
                 front.stop();
@@ -122,7 +124,7 @@ impl Server {
             };
             tokio::select! {
                 () = drained => {}
-                () = signals::interrupted_again() => tracing::warn!("interrupted again: not waiting for requests"),
+                () = interrupted_again => tracing::warn!("interrupted again: not waiting for requests"),
             }
         });
     }

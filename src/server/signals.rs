@@ -23,22 +23,29 @@ pub async fn stop_asked(stopper: &Stopper) {
     }
 }
 
-/// Resolves on the next SIGINT or SIGTERM.
-pub async fn interrupted_again() {
-    tokio::select! {
-        () = received(SignalKind::interrupt()) => {}
-        () = received(SignalKind::terminate()) => {}
+/// Resolves on the next SIGINT or SIGTERM from this call on.
+pub fn interrupted_again() -> impl Future<Output = ()> {
+    let (interrupt, terminate) =
+        (received(SignalKind::interrupt()), received(SignalKind::terminate()));
+    async {
+        tokio::select! {
+            () = interrupt => {}
+            () = terminate => {}
+        }
     }
 }
 
-async fn received(kind: SignalKind) {
-    match signal(kind) {
-        Ok(mut signals) => {
-            signals.recv().await;
-        }
-        Err(fault) => {
-            tracing::error!(%fault, "signals cannot be received");
-            std::future::pending::<()>().await;
+fn received(kind: SignalKind) -> impl Future<Output = ()> {
+    let listening = signal(kind);
+    async {
+        match listening {
+            Ok(mut signals) => {
+                signals.recv().await;
+            }
+            Err(fault) => {
+                tracing::error!(%fault, "signals cannot be received");
+                std::future::pending::<()>().await;
+            }
         }
     }
 }

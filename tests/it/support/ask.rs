@@ -1,7 +1,5 @@
 //! Writes requests down.
 
-use std::fmt::Write as _;
-
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Response;
@@ -45,7 +43,7 @@ impl Ask {
 
     /// With one more header. Without a `host` there will be [`HOST`].
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        write!(self.headers, "{name}: {value}\r\n").unwrap();
+        self.headers.extend([name, ": ", value, "\r\n"]);
         self
     }
 
