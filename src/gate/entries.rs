@@ -10,7 +10,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::SetOnce;
 
 use crate::clock::Timestamp;
-use crate::gate::known::Known;
+use crate::gate::known::{Known, Rights};
 use crate::gate::turns::Turns;
 use crate::key::seal::Tag;
 use crate::key::text::KeyId;
@@ -287,20 +287,24 @@ impl Entries {
     fn make_room(&self) {
         while self.count() > self.max {
             self.set_complete(Completeness::Partial);
-            let unused = self.map.iter().find_map(|slot| match slot.value() {
-                Slot::Known(entry) if Arc::strong_count(entry) == 1 => Some(entry.id),
-                Slot::Known(_) | Slot::Filling(_) => None,
-            });
+            let unused = self.map.iter().find(|slot| may_leave(slot.value())).map(|it| *it.key());
             let Some(id) = unused else { return };
-            let evicted = self.map.remove_if(&id, |_, slot| match slot {
-                Slot::Known(entry) => Arc::strong_count(entry) == 1,
-                Slot::Filling(_) => false,
-            });
+            let evicted = self.map.remove_if(&id, |_, slot| may_leave(slot));
             if evicted.is_some() {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 self.evicted.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// Nobody uses it, and it is no operator's: a flood of callers' keys must not lock operators out.
+fn may_leave(slot: &Slot) -> bool {
+    match slot {
+        Slot::Known(entry) => {
+            Arc::strong_count(entry) == 1 && !matches!(entry.known().rights(), Rights::Operator(_))
+        }
+        Slot::Filling(_) => false,
     }
 }
 
