@@ -1,7 +1,7 @@
 //! A gateway that starts again knows every key at once, and checks them without argon2.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::ask::Ask;
 use crate::support::crowd::crowd;
-use crate::support::gateway::files::{command, copy};
+use crate::support::gateway::files::{command, copy, copy_into};
 use crate::support::gateway::{FILE, Gateway, Key};
 use crate::support::process::Process;
 use crate::support::setup::Setup;
@@ -20,7 +20,7 @@ use crate::support::wait::eventually;
 
 /// A store with many keys. Minted once, through the admin API; each claim has a copy of its files.
 struct Many {
-    files: TempDir,
+    files: PathBuf,
     keys: Vec<Key>,
 }
 
@@ -30,12 +30,16 @@ impl Many {
         let keys = gateway.mint_many(COUNT);
         assert_eq!(argon2_runs(&gateway, "mint"), COUNT + 1);
         gateway.stop();
-        Self { files: gateway.into_files(), keys }
+        // What is static is never dropped, so this has a place where the next run clears it away.
+        let files = Path::new(env!("CARGO_TARGET_TMPDIR")).join("many-keys");
+        drop(fs::remove_dir_all(&files));
+        copy_into(gateway.directory(), &files);
+        Self { files, keys }
     }
 
     fn copied() -> (TempDir, &'static [Key]) {
         let many = MANY.get_or_init(Self::mint);
-        (copy(many.files.path()), &many.keys)
+        (copy(&many.files), &many.keys)
     }
 }
 

@@ -99,11 +99,6 @@ impl Gateway {
         self.process = serve(self.directory.path());
     }
 
-    /// What is left of one that has ended.
-    pub fn into_files(self) -> TempDir {
-        self.directory
-    }
-
     /// From its next start it is as `setup` says, on the same addresses.
     pub fn configure(&self, setup: &Setup) {
         fs::write(self.file(FILE), setup.text(self.address, self.admin)).unwrap();
@@ -123,9 +118,16 @@ pub fn command(directory: &Path, arguments: &[&str]) -> Outcome {
 #[track_caller]
 pub fn copy(directory: &Path) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
+    copy_into(directory, copy.path());
+    copy
+}
+
+/// The same files in a directory that is made where it is not there.
+#[track_caller]
+pub fn copy_into(directory: &Path, copy: &Path) {
+    fs::create_dir_all(copy).unwrap();
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
     }
-    copy
 }
