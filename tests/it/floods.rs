@@ -90,10 +90,11 @@ impl Stage {
     }
 
     /// Sends them over several connections at once, while the owner of `key` uses it from another
-    /// address and is always let in, and the gateway's memory stays as it is.
+    /// address and is always let in. The gateway's memory is no larger than after the same before.
     #[track_caller]
     fn flood(&self, key: &Key, ask: impl Fn(usize) -> Ask + Sync) -> Answers {
-        self.send(ATTACKER, 1_000, &ask);
+        // As much again needs no more memory.
+        crowd(CONNECTIONS, |_| self.send(ATTACKER, FLOOD, &ask));
         self.gateway.forget_peak();
         let (before, ended) = (self.gateway.rss_kib(), AtomicBool::new(false));
         let answers = thread::scope(|scope| {
