@@ -10,7 +10,7 @@ use crate::admin::health::Health;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::server::build::{Built, build};
-use crate::server::signals::{Stopper, stop_asked};
+use crate::server::signals::{StopSignals, Stopper};
 use crate::server::workers::Workers;
 use crate::tasks::Tasks;
 
@@ -43,7 +43,7 @@ pub struct Server {
     /// Ends last: what keeps the keyring true, and gives those receipts.
     back: Tasks,
     workers: Workers,
-    stopper: Stopper,
+    signals: StopSignals,
 }
 
 /// Where a gateway listens.
@@ -60,6 +60,9 @@ impl Server {
     pub fn start(config: Config) -> Result<Self, StartFault> {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
+        // Before anyone can see that it is ready, and stop it.
+        let signals = control.block_on(async { StopSignals::listen() });
+        let signals = signals.map_err(|it| StartFault::thread(&it))?;
         let Built { config, keyring, health, addresses, front, desk, back, workers } =
             control.block_on(build(config, admin.handle()))?;
         Ok(Self {
@@ -73,7 +76,7 @@ impl Server {
             desk,
             back,
             workers,
-            stopper: Stopper::default(),
+            signals,
         })
     }
 
@@ -84,14 +87,14 @@ impl Server {
 
     /// By which it can be stopped from another thread.
     pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
+        self.signals.stopper()
     }
 
     /// Serves until told to stop, drains, and gives the exit code.
     pub fn wait(mut self) -> u8 {
         let end = self.control.block_on(async {
             tokio::select! {
-                () = stop_asked(&self.stopper) => End::Asked,
+                () = self.signals.asked() => End::Asked,
                 () = self.workers.one_ended() => End::WorkerLost,
             }
         });
@@ -112,11 +115,9 @@ impl Server {
     /// Not ready any more; after `drain_delay` no new connection; requests finish.
     fn drain(&mut self) {
         tracing::info!("draining");
-        let Self { control, config, health, front, workers, .. } = self;
+        self.health.set_draining();
+        let Self { control, config, front, workers, signals, .. } = self;
         control.block_on(async {
-            // Whoever sees that the first signal was heard may send the second.
-            let interrupted_again = signals::interrupted_again();
-            health.set_draining();
             let drained = async {
                 tokio::time::sleep(config.gateway.drain_delay).await;
                 front.stop();
@@ -124,7 +125,7 @@ impl Server {
             };
             tokio::select! {
                 () = drained => {}
-                () = interrupted_again => tracing::warn!("interrupted again: not waiting for requests"),
+                () = signals.again() => tracing::warn!("interrupted again: not waiting for requests"),
             }
         });
     }

@@ -1,6 +1,8 @@
 //! Knows when the process is asked to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Stops a server from another thread, as SIGTERM would.
@@ -14,38 +16,44 @@ impl Stopper {
     }
 }
 
-/// Resolves on SIGTERM, SIGINT, or by a stopper.
-pub async fn stop_asked(stopper: &Stopper) {
-    tokio::select! {
-        () = received(SignalKind::terminate()) => {}
-        () = received(SignalKind::interrupt()) => {}
-        () = stopper.0.cancelled() => {}
-    }
+/// What asks a process to stop: SIGTERM, SIGINT, or a stopper. Signals are heard from the moment
+/// that this is made, and kept until somebody waits for them.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    stopper: Stopper,
 }
 
-/// Resolves on the next SIGINT or SIGTERM from this call on.
-pub fn interrupted_again() -> impl Future<Output = ()> {
-    let (interrupt, terminate) =
-        (received(SignalKind::interrupt()), received(SignalKind::terminate()));
-    async {
+impl StopSignals {
+    /// Inside a runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            stopper: Stopper::default(),
+        })
+    }
+
+    /// By which it can be stopped without a signal.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Resolves once it is to stop.
+    pub async fn asked(&mut self) {
+        let stopper = self.stopper.clone();
         tokio::select! {
-            () = interrupt => {}
-            () = terminate => {}
+            () = self.again() => {}
+            () = stopper.0.cancelled() => {}
         }
     }
-}
 
-fn received(kind: SignalKind) -> impl Future<Output = ()> {
-    let listening = signal(kind);
-    async {
-        match listening {
-            Ok(mut signals) => {
-                signals.recv().await;
-            }
-            Err(fault) => {
-                tracing::error!(%fault, "signals cannot be received");
-                std::future::pending::<()>().await;
-            }
+    /// Resolves on the next signal.
+    pub async fn again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
