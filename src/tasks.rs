@@ -91,10 +91,15 @@ impl Signal {
     pub fn give(&self, verdict: Verdict) {
         if self.verdict.get().is_none() {
             self.verdict.set(Some(verdict));
-            let waker = self.waker.borrow_mut().take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+            self.nudge();
+        }
+    }
+
+    /// Wakes whoever asked last, verdict or not.
+    pub fn nudge(&self) {
+        let waker = self.waker.borrow_mut().take();
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 

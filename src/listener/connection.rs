@@ -61,7 +61,7 @@ impl Http1 {
             if let Some(end) = vitals.must_end(context.waker()) {
                 return Poll::Ready(Some(end));
             }
-            Pin::new(&mut connection).poll(context).map(|_ended| None)
+            Pin::new(&mut connection).poll(context).map(|_ended| vitals.end())
         });
         match end.await {
             Some(End::Abort | End::Idle) => {}

@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::listener::vitals::Vitals;
+use crate::listener::vitals::{Doubt, Vitals};
 
 /// A downstream connection's socket.
 #[derive(Debug)]
@@ -27,6 +28,21 @@ impl Socket {
     /// The socket itself.
     pub fn into_stream(self) -> TcpStream {
         self.io.into_inner()
+    }
+
+    /// Writes past the readiness that the kernel reported, where that is in doubt.
+    fn ask_kernel(&self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(doubt) = self.vitals.doubt() else { return Poll::Pending };
+        match SockRef::from(self.io.inner()).send(bytes) {
+            Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => match doubt {
+                Doubt::Ask => Poll::Pending,
+                Doubt::AskLast => {
+                    self.vitals.give_up();
+                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                }
+            },
+            sent => Poll::Ready(sent),
+        }
     }
 }
 
@@ -50,7 +66,10 @@ impl Write for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        let polled = match Pin::new(&mut self.io).poll_write(context, bytes) {
+            Poll::Pending => self.ask_kernel(bytes),
+            ready @ Poll::Ready(_) => ready,
+        };
         match &polled {
             Poll::Pending => self.vitals.is_blocked(),
             Poll::Ready(_) => self.vitals.has_written(),

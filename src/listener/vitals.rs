@@ -8,7 +8,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::clock::Moment;
-use crate::tasks::deadline::Deadline;
+use crate::tasks::deadline::{Deadline, TICK};
 use crate::tasks::{Ending, Signal, Verdict};
 
 /// How long a client may take for what.
@@ -31,6 +31,9 @@ pub struct Vitals {
     reading: Deadline,
     writing: Deadline,
     blocked: Cell<bool>,
+    /// Until the kernel is asked again whether a client that seems to take nothing does.
+    asking: Deadline,
+    doubt: Cell<Option<Doubt>>,
     end: Cell<Option<End>>,
     signal: Signal,
     current: RefCell<Option<Rc<dyn Ending>>>,
@@ -47,6 +50,16 @@ pub enum Stage {
     Busy,
     /// The answer has begun.
     Answering,
+}
+
+/// What a kernel that reports no room is to be asked. It reports some only once a third of what it
+/// holds for the client is free: at 1 KiB/s that takes longer than any deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// Whether there is some nevertheless.
+    Ask,
+    /// The same, and without it `write_timeout` is over.
+    AskLast,
 }
 
 /// Why a connection is ended from outside.
@@ -69,6 +82,8 @@ impl Vitals {
             reading: Deadline::default(),
             writing: Deadline::default(),
             blocked: Cell::new(false),
+            asking: Deadline::default(),
+            doubt: Cell::new(None),
             end: Cell::new(None),
             signal: Signal::default(),
             current: RefCell::new(None),
@@ -89,6 +104,8 @@ impl Vitals {
     pub fn has_written(&self) {
         if self.blocked.replace(false) {
             self.writing.disarm();
+            self.asking.disarm();
+            self.doubt.set(None);
         }
     }
 
@@ -96,7 +113,24 @@ impl Vitals {
     pub fn is_blocked(&self) {
         if !self.blocked.replace(true) {
             self.writing.arm(self.timeouts.write);
+            self.asking.arm(ASK_EVERY);
         }
+    }
+
+    /// The client took nothing for longer than it may.
+    pub fn give_up(&self) {
+        self.end.set(Some(End::Abort));
+    }
+
+    /// Why the connection ended from outside, if it did.
+    pub fn end(&self) -> Option<End> {
+        self.end.get()
+    }
+
+    /// What the kernel, which reports no room, is to be asked now, if anything. It is asked when it
+    /// says so first: what it takes then, its own buffer takes and not the client.
+    pub fn doubt(&self) -> Option<Doubt> {
+        if self.blocked.get() { self.doubt.take() } else { Some(Doubt::Ask) }
     }
 
     /// A head is complete.
@@ -135,9 +169,9 @@ impl Vitals {
     }
 
     fn tick(&self, now: Moment) {
+        self.tick_writing(now);
         let reading = self.reading.is_over(now);
         let end = match self.stage.get() {
-            _ if self.writing.is_over(now) => Some(End::Abort),
             Stage::Idle if reading => Some(End::Idle),
             Stage::Head if reading => Some(End::HeadTooSlow),
             Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering => None,
@@ -147,7 +181,20 @@ impl Vitals {
             self.signal.give(Verdict::TimedOut);
         }
     }
+
+    fn tick_writing(&self, now: Moment) {
+        let (over, ask) = (self.writing.is_over(now), self.asking.is_over(now));
+        if over || ask {
+            self.asking.arm(ASK_EVERY);
+            self.doubt.set(Some(if over { Doubt::AskLast } else { Doubt::Ask }));
+            self.signal.nudge();
+        }
+    }
 }
+
+/// So that a client that takes its last byte soon after the kernel was asked is not closed much
+/// later than `write_timeout` after it.
+const ASK_EVERY: Duration = TICK;
 
 /// Every connection of one worker.
 #[derive(Debug, Default)]

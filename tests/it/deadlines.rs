@@ -1,5 +1,6 @@
 //! Every deadline fires on its own, never before its value and never a second after it.
 
+use std::io::Read;
 use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -191,6 +192,25 @@ fn a_slow_but_steady_upload_is_not_cut() {
         client.send([b'x'; 256]);
     }
     assert_eq!(client.read().json()["body_bytes"], 4096);
+}
+
+#[test]
+fn a_slow_but_steady_download_is_not_cut() {
+    let upstream = Upstream::answering(|_| ok(vec![b'x'; 16 << 20]));
+    let setup = Setup::to(upstream.address()).gateway("write_timeout = \"4s\"");
+    let gateway = Gateway::start(&setup);
+    let key = gateway.mint("crm");
+    let mut client = Client::connect_narrow(gateway.address());
+    client.send(Ask::get("/").key(&key).bytes());
+    assert_eq!(client.read_head().status, 200);
+    // 1 KiB/s, for three times the deadline.
+    let mut piece = [0; 256];
+    for _ in 0..48 {
+        thread::sleep(Duration::from_millis(250));
+        client.reader().get_mut().read_exact(&mut piece).unwrap();
+        assert_eq!(piece, [b'x'; 256]);
+    }
+    assert_eq!(gateway.metrics().count("keyward_connections_open"), 1);
 }
 
 #[test]

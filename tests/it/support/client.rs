@@ -31,13 +31,12 @@ impl Client {
         Self::over(socket.into())
     }
 
-    /// Connects with a small receive buffer and small segments, so that what it does not read soon
-    /// stays elsewhere, and what it reads is told soon.
+    /// Connects with a small receive buffer, so that what it does not read soon stays elsewhere, and
+    /// its kernel tells soon that it has read something: half a buffer must be free for that.
     #[track_caller]
     pub fn connect_narrow(address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-        socket.set_recv_buffer_size(16 * 1024).unwrap();
-        socket.set_tcp_mss(536).unwrap();
+        socket.set_recv_buffer_size(2 * 1024).unwrap();
         socket.connect(&address.into()).unwrap();
         Self::over(socket.into())
     }
