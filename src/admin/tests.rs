@@ -164,7 +164,7 @@ fn config(directory: &tempfile::TempDir) -> Config {
 
 fn keyring(config: &Config) -> Keyring {
     let Location::Sqlite(path) = &config.store.location;
-    let store = Sqlite::open(path, config.store.response_timeout).unwrap();
+    let store = Sqlite::open(path).unwrap();
     let store = Store::Embedded(Arc::new(store));
     let peppers = Peppers::new(Pepper::new([7; 32]), Vec::new());
     let (threads, queue) = (config.keys.argon2_threads, config.keys.argon2_queue);

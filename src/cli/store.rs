@@ -174,8 +174,7 @@ fn ask(settings: &Settings) -> Result<(), Failure> {
 fn vouch(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let Location::Sqlite(path) = &settings.location;
     inspect(path)?;
-    let store = Sqlite::open_alone(path, settings.response_timeout)
-        .map_err(|it| Failure::Failed(it.to_string()))?;
+    let store = Sqlite::open_alone(path).map_err(|it| Failure::Failed(it.to_string()))?;
     let store = Store::Embedded(Arc::new(store));
     let peppers = peppers::vouched(settings)?;
     let runtime = Builder::new_current_thread().enable_all().build();

@@ -100,6 +100,7 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     write_first_token(&config, &keyring).await?;
+    keyring.store().answer_within(config.store.response_timeout);
     let [front, desk, back] = [(); 3].map(|()| Tasks::default());
     follow_store(&config, &keyring, tags, &back)?;
     let counters: Vec<Arc<WorkerCounters>> =
@@ -212,7 +213,7 @@ impl Sockets {
 
 fn open(config: &Config) -> Result<Store, StartFault> {
     let Location::Sqlite(path) = &config.store.location;
-    Ok(Store::Embedded(Arc::new(Sqlite::open(path, config.store.response_timeout)?)))
+    Ok(Store::Embedded(Arc::new(Sqlite::open(path)?)))
 }
 
 /// What the process will know of keys, and the tags that it makes anew on their way back.

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -54,25 +55,36 @@ pub struct Sqlite {
     reader: Desk<reader::Job>,
     follower: Desk<follower::Job>,
     shared: Arc<Shared>,
-    response_timeout: Duration,
+    /// In milliseconds.
+    response_timeout: AtomicU64,
     /// Given up last, when no thread of ours touches the file any more.
     _lock: Lock,
 }
 
 impl Sqlite {
-    /// Opens the store at `path`, or makes it, readable only for its owner. Nobody waits longer
-    /// than `response_timeout` for an answer.
-    pub fn open(path: &Path, response_timeout: Duration) -> Result<Self, OpenFault> {
-        Self::start(open::open(path)?, response_timeout)
+    /// Opens the store at `path`, or makes it, readable only for its owner. Its answers may take
+    /// long, from a disk that wakes up, until it is told otherwise.
+    pub fn open(path: &Path) -> Result<Self, OpenFault> {
+        Self::start(open::open(path)?)
     }
 
     /// Opens the store at `path`, which exists, for as long as nobody else lives on it: who comes
     /// meanwhile waits.
-    pub fn open_alone(path: &Path, response_timeout: Duration) -> Result<Self, OpenFault> {
-        Self::start(open::open_alone(path)?, response_timeout)
+    pub fn open_alone(path: &Path) -> Result<Self, OpenFault> {
+        Self::start(open::open_alone(path)?)
     }
 
-    fn start(opened: Opened, response_timeout: Duration) -> Result<Self, OpenFault> {
+    /// From now on nobody waits longer for an answer.
+    pub fn answer_within(&self, response_timeout: Duration) {
+        let millis = u64::try_from(response_timeout.as_millis()).unwrap_or(u64::MAX);
+        self.response_timeout.store(millis, Ordering::Relaxed);
+    }
+
+    fn response_timeout(&self) -> Duration {
+        Duration::from_millis(self.response_timeout.load(Ordering::Relaxed))
+    }
+
+    fn start(opened: Opened) -> Result<Self, OpenFault> {
         let shared = Arc::new(Shared::new(opened.identity));
         let writer = Writer::new(opened.writer, opened.path, shared.clone());
         let follower = Follower::new(opened.follower, shared.clone());
@@ -84,7 +96,7 @@ impl Sqlite {
             follower: Desk::start("store-follower", move |jobs| follower.serve(&jobs))
                 .map_err(fault)?,
             shared,
-            response_timeout,
+            response_timeout: AtomicU64::new(PATIENCE_MS),
             _lock: opened.lock,
         })
     }
@@ -133,7 +145,7 @@ impl Sqlite {
     pub async fn write(&self, write: Write) -> Result<Written, WriteFault> {
         let (job, answer) = writer::job(move |batch| write::apply(batch, &write));
         self.writer.hand_in(job)?;
-        match timeout(self.response_timeout, answer).await {
+        match timeout(self.response_timeout(), answer).await {
             Ok(Ok(written)) => Ok(written?),
             Ok(Err(_panicked)) => Err(WriteFault::OutcomeUnknown),
             Err(_elapsed) => Err(WriteFault::OutcomeUnknown),
@@ -235,16 +247,19 @@ impl Sqlite {
     }
 
     async fn wait<T>(&self, answer: oneshot::Receiver<T>) -> Result<T, Unavailable> {
-        match timeout(self.response_timeout, answer).await {
+        match timeout(self.response_timeout(), answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_panicked)) => Err(Unavailable("an operation in it failed badly".to_owned())),
             Err(_elapsed) => Err(Unavailable(format!(
                 "it did not answer within {} ms",
-                self.response_timeout.as_millis()
+                self.response_timeout().as_millis()
             ))),
         }
     }
 }
+
+/// At a start.
+const PATIENCE_MS: u64 = 30_000;
 
 /// Piece by piece, so that a revocation never waits for more than one.
 const ROWS_AT_ONCE_MAX: usize = 512;

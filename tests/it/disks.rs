@@ -41,10 +41,7 @@ fn assert_all_go_on(gateway: &Gateway, keys: &[Key]) {
 
 #[test]
 fn on_a_full_disk_nothing_is_minted_and_everything_else_goes_on() {
-    let Some(disk) = Disk::new(32) else {
-        eprintln!("not tried: nobody may mount a disk here");
-        return;
-    };
+    let disk = Disk::new(32);
     disk.fill("ballast", 12 << 20);
     let upstream = Upstream::answering(|_| ok("ok"));
     let setup = Setup::to(upstream.address()).log("level = \"warn\"").store("lease = \"1s\"");

@@ -1,7 +1,6 @@
 //! Claims about a store whose pepper was lost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
 use crate::key::record::{Holder, Permissions, Scope};
@@ -75,7 +74,7 @@ impl Place {
 }
 
 fn open(directory: &std::path::Path) -> Store {
-    let store = Sqlite::open(&directory.join("keyward.db"), Duration::from_secs(20)).unwrap();
+    let store = Sqlite::open(&directory.join("keyward.db")).unwrap();
     Store::Embedded(Arc::new(store))
 }
 
@@ -167,11 +166,11 @@ async fn more_records_than_a_page_are_all_sealed_anew() {
 async fn a_store_that_somebody_lives_on_is_not_opened_alone() {
     let place = Place::new();
     let path = place.directory.path().join("keyward.db");
-    let words = Sqlite::open_alone(&path, Duration::from_secs(1)).unwrap_err().to_string();
+    let words = Sqlite::open_alone(&path).unwrap_err().to_string();
     assert!(
         words.ends_with("is in use by another process: stop every keyward on it first"),
         "{words}"
     );
     drop(place.store);
-    assert!(Sqlite::open_alone(&path, Duration::from_secs(1)).is_ok());
+    assert!(Sqlite::open_alone(&path).is_ok());
 }

@@ -49,7 +49,7 @@ impl Place {
 }
 
 fn open(path: &Path) -> Store {
-    Store::Embedded(Arc::new(Sqlite::open(path, Duration::from_mins(1)).unwrap()))
+    Store::Embedded(Arc::new(Sqlite::open(path).unwrap()))
 }
 
 fn wal(path: &Path) -> PathBuf {
@@ -59,7 +59,7 @@ fn wal(path: &Path) -> PathBuf {
 #[track_caller]
 fn check_refused(path: &Path, expected: &str) {
     let before = around(path);
-    let fault = Sqlite::open(path, Duration::from_mins(1)).unwrap_err();
+    let fault = Sqlite::open(path).unwrap_err();
     assert!(fault.to_string().contains(expected), "{fault}");
     assert_eq!(around(path), before, "something was changed");
 }
@@ -314,7 +314,8 @@ async fn a_job_that_panics_leaves_nobody_waiting() {
 #[tokio::test]
 async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
     let place = Place::new();
-    let hasty = Sqlite::open(&place.path, Duration::from_millis(20)).unwrap();
+    let hasty = Sqlite::open(&place.path).unwrap();
+    hasty.answer_within(Duration::from_millis(20));
     let (release, gate) = mpsc::channel::<()>();
     let hold = hasty.change(move |_| {
         gate.recv().unwrap_or_default();

@@ -18,8 +18,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// One of so many MiB; `None` where this machine lets nobody have one.
-    pub fn new(mib: u32) -> Option<Self> {
+    /// One of so many MiB.
+    pub fn new(mib: u32) -> Self {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().display();
         let script = format!(
@@ -29,11 +29,15 @@ impl Disk {
             .args(["--map-root-user", "--mount", "sh", "-c", &script])
             .stdout(Stdio::piped())
             .spawn()
-            .ok()?;
+            .expect("unshare, of util-linux, starts");
         let mut line = String::new();
-        BufReader::new(keeper.stdout.take()?).read_line(&mut line).ok()?;
-        let this = Self { keeper, place };
-        (line == "mounted\n").then_some(this)
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(
+            line, "mounted\n",
+            "nobody may mount a disk here: allow user namespaces \
+             (`sysctl kernel.unprivileged_userns_clone=1`, and in a container CAP_SYS_ADMIN)"
+        );
+        Self { keeper, place }
     }
 
     /// Where its own processes see a file.
