@@ -26,5 +26,6 @@ mod paths;
 mod restarts;
 mod revocation;
 mod secrets;
+mod signals;
 mod support;
 mod upstreams;
