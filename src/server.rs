@@ -13,6 +13,7 @@ use crate::server::build::{Built, build};
 use crate::server::signals::{StopSignals, Stopper};
 use crate::server::workers::Workers;
 use crate::tasks::Tasks;
+use crate::telemetry::outlet::Inlets;
 
 pub mod accept;
 mod build;
@@ -56,15 +57,16 @@ pub struct Addresses {
 }
 
 impl Server {
-    /// Opens the store, binds every socket and starts every thread.
-    pub fn start(config: Config) -> Result<Self, StartFault> {
+    /// Opens the store, binds every socket and starts every thread. `lines` is where access lines
+    /// go, and what is counted of them and of log lines.
+    pub fn start(config: Config, lines: &Inlets) -> Result<Self, StartFault> {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
         // Before anyone can see that it is ready, and stop it.
         let signals = control.block_on(async { StopSignals::listen() });
         let signals = signals.map_err(|it| StartFault::thread(&it))?;
         let Built { config, keyring, health, addresses, front, desk, back, workers } =
-            control.block_on(build(config, admin.handle()))?;
+            control.block_on(build(config, lines, admin.handle()))?;
         Ok(Self {
             config,
             keyring,

@@ -16,7 +16,7 @@ use crate::server::{Addresses, Server};
 pub fn serve(typed: &Serve) -> Result<u8, Failure> {
     let file = file(&typed.source);
     let Loaded { config, warnings } = load(&typed.source)?;
-    logging::start(&config.log, config::environment())?;
+    let outlet = logging::start(&config.log)?;
     if let Some(file) = &file {
         info!(file = %file.display(), "the configuration was read");
     } else {
@@ -25,7 +25,7 @@ pub fn serve(typed: &Serve) -> Result<u8, Failure> {
     for warning in &warnings {
         warn!("{warning}");
     }
-    let server = Server::start(config.clone())?;
+    let server = Server::start(config.clone(), outlet.inlets())?;
     announce(&config, server.addresses());
     Ok(server.wait())
 }

@@ -31,6 +31,7 @@ use crate::store::{Meta, OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
 use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::WorkerCounters;
+use crate::telemetry::outlet::Inlets;
 
 /// What a server is made of.
 pub struct Built {
@@ -92,7 +93,11 @@ impl From<BindFault> for StartFault {
 
 /// Sockets first: whatever else goes wrong, nothing was written while another process serves.
 /// Requests last: when the first one comes, everything behind the gate is at work.
-pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, StartFault> {
+pub async fn build(
+    config: Config,
+    lines: &Inlets,
+    admin_runtime: &Handle,
+) -> Result<Built, StartFault> {
     let config = Arc::new(config);
     let descriptors = limits::raise_descriptors();
     let count =
@@ -105,7 +110,6 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
     follow_store(&config, &keyring, tags, &back)?;
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
-    let access = access(&config)?;
     let common = Common {
         doors: Doors::new(
             limits::connections(config.gateway.max_connections, descriptors),
@@ -115,7 +119,7 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
         endpoints: Endpoints::new(&config, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
-        access: access.clone(),
+        access: access(&config, lines),
         tasks: front.clone(),
         acceptors: Tasks::default(),
     };
@@ -124,7 +128,7 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         workers: counters.clone(),
-        access,
+        lines: lines.clone(),
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
     let workers =
@@ -241,12 +245,10 @@ async fn keyring(
     Ok((Arc::new(Keyring::new(parts, &config.limits, &config.store)), tags))
 }
 
-fn access(config: &Config) -> Result<Option<AccessSink>, StartFault> {
+fn access(config: &Config, lines: &Inlets) -> Option<AccessSink> {
     match config.log.access {
-        AccessLog::Off => Ok(None),
-        AccessLog::On => {
-            AccessSink::start(io::stdout()).map(Some).map_err(|it| StartFault::thread(&it))
-        }
+        AccessLog::Off => None,
+        AccessLog::On => Some(AccessSink::new(lines.access.clone())),
     }
 }
 

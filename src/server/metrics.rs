@@ -8,10 +8,10 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
-use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::{DECISIONS, RouteTotals, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
 use crate::telemetry::histogram::Sum;
+use crate::telemetry::outlet::Inlets;
 
 /// Everything that is counted.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct Scrape {
     pub keyring: Arc<Keyring>,
     /// What workers did.
     pub workers: Vec<Arc<WorkerCounters>>,
-    /// Where access lines go.
-    pub access: Option<AccessSink>,
+    /// Where lines go.
+    pub lines: Inlets,
 }
 
 impl Scrape {
@@ -71,7 +71,12 @@ impl Scrape {
             one(
                 "keyward_access_log_dropped",
                 "Access-log lines that nobody took in time",
-                self.access.as_ref().map_or(0, AccessSink::dropped),
+                self.lines.access.dropped(),
+            ),
+            one(
+                "keyward_log_dropped",
+                "Log lines that nobody took in time",
+                self.lines.log.dropped(),
             ),
         ]
     }
