@@ -158,6 +158,11 @@ pub fn is_list(path: &str) -> bool {
     LISTS.contains(&path)
 }
 
+/// Whether a setting is a table of others.
+pub fn is_table(path: &str) -> bool {
+    section(path).is_some()
+}
+
 /// The paths of all settings that a flag or a variable can set.
 pub fn settable() -> impl Iterator<Item = String> {
     let sections = SECTIONS.iter().filter(|it| !it.path.is_empty() && !it.path.contains('['));
