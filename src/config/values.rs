@@ -26,6 +26,14 @@ pub fn expected(what: &str, node: &Node) -> String {
 
 /// A time of at least `least`.
 pub fn time(least: Duration) -> impl Fn(&Node) -> Result<Duration, String> {
+    time_between(least, TIME_MAX)
+}
+
+/// A time from `least` to `most`.
+pub fn time_between(
+    least: Duration,
+    most: Duration,
+) -> impl Fn(&Node) -> Result<Duration, String> {
     move |node| {
         let time = node.text().and_then(units::time);
         match time
@@ -34,8 +42,8 @@ pub fn time(least: Duration) -> impl Fn(&Node) -> Result<Duration, String> {
             it if it < least => {
                 Err(expected(&format!("at least {}", units::time_text(least)), node))
             }
-            it if it > TIME_MAX => {
-                Err(expected(&format!("at most {}", units::time_text(TIME_MAX)), node))
+            it if it > most => {
+                Err(expected(&format!("at most {}", units::time_text(most)), node))
             }
             it => Ok(it),
         }
