@@ -16,13 +16,14 @@ use crate::route::table::Pattern;
 
 mod check;
 pub mod fault;
+pub mod nearest;
 mod raw;
 mod reader;
 mod schema;
 pub mod sources;
 #[cfg(test)]
 mod tests;
-mod units;
+pub mod units;
 mod values;
 
 /// The environment of this process, for [`sources::load`].

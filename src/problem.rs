@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value};
 
@@ -54,6 +54,14 @@ impl Problem {
         let seconds = wait.as_millis().div_ceil(1_000).max(1);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// With the methods that there are instead.
+    #[must_use]
+    pub fn with_allow(self, methods: &[Method]) -> Self {
+        let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        let names = HeaderValue::from_str(&names.join(", "));
+        self.with_header(header::ALLOW, names.unwrap_or(HeaderValue::from_static("")))
     }
 
     /// The response. A 503 always says when to come back.

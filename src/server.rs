@@ -17,6 +17,7 @@ use crate::telemetry::outlet::Inlets;
 
 pub mod accept;
 mod build;
+pub mod exit;
 mod last_use;
 mod limits;
 mod metrics;
@@ -103,11 +104,11 @@ impl Server {
         let code = match end {
             End::Asked => {
                 self.drain();
-                0
+                exit::DONE
             }
             End::WorkerLost => {
                 tracing::error!("a worker has ended by itself: this process cannot go on");
-                EXIT_BUG
+                exit::BUG
             }
         };
         self.end();
@@ -165,6 +166,3 @@ fn runtime(name: &str) -> Result<Runtime, StartFault> {
 }
 
 const END_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A bug of ours.
-const EXIT_BUG: u8 = 70;

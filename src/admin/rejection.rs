@@ -146,7 +146,7 @@ impl Rejection {
                 problem.with_member("permission", permission.as_str().into())
             }
             Self::RevisionConflict(revision) => problem.with_member("revision", (*revision).into()),
-            Self::MethodNotAllowed(allowed) => problem.with_header(header::ALLOW, allow(allowed)),
+            Self::MethodNotAllowed(allowed) => problem.with_allow(allowed),
             Self::TooManyAttempts(wait) => problem.with_retry_after(*wait),
             Self::Token(_) if row.status == 401 => {
                 problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
@@ -215,9 +215,4 @@ fn in_words(faults: &[Fault]) -> String {
 fn listed(faults: &[Fault]) -> serde_json::Value {
     let faults = faults.iter().map(|it| serde_json::json!({"path": it.path, "detail": it.detail}));
     faults.collect()
-}
-
-fn allow(allowed: &[Method]) -> HeaderValue {
-    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }

@@ -20,9 +20,10 @@ mod upstreams;
 /// Reads everything. Once the report holds a fault, the result is not to be used.
 pub fn check(root: &Field<'_>) -> Config {
     let upstreams = upstreams::upstreams(&root.field("upstreams"));
+    let (gateway, admin) = listeners::planes(root);
     let config = Config {
-        gateway: listeners::gateway(&root.section("gateway")),
-        admin: listeners::admin(&root.section("admin")),
+        gateway,
+        admin,
         log: log(&root.section("log")),
         store: store(&root.section("store")),
         keys: keys(&root.section("keys")),
@@ -30,7 +31,6 @@ pub fn check(root: &Field<'_>) -> Config {
         routes: routes::routes(&root.field("routes"), &upstreams),
         upstreams,
     };
-    listeners::check_addresses(root);
     check_files(root, &config);
     config
 }

@@ -2,6 +2,7 @@
 //! not yet known to it.
 
 use crate::config::fault::{Fault, Report};
+use crate::config::nearest::nearest;
 use crate::config::raw::{Content, Entry, Node, Table};
 
 /// The settings of one table.
@@ -172,13 +173,6 @@ pub fn settable() -> impl Iterator<Item = String> {
 /// Notes every setting that this version does not know.
 pub fn inspect(root: &Node, report: &Report) {
     Inspection { report }.node("", "", root);
-}
-
-/// The nearest of `candidates`, if it is near.
-pub fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
-    let scored = candidates.map(|it| (strsim::damerau_levenshtein(name, &it), it));
-    let (distance, nearest) = scored.min_by_key(|(distance, _name)| *distance)?;
-    (distance <= 1 + name.len() / 4 && distance < name.len()).then_some(nearest)
 }
 
 /// `; did you mean "listen"?`, or nothing.

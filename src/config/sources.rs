@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::check::check;
 use crate::config::fault::{Fault, Faults, Place, Report};
+use crate::config::nearest::nearest;
 use crate::config::raw::{Content, Node};
 use crate::config::reader::{Around, Field};
 use crate::config::schema::{self, Standing};
@@ -58,7 +59,7 @@ fn apply_set(root: &mut Node, set: &str) -> Result<(), Fault> {
         return Err(Fault { place, path: String::new(), message });
     };
     let path = path.trim();
-    let suggest = || schema::nearest(path, schema::settable());
+    let suggest = || nearest(path, schema::settable());
     apply(root, &Outside { place: Place::Flag(path.to_owned()), path, text }, suggest)
 }
 
@@ -78,7 +79,7 @@ fn apply_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Fa
     let suggest = || {
         let names = schema::settable().map(|it| it.replace('.', "__").to_ascii_uppercase());
         let names = names.chain(COMMAND_LINE.iter().map(ToString::to_string));
-        schema::nearest(rest, names).map(|it| format!("{PREFIX}{it}"))
+        nearest(rest, names).map(|it| format!("{PREFIX}{it}"))
     };
     apply(root, &Outside { place, path: &path, text }, suggest)
 }

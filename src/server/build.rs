@@ -24,7 +24,7 @@ use crate::listener::doors::Doors;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, last_use, limits, peppers, secret_file};
+use crate::server::{Addresses, exit, last_use, limits, peppers, secret_file};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
@@ -61,15 +61,15 @@ impl StartFault {
 
     /// A thread or runtime could not be started.
     pub fn thread(fault: &io::Error) -> Self {
-        Self { message: format!("a thread could not be started: {fault}"), exit: EXIT_FAILED }
+        Self { message: format!("a thread could not be started: {fault}"), exit: exit::FAILED }
     }
 
     fn failed(fault: &impl ToString) -> Self {
-        Self { message: fault.to_string(), exit: EXIT_FAILED }
+        Self { message: fault.to_string(), exit: exit::FAILED }
     }
 
     fn configuration(message: &impl ToString) -> Self {
-        Self { message: message.to_string(), exit: EXIT_CONFIGURATION }
+        Self { message: message.to_string(), exit: exit::CONFIGURATION }
     }
 }
 
@@ -81,13 +81,13 @@ impl From<OpenFault> for StartFault {
 
 impl From<Unavailable> for StartFault {
     fn from(fault: Unavailable) -> Self {
-        Self { message: fault.to_string(), exit: EXIT_FAILED }
+        Self { message: fault.to_string(), exit: exit::FAILED }
     }
 }
 
 impl From<BindFault> for StartFault {
     fn from(fault: BindFault) -> Self {
-        Self { message: fault.to_string(), exit: EXIT_FAILED }
+        Self { message: fault.to_string(), exit: exit::FAILED }
     }
 }
 
@@ -272,6 +272,3 @@ fn card(config: &Config) -> Result<GatewayCard, StartFault> {
         closed: Vec::new(),
     })
 }
-
-const EXIT_FAILED: u8 = 1;
-const EXIT_CONFIGURATION: u8 = 78;
