@@ -112,6 +112,15 @@ impl Problem {
     }
 }
 
+/// What a process answers that is asked how it is and should get no requests: a report and not a
+/// refusal, though its status is one.
+pub fn not_ready(report: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(report)));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
 /// The head did not arrive in time: the listener's own refusal, below every table.
 pub const HEAD_TIMEOUT: Row =
     Row { status: 408, code: "request_timeout", title: "The request took too long to arrive" };

@@ -120,6 +120,7 @@ async fn reasons_are_for_who_may_read_of_the_fleet() {
     let ready = |token: &str| reply(place.request(Method::GET, "/readyz").bearer_auth(token));
     let (told, untold) = (ready(&place.root).await, ready(&stranger).await);
     assert_eq!((told.status, untold.status), (503, 503));
+    assert_eq!(untold.header("retry-after"), "1");
     let reasons = json!(["this gateway was told to stop"]);
     assert_eq!(told.body, json!({"status": "draining", "reasons": reasons}));
     assert_eq!(untold.body, json!({"status": "draining"}));
