@@ -107,7 +107,9 @@ async fn a_request_for_another_host_or_from_another_origin_is_refused() {
     get("host", "evil.example").await.refused(421, "wrong_host");
     get("host", "127.0.0.2").await.refused(421, "wrong_host");
     assert_eq!(get("host", "localhost").await.status, 200);
-    get("origin", "http://evil.example").await.refused(403, "permission_denied");
+    let foreign = get("origin", "http://evil.example").await;
+    foreign.refused(403, "permission_denied");
+    assert_eq!(foreign.body.get("permission"), Some(&json!(null)));
     get("origin", "null").await.refused(403, "permission_denied");
     assert_eq!(get("origin", &format!("http://{}", place.address)).await.status, 200);
 }
