@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -63,8 +64,10 @@ impl Place {
         let keyring = Arc::new(keyring(&config));
         let root = first_operator(&keyring, Timestamp::now()).await.unwrap().unwrap();
         let (follower, server) = (Tasks::default(), Tasks::default());
-        follower.spawn(follow::run(Arc::clone(&keyring), card("a", 60_000), follower.clone()));
-        let health = Arc::new(Health::new(Arc::clone(&keyring)));
+        let draining = Arc::<AtomicBool>::default();
+        let following = (Arc::clone(&keyring), card("a", 60_000), Arc::clone(&draining));
+        follower.spawn(follow::run(following.0, following.1, following.2, follower.clone()));
+        let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let admin = Arc::new(Admin::new(Parts {

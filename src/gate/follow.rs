@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -16,11 +17,18 @@ use crate::store::{
 };
 use crate::tasks::Tasks;
 
-/// Follows the store until told to stop, then leaves the register.
-pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
+/// Follows the store until told to stop, then leaves the register. Everyone there is told whether
+/// this gateway is `draining`.
+pub async fn run(
+    keyring: Arc<Keyring>,
+    card: GatewayCard,
+    draining: Arc<AtomicBool>,
+    tasks: Tasks,
+) {
     let mut follower = Follower {
         keyring,
         card,
+        draining,
         position: None,
         load: Load::Pages(None),
         closed: VecDeque::new(),
@@ -45,6 +53,7 @@ pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
 struct Follower {
     keyring: Arc<Keyring>,
     card: GatewayCard,
+    draining: Arc<AtomicBool>,
     /// What was applied; `None`: nothing yet.
     position: Option<Position>,
     load: Load,
@@ -199,6 +208,7 @@ impl Follower {
         GatewayCard {
             keys: entries.count() as u64,
             complete: entries.is_complete(),
+            draining: self.draining.load(Ordering::Acquire),
             closed: self.closed.iter().copied().collect(),
             ..self.card.clone()
         }

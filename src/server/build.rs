@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -107,7 +108,14 @@ pub async fn build(
     write_first_token(&config, &keyring).await?;
     keyring.store().answer_within(config.store.response_timeout);
     let [front, desk, back] = [(); 3].map(|()| Tasks::default());
-    follow_store(&config, &keyring, tags, &back)?;
+    let draining = Arc::<AtomicBool>::default();
+    back.spawn(follow::run(
+        Arc::clone(&keyring),
+        card(&config)?,
+        Arc::clone(&draining),
+        back.clone(),
+    ));
+    write_back(&keyring, tags, &back);
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
     let common = Common {
@@ -123,7 +131,7 @@ pub async fn build(
         tasks: front.clone(),
         acceptors: Tasks::default(),
     };
-    let health = Arc::new(Health::new(Arc::clone(&keyring)));
+    let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
     let scrape = Scrape {
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
@@ -154,21 +162,14 @@ async fn write_first_token(config: &Config, keyring: &Keyring) -> Result<(), Sta
     Ok(())
 }
 
-/// Starts what keeps the keyring true.
-fn follow_store(
-    config: &Config,
-    keyring: &Arc<Keyring>,
-    tags: Receiver<NewTag>,
-    back: &Tasks,
-) -> Result<(), StartFault> {
-    back.spawn(follow::run(Arc::clone(keyring), card(config)?, back.clone()));
+/// Starts what tells the store of what only the gateway learns.
+fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
     back.spawn(last_use::run(Arc::clone(keyring), back.clone()));
     let write = writeback::run(tags, keyring.store().clone(), keyring.vault().clone());
     let stop = back.clone();
     back.spawn(async move {
         tokio::select! { () = write => {}, () = stop.stopped() => {} }
     });
-    Ok(())
 }
 
 fn serve_admin(

@@ -30,6 +30,17 @@ async fn a_revocation_that_somebody_has_not_confirmed_says_so() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_is_on_its_way_out_says_so_and_still_changes_what_it_is_asked_to() {
+    let place = Place::new().await;
+    let state = async || place.get("/v1/gateways").await.body["items"][0]["state"].clone();
+    assert_eq!(state().await, "live");
+    place.health.set_draining();
+    let key = place.mint(json!({"name": "a"})).await;
+    assert_eq!(place.delete(&path_of(&key)).await.status, 200);
+    while state().await != "draining" {}
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_gone_can_be_forgotten_and_a_live_one_cannot() {
     let place = Place::new().await;
     let key = place.mint(json!({"name": "a"})).await;
