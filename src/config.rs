@@ -204,6 +204,15 @@ pub enum Location {
     Sqlite(PathBuf),
 }
 
+impl Location {
+    /// What no acknowledged write is lost by, in this store.
+    pub const fn survives(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite(_) => &["kill -9", "power loss"],
+        }
+    }
+}
+
 /// What a gateway does once its lease has run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -103,7 +103,9 @@ fn without_a_token_nobody_learns_what_there_is() {
     }
     assert_eq!(bare("GET", "/readyz").json(), json!({ "status": "ready" }));
     let reasons = gateway.admin("GET", "/readyz", None).json();
-    assert_eq!(reasons, json!({ "status": "ready", "reasons": [] }));
+    let survives = json!(["kill -9", "power loss"]);
+    assert_eq!(reasons, json!({ "status": "ready", "reasons": [], "survives": survives }));
+    assert!(gateway.log().contains("kill -9, power loss"), "{}", gateway.log());
 }
 
 #[test]

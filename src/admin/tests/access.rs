@@ -124,6 +124,8 @@ async fn reasons_are_for_who_may_read_of_the_fleet() {
     assert_eq!((told.status, untold.status), (503, 503));
     assert_eq!(untold.header("retry-after"), "1");
     let reasons = json!(["this gateway was told to stop"]);
-    assert_eq!(told.body, json!({"status": "draining", "reasons": reasons}));
+    let survives = json!(["kill -9", "power loss"]);
+    let report = json!({"status": "draining", "reasons": reasons, "survives": survives});
+    assert_eq!(told.body, report);
     assert_eq!(untold.body, json!({"status": "draining"}));
 }
