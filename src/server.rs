@@ -18,6 +18,7 @@ use crate::telemetry::outlet::Inlets;
 pub mod accept;
 mod build;
 pub mod exit;
+mod first_token;
 mod last_use;
 mod limits;
 mod metrics;

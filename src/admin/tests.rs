@@ -8,7 +8,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::admin::first::first_operator;
+use crate::admin::first::{Entered, First};
 use crate::admin::health::Health;
 use crate::admin::{Admin, Parts, Scrape, serve};
 use crate::clock::Timestamp;
@@ -62,7 +62,8 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let config = Arc::new(config(&directory));
         let keyring = Arc::new(keyring(&config));
-        let root = first_operator(&keyring, Timestamp::now()).await.unwrap().unwrap();
+        let first = First::mint(&keyring, Timestamp::now()).await.unwrap();
+        assert_eq!(first.enter(&keyring).await.unwrap(), Entered::Now);
         let (follower, server) = (Tasks::default(), Tasks::default());
         let draining = Arc::<AtomicBool>::default();
         let following = (Arc::clone(&keyring), card("a", 60_000), Arc::clone(&draining));
@@ -78,7 +79,7 @@ impl Place {
         }));
         server.spawn(serve::run(listener, admin, server.clone()));
         let client = Client::builder().no_proxy().build().unwrap();
-        let root = root.expose().to_owned();
+        let root = first.token().expose().to_owned();
         let place = Self { address, root, client, keyring, health, server, directory };
         while place.ask(Method::GET, "/readyz").await.status != 200 {}
         place

@@ -10,7 +10,6 @@ use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 
-use crate::admin::first::first_operator;
 use crate::admin::health::Health;
 use crate::admin::{self, Admin};
 use crate::clock::Timestamp;
@@ -25,7 +24,7 @@ use crate::listener::doors::Doors;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, exit, last_use, limits, peppers, secret_file};
+use crate::server::{Addresses, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
@@ -65,11 +64,13 @@ impl StartFault {
         Self { message: format!("a thread could not be started: {fault}"), exit: exit::FAILED }
     }
 
-    fn failed(fault: &impl ToString) -> Self {
+    /// Something could not be done.
+    pub fn failed(fault: &impl ToString) -> Self {
         Self { message: fault.to_string(), exit: exit::FAILED }
     }
 
-    fn configuration(message: &impl ToString) -> Self {
+    /// The configuration, a pepper or the store is not right.
+    pub fn configuration(message: &impl ToString) -> Self {
         Self { message: message.to_string(), exit: exit::CONFIGURATION }
     }
 }
@@ -105,7 +106,7 @@ pub async fn build(
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
-    write_first_token(&config, &keyring).await?;
+    first_token::write(&config, &keyring).await?;
     keyring.store().answer_within(config.store.response_timeout);
     let [front, desk, back] = [(); 3].map(|()| Tasks::default());
     let draining = Arc::<AtomicBool>::default();
@@ -142,24 +143,6 @@ pub async fn build(
     let workers =
         Workers::start(&common, gateway, &counters).map_err(|it| StartFault::thread(&it))?;
     Ok(Built { config, keyring, health, addresses, front, desk, back, workers })
-}
-
-/// The first operator's token, where the store has no operator yet and there is an admin here.
-async fn write_first_token(config: &Config, keyring: &Keyring) -> Result<(), StartFault> {
-    if config.admin.listen.is_empty() {
-        return Ok(());
-    }
-    let made = first_operator(keyring, Timestamp::now()).await;
-    let Some(token) = made.map_err(|fault| StartFault::failed(&fault))? else { return Ok(()) };
-    let file = &config.admin.operator_token_file;
-    secret_file::replace(file, token.expose().as_bytes()).map_err(|fault| {
-        StartFault::configuration(&format!(
-            "{}: the first operator's token cannot be written: {fault}; make the folder writable, and move the store away so that a first operator is made again",
-            file.display()
-        ))
-    })?;
-    tracing::info!(file = %file.display(), "the first operator's token was written");
-    Ok(())
 }
 
 /// Starts what tells the store of what only the gateway learns.
