@@ -57,6 +57,16 @@ pub fn list(asked: &Asked) -> Result<Answer, Rejection> {
     Answer::json(Done::Well, &Gateways { items })
 }
 
+/// How many gateways of each state there are in the register.
+pub fn census(seen: &Seen) -> [(&'static str, u64); 3] {
+    let states =
+        [("live", State::Live), ("unconfirmed", State::Unconfirmed), ("draining", State::Draining)];
+    states.map(|(name, wanted)| {
+        let of = seen.entries.iter().filter(|it| state(it, silence(it, seen)) == wanted);
+        (name, of.count() as u64)
+    })
+}
+
 /// Takes a gateway out of the register: an operator knows that it is gone for good. One that is
 /// still heard of stays, since nobody would wait for it any more.
 ///

@@ -76,6 +76,7 @@ impl Place {
             config,
             health: Arc::clone(&health),
             scrape,
+            tally: Arc::default(),
         }));
         server.spawn(serve::run(listener, admin, server.clone()));
         let client = Client::builder().no_proxy().build().unwrap();

@@ -1,12 +1,14 @@
 //! Makes changes: seals, stores and audits them in one step, and waits until the fleet confirms.
 
+use crate::admin::Admin;
 use crate::admin::documents::{Document, Moments};
 use crate::admin::rejection::Rejection;
 use crate::admin::sign_in::Operator;
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::gate::keyring::Keyring;
 use crate::key::record::KeyRecord;
-use crate::store::{Audit, Expect, Idempotency, Write, Written};
+use crate::store::register::{Propagation, receipts};
+use crate::store::{Audit, Expect, Idempotency, Ticket, Write, Written};
 
 /// Who changes something.
 #[derive(Clone, Debug)]
@@ -96,6 +98,24 @@ pub async fn write(
         tell(author, deed.action, id.as_str());
     }
     Ok(written)
+}
+
+impl Admin {
+    /// Makes a change, and counts how long that took.
+    pub async fn write(&self, author: &Author, deed: Deed<'_>) -> Result<Written, Rejection> {
+        let begun = Moment::now();
+        let written = write(&self.keyring, author, deed).await;
+        self.tally.wrote(Moment::now().since(begun));
+        written
+    }
+
+    /// Waits until the fleet has confirmed a change, or certainly will not.
+    pub async fn receipts(&self, ticket: &Ticket) -> Propagation {
+        let begun = Moment::now();
+        let propagation = receipts(self.keyring.store(), ticket).await;
+        self.tally.waited(Moment::now().since(begun), &propagation);
+        propagation
+    }
 }
 
 /// The line in the log that every change leaves.

@@ -110,12 +110,9 @@ pub async fn build(
     keyring.store().answer_within(config.store.response_timeout);
     let [front, desk, back] = [(); 3].map(|()| Tasks::default());
     let draining = Arc::<AtomicBool>::default();
-    back.spawn(follow::run(
-        Arc::clone(&keyring),
-        card(&config)?,
-        Arc::clone(&draining),
-        back.clone(),
-    ));
+    let card = card(&config)?;
+    let id = card.id.clone();
+    back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
     write_back(&keyring, tags, &back);
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
@@ -136,6 +133,8 @@ pub async fn build(
     let scrape = Scrape {
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
+        id,
+        tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
     };
@@ -165,6 +164,7 @@ fn serve_admin(
         keyring: Arc::clone(&scrape.keyring),
         config: Arc::clone(&scrape.config),
         health: Arc::clone(health),
+        tally: Arc::clone(&scrape.tally),
         scrape: Box::new(move || scrape.text()),
     };
     let admin = Arc::new(Admin::new(parts));

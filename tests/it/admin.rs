@@ -372,3 +372,24 @@ fn whoever_tries_too_many_tokens_waits_and_whoever_has_one_does_not() {
         .ask(&gateway.admin_request_by(&wrong, "GET", "/v1/keys", &Value::Null))
         .assert_problem(401, "unknown_token");
 }
+
+#[test]
+fn whoever_is_woken_at_night_can_read_how_the_store_is() {
+    let gateway = Gateway::start(&Setup::empty());
+    let key = gateway.mint("crm");
+    gateway.revoke(&key.id);
+    let metrics = gateway.metrics();
+    // The first operator, a key, and that it was revoked.
+    assert_eq!(metrics.count("keyward_changes_applied"), 3);
+    assert_eq!(metrics.count("keyward_store_write_duration_seconds_count"), 2);
+    assert_eq!(metrics.count("keyward_receipts_duration_seconds_count"), 2);
+    assert_eq!(metrics.count("keyward_gateways{state=\"live\"}"), 1);
+    assert_eq!(metrics.count("keyward_gateways{state=\"unconfirmed\"}"), 0);
+    assert_eq!(metrics.count("keyward_receipts_incomplete_total"), 0);
+    assert_eq!(metrics.count("keyward_admin_failures_total{code=\"store_unreachable\"}"), 0);
+    let scrape = gateway.admin("GET", "/metrics", None).body;
+    let scrape = String::from_utf8(scrape).unwrap();
+    let left = scrape.lines().find_map(|it| it.strip_prefix("keyward_lease_left_seconds "));
+    let left: f64 = left.unwrap().parse().unwrap();
+    assert!((10.0..=20.0).contains(&left), "{left} of a lease of 20 s");
+}
