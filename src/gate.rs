@@ -11,6 +11,7 @@ use crate::gate::running::{Grant, Running};
 use crate::key::text::PresentedKey;
 
 pub mod entries;
+pub mod fill;
 pub mod follow;
 pub mod hashing;
 pub mod keyring;
@@ -22,6 +23,9 @@ pub mod throttle;
 pub mod turns;
 pub mod vault;
 pub mod writeback;
+
+#[cfg(test)]
+mod tests;
 
 /// One worker's gate: what the process knows, and what this worker is serving.
 #[derive(Clone, Debug)]

@@ -147,11 +147,8 @@ pub async fn build(
 /// Starts what tells the store of what only the gateway learns.
 fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
     back.spawn(last_use::run(Arc::clone(keyring), back.clone()));
-    let write = writeback::run(tags, keyring.store().clone(), keyring.vault().clone());
-    let stop = back.clone();
-    back.spawn(async move {
-        tokio::select! { () = write => {}, () = stop.stopped() => {} }
-    });
+    let (store, vault) = (keyring.store().clone(), keyring.vault().clone());
+    back.spawn(writeback::run(tags, store, vault, back.clone()));
 }
 
 fn serve_admin(

@@ -163,6 +163,17 @@ impl Sqlite {
         Ok(replaced)
     }
 
+    /// Takes and announces the records that are missing here, or are here in an older state.
+    /// Answers how many those were.
+    pub async fn offer(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
+        let mut taken = 0;
+        for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
+            let piece = piece.to_vec();
+            taken += self.change(move |batch| write::offer(batch, &piece)).await?;
+        }
+        Ok(taken)
+    }
+
     /// Audits what is done to the store as a whole.
     pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
         self.change(move |batch| write::audit(batch.conn, &line)).await
@@ -206,7 +217,7 @@ impl Sqlite {
         self.follow(move |follower| follower.leave(&gateway)).await
     }
 
-    /// How many records are sealed under which pepper.
+    /// How many records need which pepper, by its name: for their seal, or for their tag.
     pub async fn census(&self) -> Result<Vec<(Option<PepperName>, u64)>, Unavailable> {
         self.ask(reader::census).await
     }

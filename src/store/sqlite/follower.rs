@@ -14,11 +14,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use crate::clock::{Moment, Timestamp};
 use crate::store::gateway::{GatewayCard, GatewayId};
-use crate::store::sqlite::desk::survive;
 use crate::store::sqlite::room;
 use crate::store::sqlite::rows::{self, Bits};
 use crate::store::sqlite::shared::Shared;
 use crate::store::{Beat, CHANGES_PER_SYNC_MAX, Left, More, Position, Synced};
+use crate::tasks::survive;
 
 /// One piece of work for the following thread.
 pub type Job = Box<dyn FnOnce(&mut Follower) + Send>;

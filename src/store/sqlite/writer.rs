@@ -12,11 +12,11 @@ use crate::clock::{Moment, Timestamp};
 use crate::key::seal::Identity;
 use crate::store::Unavailable;
 use crate::store::gateway::Register;
-use crate::store::sqlite::desk::survive;
 use crate::store::sqlite::fault::unavailable;
 use crate::store::sqlite::room::{self, Room};
 use crate::store::sqlite::rows;
 use crate::store::sqlite::shared::Shared;
+use crate::tasks::survive;
 
 /// One piece of work for the writing thread.
 pub type Job = Box<dyn Work>;
