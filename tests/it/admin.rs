@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::ask::Ask;
@@ -392,4 +393,19 @@ fn whoever_is_woken_at_night_can_read_how_the_store_is() {
     let left = scrape.lines().find_map(|it| it.strip_prefix("keyward_lease_left_seconds "));
     let left: f64 = left.unwrap().parse().unwrap();
     assert!((10.0..=20.0).contains(&left), "{left} of a lease of 20 s");
+}
+
+#[test]
+fn a_gateway_that_drains_says_so_to_whoever_lists_gateways() {
+    let setup = Setup::empty().gateway("drain_delay = \"5m\"").store("lease = \"4s\"");
+    let mut gateway = Gateway::start(&setup);
+    let state = || gateway.admin("GET", "/v1/gateways", None).json()["items"][0]["state"].clone();
+    assert_eq!(state(), "live");
+    gateway.signal(Signal::TERM);
+    eventually("it says that it drains", || state() == "draining");
+    // Whoever must revoke a key now need not look for another gateway.
+    let key = gateway.mint("late");
+    gateway.revoke(&key.id);
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait(), Some(0));
 }
