@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod known;
 pub mod lease;
 pub mod recheck;
+pub mod rollback;
 pub mod running;
 pub mod throttle;
 pub mod turns;

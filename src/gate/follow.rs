@@ -129,7 +129,7 @@ impl Follower {
             self.take(rows).await?;
         }
         let lost = unseen.into_iter().filter_map(|id| self.keyring.entries().get(id));
-        self.offer(&lost.collect::<Vec<_>>()).await?;
+        self.keyring.offer(&lost.collect::<Vec<_>>()).await?;
         self.finish_load();
         self.position = Some(position);
         Ok(())
@@ -219,32 +219,13 @@ impl Follower {
         if !changed.is_empty() {
             self.recheck(changed).await;
         }
-        self.offer(&newer).await?;
+        self.keyring.offer(&newer).await?;
         self.reseal(&rows).await
     }
 
     async fn recheck(&self, entries: Vec<Arc<Entry>>) -> Vec<u64> {
         let now = self.keyring.lease().store_time(Moment::now());
         self.keyring.workers().recheck(entries.into(), now).await
-    }
-
-    /// Writes back what is known here and the store has lost, or holds in an older state: somebody
-    /// put an old copy back, of a record or of the whole store.
-    async fn offer(&self, known: &[Arc<Entry>]) -> Result<(), Unavailable> {
-        let rows = known.iter().filter_map(|it| it.known().row().map(|it| Row::clone(it)));
-        let rows: Vec<Row> = rows.collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let taken = self.keyring.store().offer(rows).await?;
-        if taken > 0 {
-            self.keyring.counts().rollbacks.fetch_add(taken as u64, Ordering::Relaxed);
-            tracing::error!(
-                records = taken,
-                "the store had lost changes that this gateway knew: they were written back"
-            );
-        }
-        Ok(())
     }
 
     /// Seals anew, under the current pepper, what is sealed under a retired one.

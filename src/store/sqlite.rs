@@ -30,6 +30,7 @@ use crate::store::{
     Write, WriteFault, Written,
 };
 
+pub mod anchor;
 pub mod desk;
 pub mod fault;
 pub mod follower;
@@ -86,8 +87,8 @@ impl Sqlite {
 
     fn start(opened: Opened) -> Result<Self, OpenFault> {
         let shared = Arc::new(Shared::new(opened.identity));
-        let writer = Writer::new(opened.writer, opened.path, shared.clone());
-        let follower = Follower::new(opened.follower, shared.clone());
+        let writer = Writer::new(opened.writer, opened.anchor.clone(), shared.clone());
+        let follower = Follower::new(opened.follower, opened.anchor, shared.clone());
         let fault = |it| OpenFault(format!("the store's threads cannot be started ({it})"));
         Ok(Self {
             writer: Desk::start("store-writer", move |jobs| writer.serve(&jobs)).map_err(fault)?,

@@ -120,6 +120,25 @@ async fn what_the_store_has_lost_is_written_back_and_counted() {
 }
 
 #[tokio::test]
+async fn whoever_asks_for_a_record_that_was_put_back_gets_the_newer_one() {
+    let place = Place::new();
+    let key = place.mint(1).await;
+    let (id, before) = (key.record.id, place.row(&key.record));
+    place.revoke(&key).await;
+    place.follow(&mut place.follower()).await;
+    place.tamper(&format!(
+        "UPDATE records SET revision = 1, revoked = 0, sealed = x'{}' WHERE id = '{id}'",
+        hex(before.sealed.as_bytes())
+    ));
+    let stored = place.store.find(id).await.unwrap().unwrap();
+    let current = place.keyring.current(stored.clone()).await.unwrap();
+    assert!(place.keyring.vault().open(&current).unwrap().revoked_at.is_some());
+    assert_ne!(current, stored);
+    assert_eq!(place.store.find(id).await.unwrap(), Some(current));
+    assert_eq!(place.keyring.counts().rollbacks.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_is_not_written_back() {
     let place = Place::new();
     let key = place.mint(1).await;
