@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine with a Rust toolchain:
 #   make demo    a gateway on this machine, and what it does
-#   make test    every claim, held by the real program
+#   make test    the claims, held by the real program
 # What needs longer has a target of its own below.
 
 SHELL := /bin/bash
@@ -18,7 +18,8 @@ demo: deps
 	$(CARGO) build --profile $(PROFILE)
 	@.ci/demo $(KEYWARD)
 
-## make test          every claim, held by the real program (about 10 minutes on two cores)
+## make test          the claims, held by the real program (about 10 minutes on two cores); what has
+##                    a price is measured by make bench
 test: deps
 	$(CARGO) test --profile $(PROFILE)
 

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use crate::admin::attempts::Attempts;
 use crate::admin::health::Health;
 use crate::admin::hosts::Hosts;
+use crate::admin::tally::Tally;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 
@@ -39,6 +40,7 @@ pub mod router;
 pub mod serve;
 pub mod sign_in;
 pub mod strict;
+pub mod tally;
 pub mod writing;
 
 #[cfg(test)]
@@ -52,6 +54,7 @@ pub struct Admin {
     health: Arc<Health>,
     attempts: Attempts,
     scrape: Scrape,
+    tally: Arc<Tally>,
     /// Whoever takes an operator away holds it, so that two cannot each leave the other as the
     /// last one.
     revoking_operators: Mutex<()>,
@@ -67,6 +70,8 @@ pub struct Parts {
     pub health: Arc<Health>,
     /// Writes down everything that is counted.
     pub scrape: Scrape,
+    /// Counts what is done here.
+    pub tally: Arc<Tally>,
 }
 
 /// Writes down everything that is counted, as `OpenMetrics` text.
@@ -75,10 +80,10 @@ pub type Scrape = Box<dyn Fn() -> String + Send + Sync>;
 impl Admin {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { keyring, config, health, scrape } = parts;
+        let Parts { keyring, config, health, scrape, tally } = parts;
         let hosts = Hosts::new(config.admin.hosts.clone());
         let (attempts, revoking_operators) = (Attempts::default(), Mutex::default());
-        Self { keyring, config, hosts, health, attempts, scrape, revoking_operators }
+        Self { keyring, config, hosts, health, attempts, scrape, tally, revoking_operators }
     }
 }
 

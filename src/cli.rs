@@ -8,7 +8,8 @@ use std::panic::{self, AssertUnwindSafe};
 use clap::Parser;
 
 use crate::cli::args::{Command, Typed};
-use crate::cli::failure::{BUG, Failure};
+use crate::cli::failure::Failure;
+use crate::server::exit;
 
 mod api;
 mod args;
@@ -55,7 +56,7 @@ pub fn caught(work: impl FnOnce() -> u8) -> u8 {
         // Nobody is left to tell where standard error is gone.
         drop(writeln!(io::stderr(), "keyward: a bug of ours, please report it: {panic}"));
     }));
-    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(BUG)
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(exit::BUG)
 }
 
 fn execute(typed: Typed, streams: &mut Streams<'_>) -> Result<u8, Failure> {
@@ -71,7 +72,7 @@ fn execute(typed: Typed, streams: &mut Streams<'_>) -> Result<u8, Failure> {
         Command::Healthcheck(it) => healthcheck::healthcheck(&it, streams),
         Command::Completions(it) => completions::completions(it, streams),
     };
-    done.map(|()| 0)
+    done.map(|()| exit::DONE)
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ use crate::route::table::Pattern;
 
 mod check;
 pub mod fault;
+pub mod nearest;
 mod raw;
 mod reader;
 mod schema;
 pub mod sources;
 #[cfg(test)]
 mod tests;
-mod units;
+pub mod units;
 mod values;
 
 /// The environment of this process, for [`sources::load`].
@@ -201,6 +202,15 @@ pub struct Store {
 pub enum Location {
     /// An `SQLite` file.
     Sqlite(PathBuf),
+}
+
+impl Location {
+    /// What no acknowledged write is lost by, in this store.
+    pub const fn survives(&self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite(_) => &["kill -9", "power loss"],
+        }
+    }
 }
 
 /// What a gateway does once its lease has run out.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value};
 
@@ -56,6 +56,14 @@ impl Problem {
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
+    /// With the methods that there are instead.
+    #[must_use]
+    pub fn with_allow(self, methods: &[Method]) -> Self {
+        let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        let names = HeaderValue::from_str(&names.join(", "));
+        self.with_header(header::ALLOW, names.unwrap_or(HeaderValue::from_static("")))
+    }
+
     /// The response. A 503 always says when to come back.
     pub fn into_response(self, request_id: &str) -> Response<Full<Bytes>> {
         let must_say_when = self.row.status == 503
@@ -102,6 +110,15 @@ impl Problem {
         document.extend(self.members.clone());
         Value::Object(document).to_string().into_bytes()
     }
+}
+
+/// What a process answers that is asked how it is and should get no requests: a report and not a
+/// refusal, though its status is one.
+pub fn not_ready(report: Vec<u8>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(report)));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// The head did not arrive in time: the listener's own refusal, below every table.

@@ -13,9 +13,12 @@ use crate::server::build::{Built, build};
 use crate::server::signals::{StopSignals, Stopper};
 use crate::server::workers::Workers;
 use crate::tasks::Tasks;
+use crate::telemetry::outlet::Inlets;
 
 pub mod accept;
 mod build;
+pub mod exit;
+mod first_token;
 mod last_use;
 mod limits;
 mod metrics;
@@ -56,15 +59,16 @@ pub struct Addresses {
 }
 
 impl Server {
-    /// Opens the store, binds every socket and starts every thread.
-    pub fn start(config: Config) -> Result<Self, StartFault> {
+    /// Opens the store, binds every socket and starts every thread. `lines` is where access lines
+    /// go, and what is counted of them and of log lines.
+    pub fn start(config: Config, lines: &Inlets) -> Result<Self, StartFault> {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
         // Before anyone can see that it is ready, and stop it.
         let signals = control.block_on(async { StopSignals::listen() });
         let signals = signals.map_err(|it| StartFault::thread(&it))?;
         let Built { config, keyring, health, addresses, front, desk, back, workers } =
-            control.block_on(build(config, admin.handle()))?;
+            control.block_on(build(config, lines, admin.handle()))?;
         Ok(Self {
             config,
             keyring,
@@ -101,11 +105,11 @@ impl Server {
         let code = match end {
             End::Asked => {
                 self.drain();
-                0
+                exit::DONE
             }
             End::WorkerLost => {
                 tracing::error!("a worker has ended by itself: this process cannot go on");
-                EXIT_BUG
+                exit::BUG
             }
         };
         self.end();
@@ -163,6 +167,3 @@ fn runtime(name: &str) -> Result<Runtime, StartFault> {
 }
 
 const END_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A bug of ours.
-const EXIT_BUG: u8 = 70;

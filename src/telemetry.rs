@@ -4,3 +4,4 @@ pub mod access;
 pub mod counters;
 pub mod expose;
 pub mod histogram;
+pub mod outlet;

@@ -19,15 +19,21 @@ the other columns: from the warm-up of each turn, which does not pause";
 /// The name of an entry and of the one which it is compared with.
 pub type Comparison = (&'static str, &'static str);
 
-/// Everything which a measurement found; its verdict is on the first round.
+/// What was asked of a round, and what came of it.
+pub struct Judged<'a> {
+    pub targets: &'a [Target],
+    pub verdict: Verdict,
+}
+
+/// Everything which a measurement found.
 pub struct Report<'a> {
     pub machine: Value,
     pub pace: Pace,
     pub rounds: Vec<Round>,
     pub comparisons: Vec<Comparison>,
-    pub targets: &'a [Target],
+    /// Of each round.
+    pub judged: Vec<Judged<'a>>,
     pub notes: &'a [&'a str],
-    pub verdict: Verdict,
 }
 
 impl Report<'_> {
@@ -39,10 +45,17 @@ impl Report<'_> {
         }
         println!("\n{METHOD}");
         self.notes.iter().for_each(|note| println!("{note}"));
-        for target in self.targets {
-            print_target(target, &self.rounds[0]);
+        for (round, judged) in self.rounds.iter().zip(&self.judged) {
+            judged.targets.iter().for_each(|target| print_target(target, round));
+            println!("{}: {}", round.title, judged.verdict.name());
         }
-        println!("{}", self.verdict.name());
+        println!("{}", self.verdict().name());
+    }
+
+    /// Of all rounds together.
+    pub fn verdict(&self) -> Verdict {
+        let verdicts: Vec<Verdict> = self.judged.iter().map(|judged| judged.verdict).collect();
+        Verdict::worst(&verdicts)
     }
 
     fn print_ratios(&self, round: &Round) {
@@ -64,8 +77,7 @@ impl Report<'_> {
     }
 
     fn to_json(&self) -> Value {
-        let rounds = self.rounds.iter();
-        let targets = self.targets.iter();
+        let rounds = self.rounds.iter().zip(&self.judged);
         json!({
             "machine": self.machine,
             "turns": self.pace.turns,
@@ -73,14 +85,14 @@ impl Report<'_> {
             "warm_up_seconds": self.pace.warm_up_seconds,
             "connections": CONNECTIONS,
             "known_keys": credential::KNOWN,
-            "rounds": rounds.map(|round| self.round_to_json(round)).collect::<Vec<_>>(),
-            "targets": targets.map(|target| self.target_to_json(target)).collect::<Vec<_>>(),
+            "rounds": rounds.map(|(round, judged)| self.round_to_json(round, judged)).collect::<Vec<_>>(),
             "notes": self.notes,
-            "verdict": self.verdict.name(),
+            "verdict": self.verdict().name(),
         })
     }
 
-    fn round_to_json(&self, round: &Round) -> Value {
+    fn round_to_json(&self, round: &Round, judged: &Judged) -> Value {
+        let targets = judged.targets.iter();
         let ratios = self.comparisons.iter();
         json!({
             "title": round.title,
@@ -88,17 +100,19 @@ impl Report<'_> {
             "ratios": ratios
                 .filter_map(|(name, base)| ratio_to_json(round, name, base))
                 .collect::<Vec<_>>(),
+            "targets": targets.map(|target| target_to_json(target, round)).collect::<Vec<_>>(),
+            "verdict": judged.verdict.name(),
         })
     }
+}
 
-    fn target_to_json(&self, target: &Target) -> Value {
-        json!({
-            "of": target.name,
-            "over": target.base,
-            "limit": target.limit,
-            "outcome": target.judge(&self.rounds[0]).name(),
-        })
-    }
+fn target_to_json(target: &Target, round: &Round) -> Value {
+    json!({
+        "of": target.name,
+        "over": target.base,
+        "limit": target.limit,
+        "outcome": target.judge(round).name(),
+    })
 }
 
 fn print_table(round: &Round) {

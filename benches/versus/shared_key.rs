@@ -10,7 +10,7 @@ use crate::keyward::Keyward;
 use crate::load::{CONNECTIONS, Generator};
 use crate::options::{Options, Pace};
 use crate::process::Cores;
-use crate::report::Report;
+use crate::report::{Judged, Report};
 use crate::round::Round;
 use crate::stand::Stand;
 use crate::turns::{self, Entry};
@@ -31,14 +31,16 @@ pub fn run(options: &Options) -> Result<Verdict> {
         machine: machine::describe(Some(binary)),
         pace: options.pace,
         comparisons: vec![(TARGETS[0].name, TARGETS[0].base)],
-        verdict: Verdict::reach(&rounds[0], &TARGETS, None),
-        targets: &TARGETS,
+        judged: vec![Judged {
+            verdict: Verdict::reach(&rounds[0], &TARGETS, None),
+            targets: &TARGETS,
+        }],
         notes: &[],
         rounds,
     };
     report.print();
     report.write(&options.out.join("shared_key.json"))?;
-    Ok(report.verdict)
+    Ok(report.verdict())
 }
 
 fn measure(stand: &Stand, binary: &Path, pace: Pace) -> Result<Round> {

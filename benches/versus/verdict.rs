@@ -55,7 +55,12 @@ impl Verdict {
             return Self::Inconclusive;
         }
         let verdicts: Vec<Self> = targets.iter().map(|target| target.judge(round)).collect();
-        [Self::Fail, Self::NotMeasured]
+        Self::worst(&verdicts)
+    }
+
+    /// Of several, the one which counts for all.
+    pub fn worst(verdicts: &[Self]) -> Self {
+        [Self::Fail, Self::Inconclusive, Self::NotMeasured]
             .into_iter()
             .find(|verdict| verdicts.contains(verdict))
             .unwrap_or(Self::Pass)

@@ -5,6 +5,7 @@ use http::{HeaderName, HeaderValue, Response, header};
 use serde::Serialize;
 
 use crate::admin::rejection::Rejection;
+use crate::problem;
 
 /// An answer on its way to the wire.
 #[derive(Debug)]
@@ -25,17 +26,6 @@ pub enum Done {
     NotEverywhere,
     /// A report, not a refusal: this gateway should not get requests now.
     NotReady,
-}
-
-impl Done {
-    const fn status(self) -> u16 {
-        match self {
-            Self::Well => 200,
-            Self::Created => 201,
-            Self::NotEverywhere => 202,
-            Self::NotReady => 503,
-        }
-    }
 }
 
 impl Answer {
@@ -67,10 +57,12 @@ impl Answer {
 
     /// As the response.
     pub fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body));
-        if let Ok(status) = self.done.status().try_into() {
-            *response.status_mut() = status;
-        }
+        let mut response = match self.done {
+            Done::Well => with_status(200, self.body),
+            Done::Created => with_status(201, self.body),
+            Done::NotEverywhere => with_status(202, self.body),
+            Done::NotReady => problem::not_ready(self.body).map(Body::new),
+        };
         response.headers_mut().extend(self.headers);
         response
     }
@@ -79,6 +71,14 @@ impl Answer {
         self.headers.extend(HeaderValue::from_str(value).map(|it| (name, it)));
         self
     }
+}
+
+fn with_status(status: u16, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    if let Ok(status) = status.try_into() {
+        *response.status_mut() = status;
+    }
+    response
 }
 
 /// How a revision is written in `ETag` and `If-Match`.

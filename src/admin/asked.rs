@@ -111,7 +111,7 @@ async fn read(mut body: Body) -> Result<Bytes, Rejection> {
             Err(Rejection::BodyTooLarge)
         }
         Ok(Err(_broken)) => Err(Rejection::fault("body", "did not arrive whole")),
-        Err(_elapsed) => Err(Rejection::BodyTimeout),
+        Err(_elapsed) => Err(Rejection::fault("body", "did not arrive in time")),
     }
 }
 

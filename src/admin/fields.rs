@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::admin::rejection::{Fault, Rejection};
 use crate::admin::strict;
 use crate::clock::Timestamp;
+use crate::config::nearest::nearest;
 use crate::key::record::Label;
 
 /// The fields of one object. Every reader takes one out; [`Fields::end`] says what was wrong.
@@ -130,8 +131,7 @@ impl Fields {
     /// Says everything that was wrong, unknown fields last.
     pub fn end(mut self) -> Result<(), Rejection> {
         for name in std::mem::take(&mut self.rest).keys() {
-            let hint = nearest(name, self.names.iter().copied());
-            let hint = hint.unwrap_or_else(|| format!("there are {}", self.names.join(", ")));
+            let hint = hint(name, &self.names);
             self.spot(name).fault(format!("unknown field; {hint}"));
         }
         if self.faults.is_empty() { Ok(()) } else { Err(Rejection::BadRequest(self.faults)) }
@@ -225,10 +225,10 @@ pub fn json_bytes(map: &Map<String, Value>) -> usize {
     serde_json::to_vec(map).map_or(usize::MAX, |it| it.len())
 }
 
-/// A question after the nearest of `names`, if one is near.
-pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
-    let scored = names.map(|it| (strsim::damerau_levenshtein(name, it), it));
-    let (distance, nearest) = scored.min_by_key(|(distance, _name)| *distance)?;
-    let is_near = distance <= 1 + name.len() / 4 && distance < name.len();
-    is_near.then(|| format!("did you mean {nearest:?}?"))
+/// A question after the nearest of `names`, or all of them where none is near.
+pub fn hint(name: &str, names: &[&str]) -> String {
+    nearest(name, names.iter()).map_or_else(
+        || format!("there are {}", names.join(", ")),
+        |nearest| format!("did you mean {nearest:?}?"),
+    )
 }

@@ -1,5 +1,6 @@
 //! The calls on gateways: who follows the store, and who is not waited for any more.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,10 +8,12 @@ use serde::Serialize;
 use crate::admin::answer::{Answer, Done};
 use crate::admin::asked::Asked;
 use crate::admin::rejection::Rejection;
+use crate::admin::writing::{Action, Author, audit, tell};
 use crate::clock::Timestamp;
-use crate::store::Left;
-use crate::store::gateway::GatewayId;
+use crate::store::gateway::{GatewayId, Register};
+use crate::store::register::Propagation;
 use crate::store::sight::{Seen, Watched};
+use crate::store::{Audit, Left, Ticket};
 
 #[derive(Serialize)]
 struct Gateways<'a> {
@@ -34,6 +37,7 @@ struct Gateway<'a> {
 struct Forgotten<'a> {
     id: &'a str,
     state: State,
+    propagation: Propagation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,10 +57,24 @@ pub fn list(asked: &Asked) -> Result<Answer, Rejection> {
     Answer::json(Done::Well, &Gateways { items })
 }
 
+/// How many gateways of each state there are in the register.
+pub fn census(seen: &Seen) -> [(&'static str, u64); 3] {
+    let states =
+        [("live", State::Live), ("unconfirmed", State::Unconfirmed), ("draining", State::Draining)];
+    states.map(|(name, wanted)| {
+        let of = seen.entries.iter().filter(|it| state(it, silence(it, seen)) == wanted);
+        (name, of.count() as u64)
+    })
+}
+
 /// Takes a gateway out of the register: an operator knows that it is gone for good. One that is
 /// still heard of stays, since nobody would wait for it any more.
+///
+/// The row of the audit is written first: stopped in between, it says too much and never too
+/// little.
 pub async fn forget(asked: Asked) -> Result<Answer, Rejection> {
     let (store, id) = (asked.admin.keyring.store(), asked.id()?);
+    let author = Author::from(&asked.operator);
     let gone = GatewayId(id.to_owned());
     let seen = store.sight().watch().borrow().clone();
     let watched = seen.entry(&gone).ok_or(Rejection::NotFound)?;
@@ -65,22 +83,23 @@ pub async fn forget(asked: Asked) -> Result<Answer, Rejection> {
             "this gateway is alive: stop it, and it takes itself out of the register",
         ));
     }
-    match store.leave(&gone).await? {
-        Left::Now => {
-            let operator = &asked.operator;
-            tracing::info!(
-                event = "audit",
-                action = "gateway.forget",
-                gateway.id = id,
-                operator.id = %operator.id(),
-                operator.name = operator.name(),
-                address = %operator.address(),
-                "an operator had a gateway forgotten"
-            );
-            Answer::json(Done::Well, &Forgotten { id, state: State::Forgotten })
-        }
-        Left::Unknown => Err(Rejection::NotFound),
+    let ticket = without(&gone, store.ticket().await?);
+    let before = serde_json::to_value(gateway(watched, &seen)).ok();
+    let row = audit(&author, Action::GatewayForget, id.to_owned(), asked.now());
+    store.note(Audit { before, ..row }).await?;
+    if store.leave(&gone).await? == Left::Unknown {
+        return Err(Rejection::NotFound);
     }
+    tell(&author, Action::GatewayForget, id);
+    let propagation = asked.admin.receipts(&ticket).await;
+    Answer::json(Done::Well, &Forgotten { id, state: State::Forgotten, propagation })
+}
+
+/// A ticket for everybody but that gateway, taken while it is still there.
+fn without(gone: &GatewayId, ticket: Ticket) -> Ticket {
+    let Register { moves, mut entries } = ticket.register.as_ref().clone();
+    entries.retain(|it| it.card.id != *gone);
+    Ticket { register: Arc::new(Register { moves, entries }), ..ticket }
 }
 
 fn gateway<'a>(watched: &'a Watched, seen: &Seen) -> Gateway<'a> {

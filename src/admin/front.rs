@@ -16,6 +16,7 @@ use crate::admin::asked::{Asked, Visit, read_away};
 use crate::admin::rejection::Rejection;
 use crate::admin::router::{Answering, Call, Need, allowed};
 use crate::admin::sign_in::Operator;
+use crate::admin::tally::Tally;
 
 /// Between whom a connection is.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +42,12 @@ impl Admin {
     /// Answers a request, whatever happens.
     pub async fn answer(self: Arc<Self>, found: Found, request: Request<Body>) -> Response<Body> {
         let id = Uuid::now_v7().simple().to_string();
+        let tally = Arc::clone(&self.tally);
         let passed = AssertUnwindSafe(self.pass(found, request)).catch_unwind().await;
         let panicked = |_panic| Err(Rejection::Internal("a handler panicked"));
         let mut response = match passed.unwrap_or_else(panicked) {
             Ok(answer) => answer.into_response(),
-            Err(rejection) => refuse(&rejection, &id),
+            Err(rejection) => refuse(&rejection, &id, &tally),
         };
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -105,9 +107,10 @@ enum Entry {
     Permitted(fn(Asked) -> Answering, Operator, Option<String>),
 }
 
-fn refuse(rejection: &Rejection, id: &str) -> Response<Body> {
+fn refuse(rejection: &Rejection, id: &str, tally: &Tally) -> Response<Body> {
     if rejection.row().status >= 500 {
         let code = rejection.row().code;
+        tally.failed(code);
         tracing::warn!(request_id = id, code, fault = ?rejection, "a call on the admin listener failed");
     }
     rejection.problem().into_response(id).map(Body::new)

@@ -13,7 +13,7 @@ pub struct Health {
     keyring: Arc<Keyring>,
     /// Every key was in memory once, or as many as fit.
     loaded: AtomicBool,
-    draining: AtomicBool,
+    draining: Arc<AtomicBool>,
 }
 
 /// Whether this gateway should get requests, in one word.
@@ -31,9 +31,9 @@ pub enum Readiness {
 }
 
 impl Health {
-    /// Not ready yet.
-    pub fn new(keyring: Arc<Keyring>) -> Self {
-        Self { keyring, loaded: AtomicBool::new(false), draining: AtomicBool::new(false) }
+    /// Not ready yet. `draining` is for others to read.
+    pub fn new(keyring: Arc<Keyring>, draining: Arc<AtomicBool>) -> Self {
+        Self { keyring, loaded: AtomicBool::new(false), draining }
     }
 
     /// Never ready again.

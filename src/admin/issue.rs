@@ -8,7 +8,7 @@ use crate::admin::documents::{Document, Moments};
 use crate::admin::minting::{Order, mint};
 use crate::admin::rejection::Rejection;
 use crate::admin::sign_in::Operator;
-use crate::admin::writing::{Action, Author, Deed, write};
+use crate::admin::writing::{Action, Author, Deed};
 use crate::clock::Timestamp;
 use crate::gate::vault::kind;
 use crate::key::record::KeyRecord;
@@ -64,7 +64,7 @@ impl Admin {
             expect: Expect::Absent,
             idempotency,
         };
-        match write(&self.keyring, &Author::from(operator), deed).await? {
+        match self.write(&Author::from(operator), deed).await? {
             Written::Applied(ticket) => self.issued(kind, &plaintext, &record, &ticket).await,
             Written::Replayed { id, ticket } => self.replayed(kind, id, &ticket, now).await,
             Written::IdempotencyConflict => Err(Rejection::IdempotencyConflict),

@@ -7,14 +7,14 @@ use crate::admin::answer::{Answer, Done};
 use crate::admin::asked::Asked;
 use crate::admin::documents::{Document, Moments};
 use crate::admin::rejection::Rejection;
-use crate::admin::writing::{Action, Author, Deed, write};
+use crate::admin::writing::{Action, Author, Deed};
 use crate::clock::Timestamp;
 use crate::gate::entries::Entry;
 use crate::gate::vault::kind;
 use crate::key::record::{KeyRecord, State};
 use crate::key::text::KeyId;
-use crate::store::register::{Propagation, receipts};
-use crate::store::{Expect, Kind, Row, Ticket, Written};
+use crate::store::register::Propagation;
+use crate::store::{Expect, Kind, Row, Written};
 
 /// A record that was found.
 #[derive(Clone, Debug)]
@@ -76,11 +76,6 @@ impl Admin {
         });
         found.ok()
     }
-
-    /// Waits until the fleet has confirmed a change, or certainly will not.
-    pub async fn receipts(&self, ticket: &Ticket) -> Propagation {
-        receipts(self.keyring.store(), ticket).await
-    }
 }
 
 /// Withdraws the record that the path names, for good. Repeated, it writes nothing and waits for
@@ -96,7 +91,7 @@ pub async fn withdraw(asked: Asked, wanted: Kind) -> Result<Answer, Rejection> {
         }
         tries.next().ok_or(Rejection::Overloaded)?;
         let revoked = record.clone().revoked(now);
-        match write(&admin.keyring, &author, revocation(&record, &revoked, now)).await? {
+        match admin.write(&author, revocation(&record, &revoked, now)).await? {
             Written::Applied(ticket) => {
                 record = revoked;
                 break ticket;

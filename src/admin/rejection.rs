@@ -57,9 +57,6 @@ pub enum Rejection {
     /// The body is beyond the limit.
     #[error("the body is larger than 1 MiB")]
     BodyTooLarge,
-    /// The body did not arrive.
-    #[error("the request's body did not arrive in time")]
-    BodyTimeout,
     /// The store cannot be asked. Operators are told why: they are the ones who can mend it.
     #[error("{0}; nothing was changed")]
     Store(Unavailable),
@@ -94,7 +91,9 @@ impl Rejection {
         Self::BadRequest(vec![Fault { path: path.to_owned(), detail: detail.into() }])
     }
 
-    /// The row of this refusal: one for each way of saying no.
+    /// The row of this refusal: one for each way of saying no. There is none for a gateway that is
+    /// on its way out: it still changes what it is asked to, and gives receipts, until its last
+    /// request is done, since a revocation must not have to look for another gateway.
     pub fn row(&self) -> Row {
         let (status, code, title) = match self {
             Self::BadRequest(_) => (400, "bad_request", "The request is wrong"),
@@ -129,7 +128,6 @@ impl Rejection {
             Self::Revoked => (409, "revoked", "The key was revoked"),
             Self::RevisionConflict(_) => (412, "revision_conflict", "The key has changed since"),
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
-            Self::BodyTimeout => (408, "request_timeout", "The request took too long to arrive"),
             Self::OutcomeUnknown => (504, "outcome_unknown", "The outcome is not known"),
             Self::Internal(_) => (500, "internal_error", "Our fault"),
         };
@@ -145,21 +143,21 @@ impl Rejection {
             Self::PermissionDenied(permission) => {
                 problem.with_member("permission", permission.as_str().into())
             }
+            // No permission would let it in.
+            Self::ForeignOrigin => problem.with_member("permission", serde_json::Value::Null),
             Self::RevisionConflict(revision) => problem.with_member("revision", (*revision).into()),
-            Self::MethodNotAllowed(allowed) => problem.with_header(header::ALLOW, allow(allowed)),
+            Self::MethodNotAllowed(allowed) => problem.with_allow(allowed),
             Self::TooManyAttempts(wait) => problem.with_retry_after(*wait),
             Self::Token(_) if row.status == 401 => {
                 problem.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             }
             Self::Token(_)
-            | Self::ForeignOrigin
             | Self::WrongHost
             | Self::NotFound
             | Self::IdempotencyConflict
             | Self::StateConflict(_)
             | Self::Revoked
             | Self::BodyTooLarge
-            | Self::BodyTimeout
             | Self::Store(_)
             | Self::Unreadable(_)
             | Self::Overloaded
@@ -215,9 +213,4 @@ fn in_words(faults: &[Fault]) -> String {
 fn listed(faults: &[Fault]) -> serde_json::Value {
     let faults = faults.iter().map(|it| serde_json::json!({"path": it.path, "detail": it.detail}));
     faults.collect()
-}
-
-fn allow(allowed: &[Method]) -> HeaderValue {
-    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }

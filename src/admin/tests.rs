@@ -2,12 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::admin::first::first_operator;
+use crate::admin::first::{Entered, First};
 use crate::admin::health::Health;
 use crate::admin::{Admin, Parts, Scrape, serve};
 use crate::clock::Timestamp;
@@ -61,10 +62,13 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let config = Arc::new(config(&directory));
         let keyring = Arc::new(keyring(&config));
-        let root = first_operator(&keyring, Timestamp::now()).await.unwrap().unwrap();
+        let first = First::mint(&keyring, Timestamp::now()).await.unwrap();
+        assert_eq!(first.enter(&keyring).await.unwrap(), Entered::Now);
         let (follower, server) = (Tasks::default(), Tasks::default());
-        follower.spawn(follow::run(Arc::clone(&keyring), card("a", 60_000), follower.clone()));
-        let health = Arc::new(Health::new(Arc::clone(&keyring)));
+        let draining = Arc::<AtomicBool>::default();
+        let following = (Arc::clone(&keyring), card("a", 60_000), Arc::clone(&draining));
+        follower.spawn(follow::run(following.0, following.1, following.2, follower.clone()));
+        let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let admin = Arc::new(Admin::new(Parts {
@@ -72,10 +76,11 @@ impl Place {
             config,
             health: Arc::clone(&health),
             scrape,
+            tally: Arc::default(),
         }));
         server.spawn(serve::run(listener, admin, server.clone()));
         let client = Client::builder().no_proxy().build().unwrap();
-        let root = root.expose().to_owned();
+        let root = first.token().expose().to_owned();
         let place = Self { address, root, client, keyring, health, server, directory };
         while place.ask(Method::GET, "/readyz").await.status != 200 {}
         place

@@ -1,12 +1,14 @@
 //! Makes changes: seals, stores and audits them in one step, and waits until the fleet confirms.
 
+use crate::admin::Admin;
 use crate::admin::documents::{Document, Moments};
 use crate::admin::rejection::Rejection;
 use crate::admin::sign_in::Operator;
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::gate::keyring::Keyring;
 use crate::key::record::KeyRecord;
-use crate::store::{Audit, Expect, Idempotency, Write, Written};
+use crate::store::register::{Propagation, receipts};
+use crate::store::{Audit, Expect, Idempotency, Ticket, Write, Written};
 
 /// Who changes something.
 #[derive(Clone, Debug)]
@@ -59,6 +61,8 @@ pub enum Action {
     OperatorCreate,
     /// An operator is withdrawn.
     OperatorRevoke,
+    /// A gateway is taken out of the register.
+    GatewayForget,
 }
 
 impl Action {
@@ -70,6 +74,7 @@ impl Action {
             Self::KeyRevoke => "key.revoke",
             Self::OperatorCreate => "operator.create",
             Self::OperatorRevoke => "operator.revoke",
+            Self::GatewayForget => "gateway.forget",
         }
     }
 }
@@ -85,35 +90,76 @@ pub async fn write(
     let write = Write {
         row,
         expect: deed.expect,
-        audit: audit(author, &deed),
+        audit: audit_of(author, &deed),
         idempotency: deed.idempotency,
     };
     let written = keyring.store().write(write).await?;
     if matches!(written, Written::Applied(_)) {
-        tracing::info!(
-            event = "audit",
-            action = deed.action.as_str(),
-            record.id = %id,
-            operator.id = author.id,
-            operator.name = author.name,
-            address = author.address,
-            "an operator changed something"
-        );
+        tell(author, deed.action, id.as_str());
     }
     Ok(written)
 }
 
-fn audit(author: &Author, deed: &Deed<'_>) -> Audit {
-    let moments = Moments { now: deed.at, last_used: None };
-    let document = |it| serde_json::to_value(Document::new(it, moments)).unwrap_or_default();
+impl Admin {
+    /// Makes a change, and counts how long that took.
+    pub async fn write(&self, author: &Author, deed: Deed<'_>) -> Result<Written, Rejection> {
+        let begun = Moment::now();
+        let written = write(&self.keyring, author, deed).await;
+        self.tally.wrote(Moment::now().since(begun));
+        written
+    }
+
+    /// Waits until the fleet has confirmed a change, or certainly will not.
+    pub async fn receipts(&self, ticket: &Ticket) -> Propagation {
+        let begun = Moment::now();
+        let propagation = receipts(self.keyring.store(), ticket).await;
+        self.tally.waited(Moment::now().since(begun), &propagation);
+        propagation
+    }
+}
+
+/// The line in the log that every change leaves.
+pub fn tell(author: &Author, action: Action, target: &str) {
+    let (record, gateway) = match action {
+        Action::GatewayForget => (None, Some(target)),
+        Action::KeyCreate
+        | Action::KeyUpdate
+        | Action::KeyRevoke
+        | Action::OperatorCreate
+        | Action::OperatorRevoke => (Some(target), None),
+    };
+    tracing::info!(
+        event = "audit",
+        action = action.as_str(),
+        record.id = record,
+        gateway.id = gateway,
+        operator.id = author.id,
+        operator.name = author.name,
+        address = author.address,
+        "an operator changed something"
+    );
+}
+
+/// The row in the store that every change leaves, without what was before and after.
+pub fn audit(author: &Author, action: Action, target: String, at: Timestamp) -> Audit {
     Audit {
-        at: deed.at,
+        at,
         operator: author.id.clone(),
         operator_name: author.name.clone(),
         address: author.address.clone(),
-        action: deed.action.as_str().to_owned(),
-        target: deed.after.id.to_string(),
+        action: action.as_str().to_owned(),
+        target,
+        before: None,
+        after: None,
+    }
+}
+
+fn audit_of(author: &Author, deed: &Deed<'_>) -> Audit {
+    let moments = Moments { now: deed.at, last_used: None };
+    let document = |it| serde_json::to_value(Document::new(it, moments)).unwrap_or_default();
+    Audit {
         before: deed.before.map(document),
         after: Some(document(deed.after)),
+        ..audit(author, deed.action, deed.after.id.to_string(), deed.at)
     }
 }

@@ -77,15 +77,21 @@ pub struct Token(Zeroizing<String>);
 impl Token {
     /// The token in the environment, or in the file that it names.
     pub fn find(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, Failure> {
-        let mut file = None;
+        let (mut token, mut file) = (None, None);
         for (name, value) in environment {
+            if name == "KEYWARD_ADMIN_CA" && !value.is_empty() {
+                let words = "KEYWARD_ADMIN_CA is not yet known to this version: unset it";
+                return Err(Failure::Usage(words.to_owned()));
+            }
             if name == "KEYWARD_ADMIN_TOKEN" && !value.is_empty() {
-                let text = Zeroizing::new(value.to_string_lossy().into_owned());
-                return Self::parse(&text, "KEYWARD_ADMIN_TOKEN");
+                token = Some(Zeroizing::new(value.to_string_lossy().into_owned()));
             }
             if name == "KEYWARD_ADMIN_TOKEN_FILE" && !value.is_empty() {
                 file = Some(value);
             }
+        }
+        if let Some(text) = token {
+            return Self::parse(&text, "KEYWARD_ADMIN_TOKEN");
         }
         let file = file.ok_or_else(|| Failure::Usage(NO_TOKEN.to_owned()))?;
         Self::from_file(Path::new(&file))

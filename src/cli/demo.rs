@@ -13,7 +13,7 @@ use crate::cli::demo::sample::Sample;
 use crate::cli::demo::stage::Stage;
 use crate::cli::failure::Failure;
 use crate::cli::logging;
-use crate::config::{self, Config, sources};
+use crate::config::{Config, sources};
 use crate::server::Server;
 
 mod sample;
@@ -26,8 +26,8 @@ pub fn demo(typed: Demo, streams: &mut Streams<'_>) -> Result<u8, Failure> {
     let sample = Sample::start().map_err(|it| cannot("start the sample API", &it))?;
     let directory = directory().map_err(|it| cannot("make a directory for the store", &it))?;
     let config = configure(directory.path(), typed, sample.address)?;
-    logging::start(&config.log, config::environment())?;
-    let server = Server::start(config)?;
+    let outlet = logging::start(&config.log)?;
+    let server = Server::start(config, outlet.inlets())?;
     let stopper = server.stopper();
     let shown = Stage::set(server.addresses(), directory.path())
         .and_then(|stage| if typed.once { stage.play(streams) } else { stage.tell(streams) });

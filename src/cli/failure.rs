@@ -7,6 +7,7 @@ use crate::cli::documents::Problem;
 use crate::cli::words;
 use crate::config::fault::Faults;
 use crate::server::StartFault;
+use crate::server::exit::{CONFIGURATION, DONE, FAILED, UNREACHABLE, USAGE};
 use crate::server::peppers::PepperFault;
 use crate::store::{OpenFault, Unavailable};
 
@@ -121,12 +122,3 @@ impl From<Unavailable> for Failure {
         Self::Failed(fault.to_string())
     }
 }
-
-/// It was done.
-const DONE: u8 = 0;
-const FAILED: u8 = 1;
-const USAGE: u8 = 2;
-const UNREACHABLE: u8 = 69;
-/// A bug of ours.
-pub const BUG: u8 = 70;
-const CONFIGURATION: u8 = 78;

@@ -1,6 +1,5 @@
 //! Decides where log lines go and how they look.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::panic;
@@ -16,24 +15,20 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::cli::failure::Failure;
 use crate::clock::Timestamp;
 use crate::config::{Log, LogFormat};
+use crate::telemetry::outlet::Outlet;
 
-/// Starts writing log lines to standard output. `KEYWARD_LOG` goes before the configuration.
-pub fn start(
-    settings: &Log,
-    mut environment: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<(), Failure> {
-    let typed = environment.find(|(name, value)| name == "KEYWARD_LOG" && !value.is_empty());
-    let level = typed.map(|(_name, value)| value.to_string_lossy().into_owned());
-    let level = level.as_deref().unwrap_or(&settings.level);
-    let filter = EnvFilter::try_new(level).map_err(|fault| {
-        Failure::Configuration(format!(
-            "KEYWARD_LOG: {fault}: expected a level like debug, or keyward=debug,info"
-        ))
-    })?;
+/// Starts writing log lines to standard output. Once what is returned is dropped, they are written
+/// and no more will be.
+pub fn start(settings: &Log) -> Result<Outlet, Failure> {
+    let filter = EnvFilter::try_new(&settings.level)
+        .map_err(|fault| Failure::Configuration(format!("log.level: {fault}")))?;
     let is_terminal = io::stdout().is_terminal();
+    let outlet = Outlet::start(io::stdout())
+        .map_err(|fault| Failure::Failed(format!("logging cannot start: {fault}")))?;
+    let inlet = outlet.inlets().log.clone();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stdout)
+        .with_writer(move || inlet.clone())
         .log_internal_errors(false);
     let is_text = match settings.format {
         LogFormat::Text => true,
@@ -51,7 +46,7 @@ pub fn start(
         let what = panic.payload_as_str();
         tracing::error!(place, what, "a bug of ours, please report it");
     }));
-    Ok(())
+    Ok(outlet)
 }
 
 /// One JSON object a line, with the names that the access log has too.

@@ -8,7 +8,7 @@ use crate::cli::args::{Serve, Source};
 use crate::cli::failure::Failure;
 use crate::cli::logging;
 use crate::config::sources::{self, Loaded};
-use crate::config::{self, Access, Config, Plaintext};
+use crate::config::{self, Access, Config, Location, Plaintext};
 use crate::route::table::{PathPattern, Pattern};
 use crate::server::{Addresses, Server};
 
@@ -16,7 +16,7 @@ use crate::server::{Addresses, Server};
 pub fn serve(typed: &Serve) -> Result<u8, Failure> {
     let file = file(&typed.source);
     let Loaded { config, warnings } = load(&typed.source)?;
-    logging::start(&config.log, config::environment())?;
+    let outlet = logging::start(&config.log)?;
     if let Some(file) = &file {
         info!(file = %file.display(), "the configuration was read");
     } else {
@@ -25,7 +25,7 @@ pub fn serve(typed: &Serve) -> Result<u8, Failure> {
     for warning in &warnings {
         warn!("{warning}");
     }
-    let server = Server::start(config.clone())?;
+    let server = Server::start(config.clone(), outlet.inlets())?;
     announce(&config, server.addresses());
     Ok(server.wait())
 }
@@ -42,6 +42,9 @@ fn file(source: &Source) -> Option<PathBuf> {
 }
 
 fn announce(config: &Config, addresses: &Addresses) {
+    let Location::Sqlite(store) = &config.store.location;
+    let survives = config.store.location.survives().join(", ");
+    info!(store = %store.display(), survives, "acknowledged writes are kept");
     for address in &addresses.gateway {
         info!(%address, "the gateway listens");
     }

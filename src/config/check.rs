@@ -20,9 +20,10 @@ mod upstreams;
 /// Reads everything. Once the report holds a fault, the result is not to be used.
 pub fn check(root: &Field<'_>) -> Config {
     let upstreams = upstreams::upstreams(&root.field("upstreams"));
+    let (gateway, admin) = listeners::planes(root);
     let config = Config {
-        gateway: listeners::gateway(&root.section("gateway")),
-        admin: listeners::admin(&root.section("admin")),
+        gateway,
+        admin,
         log: log(&root.section("log")),
         store: store(&root.section("store")),
         keys: keys(&root.section("keys")),
@@ -30,7 +31,6 @@ pub fn check(root: &Field<'_>) -> Config {
         routes: routes::routes(&root.field("routes"), &upstreams),
         upstreams,
     };
-    listeners::check_addresses(root);
     check_files(root, &config);
     config
 }
@@ -61,7 +61,7 @@ fn store(section: &Field<'_>) -> Store {
             .field("when_unreachable")
             .read(WhenUnreachable::ServeKnown, policy),
         serve_known_for: time("serve_known_for", Duration::from_mins(10), MOMENT),
-        lease: time("lease", Duration::from_secs(2), LEASE_MIN),
+        lease: section.field("lease").read(LEASE, values::time_between(LEASE_MIN, LEASE_MAX)),
         max_keys_in_memory: wide(count),
     }
 }
@@ -121,6 +121,11 @@ const FAILURES: Rate = Rate {
     period: Duration::from_secs(1),
     burst: NonZeroU32::new(200).unwrap(),
 };
+const LEASE: Duration = Duration::from_secs(2);
+/// A gateway renews it four times as often, and the store has to answer in between.
 const LEASE_MIN: Duration = Duration::from_millis(200);
+/// A write waits little more than a lease for a gateway that is gone, and whoever sent it waits a
+/// minute and no longer.
+const LEASE_MAX: Duration = Duration::from_secs(30);
 /// The shortest time that is one.
 const MOMENT: Duration = Duration::from_millis(1);

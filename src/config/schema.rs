@@ -2,6 +2,7 @@
 //! not yet known to it.
 
 use crate::config::fault::{Fault, Report};
+use crate::config::nearest::nearest;
 use crate::config::raw::{Content, Entry, Node, Table};
 
 /// The settings of one table.
@@ -158,6 +159,11 @@ pub fn is_list(path: &str) -> bool {
     LISTS.contains(&path)
 }
 
+/// Whether a setting is a table of others.
+pub fn is_table(path: &str) -> bool {
+    section(path).is_some()
+}
+
 /// The paths of all settings that a flag or a variable can set.
 pub fn settable() -> impl Iterator<Item = String> {
     let sections = SECTIONS.iter().filter(|it| !it.path.is_empty() && !it.path.contains('['));
@@ -167,13 +173,6 @@ pub fn settable() -> impl Iterator<Item = String> {
 /// Notes every setting that this version does not know.
 pub fn inspect(root: &Node, report: &Report) {
     Inspection { report }.node("", "", root);
-}
-
-/// The nearest of `candidates`, if it is near.
-pub fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
-    let scored = candidates.map(|it| (strsim::damerau_levenshtein(name, &it), it));
-    let (distance, nearest) = scored.min_by_key(|(distance, _name)| *distance)?;
-    (distance <= 1 + name.len() / 4 && distance < name.len()).then_some(nearest)
 }
 
 /// `; did you mean "listen"?`, or nothing.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::config::check::check;
 use crate::config::fault::{Fault, Faults, Place, Report};
+use crate::config::nearest::nearest;
 use crate::config::raw::{Content, Node};
 use crate::config::reader::{Around, Field};
 use crate::config::schema::{self, Standing};
@@ -58,7 +59,7 @@ fn apply_set(root: &mut Node, set: &str) -> Result<(), Fault> {
         return Err(Fault { place, path: String::new(), message });
     };
     let path = path.trim();
-    let suggest = || schema::nearest(path, schema::settable());
+    let suggest = || nearest(path, schema::settable());
     apply(root, &Outside { place: Place::Flag(path.to_owned()), path, text }, suggest)
 }
 
@@ -72,10 +73,13 @@ fn apply_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Fa
     let Some(text) = value.to_str() else {
         return Err(Fault { place, path, message: "is not UTF-8".to_owned() });
     };
+    if COMMAND_LINE_LATER.contains(&rest) {
+        return Err(Fault { place, path: String::new(), message: schema::not_yet(&name) });
+    }
     let suggest = || {
         let names = schema::settable().map(|it| it.replace('.', "__").to_ascii_uppercase());
         let names = names.chain(COMMAND_LINE.iter().map(ToString::to_string));
-        schema::nearest(rest, names).map(|it| format!("{PREFIX}{it}"))
+        nearest(rest, names).map(|it| format!("{PREFIX}{it}"))
     };
     apply(root, &Outside { place, path: &path, text }, suggest)
 }
@@ -100,7 +104,13 @@ fn apply(
         return fault(format!("can only be written in the file, under [[{tables}]]"));
     }
     match schema::standing(&path) {
-        Standing::Known => root.set(&path, value(outside)),
+        Standing::Known => {
+            let value = value(outside);
+            if schema::is_table(outside.path) && value.table().is_none() {
+                return fault(format!("is a table of settings, {}", value.found()));
+            }
+            root.set(&path, value);
+        }
         Standing::Later => return fault(schema::not_yet(outside.path)),
         Standing::Unknown => {
             return fault(format!("unknown setting{}", schema::suggestion(suggest())));
@@ -128,6 +138,6 @@ fn is_of_others(name: &str) -> bool {
 }
 
 const PREFIX: &str = "KEYWARD_";
-const COMMAND_LINE: [&str; 6] =
-    ["ADMIN_URL", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "ADMIN_CA", "CONFIG", "LOG"];
+const COMMAND_LINE: [&str; 4] = ["ADMIN_URL", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "CONFIG"];
+const COMMAND_LINE_LATER: [&str; 1] = ["ADMIN_CA"];
 const TABLES: [&str; 2] = ["upstreams", "routes"];

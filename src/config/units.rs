@@ -1,6 +1,9 @@
-//! Decides how times and sizes are written.
+//! Decides how times, sizes and networks are written.
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// Reads `500ms`, `30s`, `10m` or `1h`.
 pub fn time(text: &str) -> Option<Duration> {
@@ -48,6 +51,12 @@ pub fn size_text(bytes: u64) -> String {
         units.into_iter().find(|(_unit, size)| bytes >= *size && bytes.is_multiple_of(*size));
     let (unit, size) = fitting.unwrap_or(("B", 1));
     format!("{}{unit}", bytes / size)
+}
+
+/// Reads a network like `10.0.0.0/8`, or one address.
+pub fn network(text: &str) -> Option<IpNet> {
+    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>().ok().map(|it| it.trunc()).or_else(alone)
 }
 
 /// Digits, then a unit.

@@ -1,7 +1,7 @@
 //! Decides what each kind of value may be: functions from what was written to a value, or to the
 //! words of a fault.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +26,11 @@ pub fn expected(what: &str, node: &Node) -> String {
 
 /// A time of at least `least`.
 pub fn time(least: Duration) -> impl Fn(&Node) -> Result<Duration, String> {
+    time_between(least, TIME_MAX)
+}
+
+/// A time from `least` to `most`.
+pub fn time_between(least: Duration, most: Duration) -> impl Fn(&Node) -> Result<Duration, String> {
     move |node| {
         let time = node.text().and_then(units::time);
         match time
@@ -34,9 +39,7 @@ pub fn time(least: Duration) -> impl Fn(&Node) -> Result<Duration, String> {
             it if it < least => {
                 Err(expected(&format!("at least {}", units::time_text(least)), node))
             }
-            it if it > TIME_MAX => {
-                Err(expected(&format!("at most {}", units::time_text(TIME_MAX)), node))
-            }
+            it if it > most => Err(expected(&format!("at most {}", units::time_text(most)), node)),
             it => Ok(it),
         }
     }
@@ -127,9 +130,7 @@ pub fn socket_address(node: &Node) -> Result<SocketAddr, String> {
 
 /// A network, or one address.
 pub fn network(node: &Node) -> Result<IpNet, String> {
-    let text = node.text().unwrap_or_default();
-    let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    let network = text.parse::<IpNet>().ok().map(|it| it.trunc()).or_else(alone);
+    let network = node.text().and_then(units::network);
     network.ok_or_else(|| expected("a network like \"10.0.0.0/8\" or \"fd00::/8\"", node))
 }
 

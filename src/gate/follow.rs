@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
@@ -17,9 +18,15 @@ use crate::store::{
 };
 use crate::tasks::Tasks;
 
-/// Follows the store until told to stop, then leaves the register.
-pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
-    let mut follower = Follower::new(keyring, card);
+/// Follows the store until told to stop, then leaves the register. Everyone there is told whether
+/// this gateway is `draining`.
+pub async fn run(
+    keyring: Arc<Keyring>,
+    card: GatewayCard,
+    draining: Arc<AtomicBool>,
+    tasks: Tasks,
+) {
+    let mut follower = Follower { draining, ..Follower::new(keyring, card) };
     while !tasks.is_stopped() {
         // A step may be dropped anywhere: what it did not confirm, nobody counts on.
         let step = tokio::select! {
@@ -38,6 +45,7 @@ pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
 pub struct Follower {
     keyring: Arc<Keyring>,
     card: GatewayCard,
+    draining: Arc<AtomicBool>,
     /// What was applied; `None`: nothing yet.
     position: Option<Position>,
     load: Load,
@@ -59,7 +67,8 @@ impl Follower {
     /// Has applied nothing yet.
     pub fn new(keyring: Arc<Keyring>, card: GatewayCard) -> Self {
         let load = Load::Pages(None);
-        Self { keyring, card, position: None, load, closed: VecDeque::new() }
+        let (draining, closed) = (Arc::default(), VecDeque::new());
+        Self { keyring, card, draining, position: None, load, closed }
     }
 
     /// Takes the gateway out of the register. Nobody waits for it any more, so what still runs here
@@ -236,6 +245,7 @@ impl Follower {
         GatewayCard {
             keys: entries.count() as u64,
             complete: entries.is_complete(),
+            draining: self.draining.load(Ordering::Acquire),
             closed: self.closed.iter().copied().collect(),
             ..self.card.clone()
         }

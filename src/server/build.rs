@@ -3,13 +3,13 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 
-use crate::admin::first::first_operator;
 use crate::admin::health::Health;
 use crate::admin::{self, Admin};
 use crate::clock::Timestamp;
@@ -24,13 +24,14 @@ use crate::listener::doors::Doors;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, last_use, limits, peppers, secret_file};
+use crate::server::{Addresses, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
 use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::WorkerCounters;
+use crate::telemetry::outlet::Inlets;
 
 /// What a server is made of.
 pub struct Built {
@@ -60,15 +61,17 @@ impl StartFault {
 
     /// A thread or runtime could not be started.
     pub fn thread(fault: &io::Error) -> Self {
-        Self { message: format!("a thread could not be started: {fault}"), exit: EXIT_FAILED }
+        Self { message: format!("a thread could not be started: {fault}"), exit: exit::FAILED }
     }
 
-    fn failed(fault: &impl ToString) -> Self {
-        Self { message: fault.to_string(), exit: EXIT_FAILED }
+    /// Something could not be done.
+    pub fn failed(fault: &impl ToString) -> Self {
+        Self { message: fault.to_string(), exit: exit::FAILED }
     }
 
-    fn configuration(message: &impl ToString) -> Self {
-        Self { message: message.to_string(), exit: EXIT_CONFIGURATION }
+    /// The configuration, a pepper or the store is not right.
+    pub fn configuration(message: &impl ToString) -> Self {
+        Self { message: message.to_string(), exit: exit::CONFIGURATION }
     }
 }
 
@@ -80,32 +83,39 @@ impl From<OpenFault> for StartFault {
 
 impl From<Unavailable> for StartFault {
     fn from(fault: Unavailable) -> Self {
-        Self { message: fault.to_string(), exit: EXIT_FAILED }
+        Self { message: fault.to_string(), exit: exit::FAILED }
     }
 }
 
 impl From<BindFault> for StartFault {
     fn from(fault: BindFault) -> Self {
-        Self { message: fault.to_string(), exit: EXIT_FAILED }
+        Self { message: fault.to_string(), exit: exit::FAILED }
     }
 }
 
 /// Sockets first: whatever else goes wrong, nothing was written while another process serves.
 /// Requests last: when the first one comes, everything behind the gate is at work.
-pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, StartFault> {
+pub async fn build(
+    config: Config,
+    lines: &Inlets,
+    admin_runtime: &Handle,
+) -> Result<Built, StartFault> {
     let config = Arc::new(config);
     let descriptors = limits::raise_descriptors();
     let count =
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
-    write_first_token(&config, &keyring).await?;
+    first_token::write(&config, &keyring).await?;
     keyring.store().answer_within(config.store.response_timeout);
     let [front, desk, back] = [(); 3].map(|()| Tasks::default());
-    follow_store(&config, &keyring, tags, &back)?;
+    let draining = Arc::<AtomicBool>::default();
+    let card = card(&config)?;
+    let id = card.id.clone();
+    back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
+    write_back(&keyring, tags, &back);
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
-    let access = access(&config)?;
     let common = Common {
         doors: Doors::new(
             limits::connections(config.gateway.max_connections, descriptors),
@@ -115,16 +125,18 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
         endpoints: Endpoints::new(&config, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
-        access: access.clone(),
+        access: access(&config, lines),
         tasks: front.clone(),
         acceptors: Tasks::default(),
     };
-    let health = Arc::new(Health::new(Arc::clone(&keyring)));
+    let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
     let scrape = Scrape {
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
+        id,
+        tally: Arc::default(),
         workers: counters.clone(),
-        access,
+        lines: lines.clone(),
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
     let workers =
@@ -132,36 +144,11 @@ pub async fn build(config: Config, admin_runtime: &Handle) -> Result<Built, Star
     Ok(Built { config, keyring, health, addresses, front, desk, back, workers })
 }
 
-/// The first operator's token, where the store has no operator yet and there is an admin here.
-async fn write_first_token(config: &Config, keyring: &Keyring) -> Result<(), StartFault> {
-    if config.admin.listen.is_empty() {
-        return Ok(());
-    }
-    let made = first_operator(keyring, Timestamp::now()).await;
-    let Some(token) = made.map_err(|fault| StartFault::failed(&fault))? else { return Ok(()) };
-    let file = &config.admin.operator_token_file;
-    secret_file::replace(file, token.expose().as_bytes()).map_err(|fault| {
-        StartFault::configuration(&format!(
-            "{}: the first operator's token cannot be written: {fault}; make the folder writable, and move the store away so that a first operator is made again",
-            file.display()
-        ))
-    })?;
-    tracing::info!(file = %file.display(), "the first operator's token was written");
-    Ok(())
-}
-
-/// Starts what keeps the keyring true.
-fn follow_store(
-    config: &Config,
-    keyring: &Arc<Keyring>,
-    tags: Receiver<NewTag>,
-    back: &Tasks,
-) -> Result<(), StartFault> {
-    back.spawn(follow::run(Arc::clone(keyring), card(config)?, back.clone()));
+/// Starts what tells the store of what only the gateway learns.
+fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
     back.spawn(last_use::run(Arc::clone(keyring), back.clone()));
     let (store, vault) = (keyring.store().clone(), keyring.vault().clone());
     back.spawn(writeback::run(tags, store, vault, back.clone()));
-    Ok(())
 }
 
 fn serve_admin(
@@ -174,6 +161,7 @@ fn serve_admin(
         keyring: Arc::clone(&scrape.keyring),
         config: Arc::clone(&scrape.config),
         health: Arc::clone(health),
+        tally: Arc::clone(&scrape.tally),
         scrape: Box::new(move || scrape.text()),
     };
     let admin = Arc::new(Admin::new(parts));
@@ -238,12 +226,10 @@ async fn keyring(
     Ok((Arc::new(Keyring::new(parts, &config.limits, &config.store)), tags))
 }
 
-fn access(config: &Config) -> Result<Option<AccessSink>, StartFault> {
+fn access(config: &Config, lines: &Inlets) -> Option<AccessSink> {
     match config.log.access {
-        AccessLog::Off => Ok(None),
-        AccessLog::On => {
-            AccessSink::start(io::stdout()).map(Some).map_err(|it| StartFault::thread(&it))
-        }
+        AccessLog::Off => None,
+        AccessLog::On => Some(AccessSink::new(lines.access.clone())),
     }
 }
 
@@ -267,6 +253,3 @@ fn card(config: &Config) -> Result<GatewayCard, StartFault> {
         closed: Vec::new(),
     })
 }
-
-const EXIT_FAILED: u8 = 1;
-const EXIT_CONFIGURATION: u8 = 78;

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::admin::fleet::census;
+use crate::admin::tally::{FAILURES, Tallied, Tally};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
-use crate::gate::lease::Standing;
-use crate::telemetry::access::AccessSink;
+use crate::gate::lease::{Lease, Standing};
+use crate::store::gateway::GatewayId;
 use crate::telemetry::counters::{DECISIONS, RouteTotals, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
 use crate::telemetry::histogram::Sum;
+use crate::telemetry::outlet::Inlets;
 
 /// Everything that is counted.
 #[derive(Clone, Debug)]
@@ -20,10 +23,14 @@ pub struct Scrape {
     pub config: Arc<Config>,
     /// What the gate did.
     pub keyring: Arc<Keyring>,
+    /// This gateway in the register.
+    pub id: GatewayId,
+    /// What operators did.
+    pub tally: Arc<Tally>,
     /// What workers did.
     pub workers: Vec<Arc<WorkerCounters>>,
-    /// Where access lines go.
-    pub access: Option<AccessSink>,
+    /// Where lines go.
+    pub lines: Inlets,
 }
 
 impl Scrape {
@@ -38,6 +45,7 @@ impl Scrape {
             self.gate(&totals),
             self.argon2(),
             self.store(),
+            self.writes(),
         ];
         openmetrics(families.concat())
     }
@@ -71,7 +79,12 @@ impl Scrape {
             one(
                 "keyward_access_log_dropped",
                 "Access-log lines that nobody took in time",
-                self.access.as_ref().map_or(0, AccessSink::dropped),
+                self.lines.access.dropped(),
+            ),
+            one(
+                "keyward_log_dropped",
+                "Log lines that nobody took in time",
+                self.lines.log.dropped(),
             ),
         ]
     }
@@ -137,13 +150,58 @@ impl Scrape {
     }
 
     fn store(&self) -> Vec<Family> {
-        let standing = self.keyring.lease().standing(Moment::now());
-        vec![level(
-            "keyward_store_up",
-            "Whether the lease holds",
-            u64::from(standing == Standing::Held),
-        )]
+        let (lease, now) = (self.keyring.lease(), Moment::now());
+        let seen = self.keyring.store().sight().watch().borrow().clone();
+        let applied = seen.entry(&self.id).map_or(0, |it| it.entry.confirmed.number);
+        let gateways = census(&seen).map(|(state, count)| (labels(&[("state", state)]), count));
+        let is_held = lease.standing(now) == Standing::Held;
+        vec![
+            level("keyward_store_up", "Whether the lease holds", u64::from(is_held)),
+            Family::left("keyward_lease_left_seconds", "What is left of it", left(lease, now)),
+            level(
+                "keyward_changes_applied",
+                "The last change of a key that this gateway has confirmed",
+                applied,
+            ),
+            Family::gauge("keyward_gateways", "Who follows the store", gateways.to_vec()),
+        ]
     }
+
+    fn writes(&self) -> Vec<Family> {
+        let Tallied { writes, receipts, incomplete, failures } = self.tally.read();
+        let failures = FAILURES.iter().zip(failures);
+        let failures = failures.map(|(code, count)| (labels(&[("code", code)]), count));
+        vec![
+            Family::histogram(
+                "keyward_store_write_duration_seconds",
+                "From an operator's change to the store's word on it",
+                vec![(vec![], writes)],
+            ),
+            Family::histogram(
+                "keyward_receipts_duration_seconds",
+                "From there until every gateway has confirmed, or is not waited for any more",
+                vec![(vec![], receipts)],
+            ),
+            one(
+                "keyward_receipts_incomplete",
+                "Changes that somebody could not confirm",
+                incomplete,
+            ),
+            Family::counter(
+                "keyward_admin_failures",
+                "Calls of operators that failed",
+                failures.collect(),
+            ),
+        ]
+    }
+}
+
+/// To the millisecond; the lease tells only whether it holds at a moment.
+fn left(lease: &Lease, now: Moment) -> Duration {
+    let length = u64::try_from(lease.length().as_millis()).unwrap_or(u64::MAX);
+    let later = (1..=length).map(Duration::from_millis);
+    let held = later.take_while(|it| lease.standing(now.after(*it)) == Standing::Held);
+    held.last().unwrap_or_default()
 }
 
 fn connections(totals: &Totals) -> Vec<Family> {

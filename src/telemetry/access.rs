@@ -1,17 +1,13 @@
-//! Writes one line for each request, through a bounded buffer that drops and counts.
+//! Writes one line for each request, gathered on its worker and handed over many at a time.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
-use std::io::Write;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::key::redact::redacted;
+use crate::telemetry::outlet::Inlet;
 
 /// What is written of one request. Never a key, never a query.
 #[derive(Debug)]
@@ -46,24 +42,12 @@ pub struct Record<'a> {
 
 /// Where lines go, from any worker.
 #[derive(Clone, Debug)]
-pub struct AccessSink {
-    sender: SyncSender<Vec<u8>>,
-    dropped: Arc<AtomicU64>,
-}
+pub struct AccessSink(Inlet);
 
 impl AccessSink {
-    /// Starts the thread that writes to `target`.
-    pub fn start(target: impl Write + Send + 'static) -> std::io::Result<Self> {
-        let (sender, inbox) = sync_channel(CHUNKS_MAX);
-        thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write(&inbox, target))?;
-        Ok(Self { sender, dropped: Arc::default() })
-    }
-
-    /// Lines that nobody took in time.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Into that inlet.
+    pub fn new(inlet: Inlet) -> Self {
+        Self(inlet)
     }
 }
 
@@ -108,23 +92,13 @@ impl AccessLog {
     fn hand_over(&self, buffer: &mut Buffer) {
         let fresh = Buffer { text: String::with_capacity(CHUNK_BYTES + 1024), lines: 0 };
         let full = std::mem::replace(buffer, fresh);
-        if self.sink.sender.try_send(full.text.into_bytes()).is_err() {
-            self.sink.dropped.fetch_add(full.lines, Ordering::Relaxed);
-        }
+        self.sink.0.send(full.text.into_bytes(), full.lines);
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
         self.flush();
-    }
-}
-
-fn write(inbox: &Receiver<Vec<u8>>, mut target: impl Write) {
-    while let Ok(chunk) = inbox.recv() {
-        if let Err(fault) = target.write_all(&chunk).and_then(|()| target.flush()) {
-            tracing::error!(%fault, "the access log cannot be written");
-        }
     }
 }
 
@@ -170,7 +144,6 @@ fn write_text(line: &mut String, text: &str) -> fmt::Result {
 }
 
 const CHUNK_BYTES: usize = 32 * 1024;
-const CHUNKS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -199,19 +172,5 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["path"], record.path);
         assert_eq!(value["request_id"], record.request_id);
-    }
-
-    #[test]
-    fn lines_that_nobody_takes_are_dropped_and_counted() {
-        let (sender, inbox) = sync_channel(1);
-        let sink = AccessSink { sender, dropped: Arc::default() };
-        let log = AccessLog::new(sink.clone());
-        for _ in 0..3 {
-            log.buffer.borrow_mut().text.push_str("line\n");
-            log.buffer.borrow_mut().lines += 1;
-            log.flush();
-        }
-        assert_eq!(sink.dropped(), 2);
-        assert_eq!(inbox.recv().unwrap(), b"line\n");
     }
 }

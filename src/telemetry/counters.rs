@@ -198,7 +198,7 @@ const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OP
 const CODES: usize = 500;
 
 /// What the gate can decide.
-pub const DECISIONS: [&str; 14] = [
+pub const DECISIONS: [&str; 13] = [
     "allowed",
     "public",
     "missing_key",
@@ -212,5 +212,4 @@ pub const DECISIONS: [&str; 14] = [
     "address_not_allowed",
     "store_unreachable",
     "overloaded",
-    "_other",
 ];

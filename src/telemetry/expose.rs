@@ -23,6 +23,7 @@ enum Samples {
     Counters(Vec<(Labels, u64)>),
     Seconds(Vec<(Labels, Duration)>),
     Gauges(Vec<(Labels, u64)>),
+    Left(Vec<(Labels, Duration)>),
     Histograms(Vec<(Labels, Sum)>),
 }
 
@@ -45,6 +46,11 @@ impl Family {
         Self { name, help, samples: Samples::Gauges(samples) }
     }
 
+    /// Time that is left of something.
+    pub fn left(name: &'static str, help: &'static str, left: Duration) -> Self {
+        Self { name, help, samples: Samples::Left(vec![(vec![], left)]) }
+    }
+
     /// Durations in buckets, in seconds.
     pub fn histogram(name: &'static str, help: &'static str, samples: Vec<(Labels, Sum)>) -> Self {
         Self { name, help, samples: Samples::Histograms(samples) }
@@ -53,7 +59,7 @@ impl Family {
     fn kind(&self) -> MetricType {
         match &self.samples {
             Samples::Counters(_) | Samples::Seconds(_) => MetricType::Counter,
-            Samples::Gauges(_) => MetricType::Gauge,
+            Samples::Gauges(_) | Samples::Left(_) => MetricType::Gauge,
             Samples::Histograms(_) => MetricType::Histogram,
         }
     }
@@ -72,6 +78,9 @@ impl Family {
                 let level: u64 = *level;
                 metric.encode_gauge(&level)
             }),
+            Samples::Left(samples) => {
+                each(&mut metric, samples, |metric, left| metric.encode_gauge(&left.as_secs_f64()))
+            }
             Samples::Histograms(samples) => each(&mut metric, samples, |metric, sum| {
                 let (seconds, count) = (sum.seconds(), sum.count());
                 metric.encode_histogram::<NoLabelSet>(seconds, count, &sum.buckets(), None)
@@ -133,10 +142,12 @@ mod tests {
                 vec![(vec![("route", "a\"b".to_owned())], 3)],
             ),
             Family::gauge("keyward_open", "Open", vec![(vec![], 2)]),
+            Family::left("keyward_left_seconds", "Left", Duration::from_millis(1_500)),
             Family::histogram("keyward_duration_seconds", "Took", vec![(vec![], sum)]),
         ]);
         assert!(text.contains("keyward_requests_total{route=\"a\\\"b\"} 3\n"), "{text}");
         assert!(text.contains("keyward_open 2\n"), "{text}");
+        assert!(text.contains("keyward_left_seconds 1.5\n"), "{text}");
         assert!(text.contains("keyward_duration_seconds_bucket{le=\"0.0001\"} 1\n"), "{text}");
         assert!(text.contains("keyward_duration_seconds_count 1\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));

@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::ask::Ask;
@@ -103,7 +104,9 @@ fn without_a_token_nobody_learns_what_there_is() {
     }
     assert_eq!(bare("GET", "/readyz").json(), json!({ "status": "ready" }));
     let reasons = gateway.admin("GET", "/readyz", None).json();
-    assert_eq!(reasons, json!({ "status": "ready", "reasons": [] }));
+    let survives = json!(["kill -9", "power loss"]);
+    assert_eq!(reasons, json!({ "status": "ready", "reasons": [], "survives": survives }));
+    assert!(gateway.log().contains("kill -9, power loss"), "{}", gateway.log());
 }
 
 #[test]
@@ -369,4 +372,40 @@ fn whoever_tries_too_many_tokens_waits_and_whoever_has_one_does_not() {
     other
         .ask(&gateway.admin_request_by(&wrong, "GET", "/v1/keys", &Value::Null))
         .assert_problem(401, "unknown_token");
+}
+
+#[test]
+fn whoever_is_woken_at_night_can_read_how_the_store_is() {
+    let gateway = Gateway::start(&Setup::empty());
+    let key = gateway.mint("crm");
+    gateway.revoke(&key.id);
+    let metrics = gateway.metrics();
+    // The first operator, a key, and that it was revoked.
+    assert_eq!(metrics.count("keyward_changes_applied"), 3);
+    assert_eq!(metrics.count("keyward_store_write_duration_seconds_count"), 2);
+    assert_eq!(metrics.count("keyward_receipts_duration_seconds_count"), 2);
+    assert_eq!(metrics.count("keyward_gateways{state=\"live\"}"), 1);
+    assert_eq!(metrics.count("keyward_gateways{state=\"unconfirmed\"}"), 0);
+    assert_eq!(metrics.count("keyward_receipts_incomplete_total"), 0);
+    assert_eq!(metrics.count("keyward_admin_failures_total{code=\"store_unreachable\"}"), 0);
+    let scrape = gateway.admin("GET", "/metrics", None).body;
+    let scrape = String::from_utf8(scrape).unwrap();
+    let left = scrape.lines().find_map(|it| it.strip_prefix("keyward_lease_left_seconds "));
+    let left: f64 = left.unwrap().parse().unwrap();
+    assert!((10.0..=20.0).contains(&left), "{left} of a lease of 20 s");
+}
+
+#[test]
+fn a_gateway_that_drains_says_so_to_whoever_lists_gateways() {
+    let setup = Setup::empty().gateway("drain_delay = \"5m\"").store("lease = \"4s\"");
+    let mut gateway = Gateway::start(&setup);
+    let state = || gateway.admin("GET", "/v1/gateways", None).json()["items"][0]["state"].clone();
+    assert_eq!(state(), "live");
+    gateway.signal(Signal::TERM);
+    eventually("it says that it drains", || state() == "draining");
+    // Whoever must revoke a key now need not look for another gateway.
+    let key = gateway.mint("late");
+    gateway.revoke(&key.id);
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait(), Some(0));
 }

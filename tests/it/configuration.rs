@@ -14,6 +14,7 @@ use crate::support::gateway::{FILE, Gateway, Key};
 use crate::support::process::{Outcome, Process};
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
+use crate::support::wait::eventually;
 
 /// Serves with this configuration, which does not go well.
 fn serve(text: &str) -> (TempDir, Outcome) {
@@ -245,4 +246,35 @@ fn files_that_hold_secrets_are_for_their_owner_alone() {
         let mode = fs::metadata(gateway.directory().join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
+}
+
+#[test]
+fn a_first_operator_whose_token_cannot_be_written_is_not_made() {
+    let setup = text(&Setup::to(fresh()));
+    let setup = setup.replace("[admin]", "[admin]\noperator_token_file = \"later/token\"");
+    let (directory, outcome) = serve(&setup);
+    assert_eq!(outcome.code, Some(78), "{}", outcome.output);
+    assert!(outcome.output.contains("later/token"), "{}", outcome.output);
+    fs::create_dir(directory.path().join("later")).unwrap();
+    let mut process = Process::start(directory.path(), &["serve", "--config", FILE]);
+    eventually("there is a token", || directory.path().join("later/token").exists());
+    process.signal(Signal::TERM);
+    assert!(process.wait().success());
+    assert_eq!(files(&directory.path().join("later")), ["token"]);
+}
+
+#[test]
+fn a_first_token_that_a_crash_left_without_its_name_gets_it() {
+    let (_upstream, mut gateway, _key) = running();
+    let token = gateway.operator_token();
+    let id = token.split('_').nth(1).unwrap().to_owned();
+    gateway.kill9();
+    let path = |end: &str| gateway.directory().join(format!("operator.token{end}"));
+    fs::rename(path(""), path(&format!(".new.{id}"))).unwrap();
+    fs::write(path(".new.000000000000"), "kwop_of_nobody").unwrap();
+    gateway.restart();
+    assert_eq!(gateway.operator_token(), token);
+    assert_eq!(gateway.admin("GET", "/v1/keys", None).status, 200);
+    let names = files(gateway.directory());
+    assert!(!names.iter().any(|it| it.contains(".new.")), "{names:?}");
 }

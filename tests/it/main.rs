@@ -22,6 +22,7 @@ mod floods;
 mod heads;
 mod identity;
 mod limits;
+mod logs;
 mod paths;
 mod restarts;
 mod revocation;

@@ -1,16 +1,14 @@
 //! Reads what a new key is to be, or how one is to change.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::admin::fields::{
-    Fields, Given, Spot, flag, json_bytes, label, list, nearest, object, text, time_after,
+    Fields, Given, Spot, flag, hint, json_bytes, label, list, object, text, time_after,
 };
 use crate::admin::rejection::Rejection;
 use crate::clock::Timestamp;
-use crate::config;
+use crate::config::{self, units};
 use crate::key::record::{Holder, KeyRecord, Label, Scope};
 
 /// What a draft is read against.
@@ -155,10 +153,8 @@ fn routes(known: &[config::Route], value: Value, spot: &mut Spot<'_>) -> Option<
         if known.is_empty() || known.iter().any(|it| it.name == name) {
             return Some(name);
         }
-        let names = known.iter().map(|it| it.name.as_str());
-        let hint = nearest(&name, names.clone());
-        let hint =
-            hint.unwrap_or_else(|| format!("there are {}", names.collect::<Vec<_>>().join(", ")));
+        let names: Vec<&str> = known.iter().map(|it| it.name.as_str()).collect();
+        let hint = hint(&name, &names);
         spot.fault(format!("there is no such route; {hint}"));
         None
     })
@@ -167,8 +163,7 @@ fn routes(known: &[config::Route], value: Value, spot: &mut Spot<'_>) -> Option<
 /// A network, or one address.
 fn network(value: Value, spot: &mut Spot<'_>) -> Option<IpNet> {
     let text = text(value, spot)?;
-    let network = text.parse().ok().map(|it: IpNet| it.trunc());
-    let network = network.or_else(|| text.parse().ok().map(|it: IpAddr| it.into()));
+    let network = units::network(&text);
     if network.is_none() {
         spot.fault("expected an address or a network, like 10.0.0.7 or 10.0.0.0/8");
     }

@@ -7,7 +7,7 @@ use crate::admin::conditions::Precondition;
 use crate::admin::keys::draft::{Changes, Objects, Terms};
 use crate::admin::records::{Changed, Found, TRIES_MAX};
 use crate::admin::rejection::Rejection;
-use crate::admin::writing::{Action, Author, Deed, write};
+use crate::admin::writing::{Action, Author, Deed};
 use crate::clock::Timestamp;
 use crate::store::{Expect, Kind, Ticket, Written};
 
@@ -72,7 +72,7 @@ async fn change(draft: &Draft<'_>, found: Found, now: Timestamp) -> Result<Tried
         expect: Expect::Revision(before.revision),
         idempotency: None,
     };
-    match write(&admin.keyring, &draft.author, deed).await? {
+    match admin.write(&draft.author, deed).await? {
         Written::Applied(ticket) => Ok(Tried::Done(Found { record, last_used }, ticket)),
         Written::Conflict(Some(row)) => Ok(Tried::Overtaken(admin.read(&row, Kind::Key)?)),
         Written::Conflict(None) => Err(Rejection::NotFound),

@@ -107,7 +107,9 @@ async fn a_request_for_another_host_or_from_another_origin_is_refused() {
     get("host", "evil.example").await.refused(421, "wrong_host");
     get("host", "127.0.0.2").await.refused(421, "wrong_host");
     assert_eq!(get("host", "localhost").await.status, 200);
-    get("origin", "http://evil.example").await.refused(403, "permission_denied");
+    let foreign = get("origin", "http://evil.example").await;
+    foreign.refused(403, "permission_denied");
+    assert_eq!(foreign.body.get("permission"), Some(&json!(null)));
     get("origin", "null").await.refused(403, "permission_denied");
     assert_eq!(get("origin", &format!("http://{}", place.address)).await.status, 200);
 }
@@ -120,7 +122,10 @@ async fn reasons_are_for_who_may_read_of_the_fleet() {
     let ready = |token: &str| reply(place.request(Method::GET, "/readyz").bearer_auth(token));
     let (told, untold) = (ready(&place.root).await, ready(&stranger).await);
     assert_eq!((told.status, untold.status), (503, 503));
+    assert_eq!(untold.header("retry-after"), "1");
     let reasons = json!(["this gateway was told to stop"]);
-    assert_eq!(told.body, json!({"status": "draining", "reasons": reasons}));
+    let survives = json!(["kill -9", "power loss"]);
+    let report = json!({"status": "draining", "reasons": reasons, "survives": survives});
+    assert_eq!(told.body, report);
     assert_eq!(untold.body, json!({"status": "draining"}));
 }

@@ -1,6 +1,6 @@
 //! Claims about gateways.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::admin::tests::{Place, card, path_of};
 use crate::store::Beat;
@@ -11,6 +11,19 @@ impl Place {
         let store = self.keyring.store();
         let position = store.ticket().await.unwrap().position;
         store.sync(Beat { card: card("b", 50), position }).await.unwrap();
+    }
+
+    /// Whom the audit's rows of an action are about.
+    fn audited(&self, action: &str) -> Vec<String> {
+        let store = rusqlite::Connection::open(self.directory.path().join("keyward.db")).unwrap();
+        let question = "SELECT target, operator_name, before FROM audit WHERE action = ?1";
+        let mut rows = store.prepare(question).unwrap();
+        let rows = rows.query_map([action], |row| {
+            let [target, who, before] = [0, 1, 2].map(|it| row.get::<_, String>(it).unwrap());
+            let before: Value = serde_json::from_str(&before).unwrap();
+            Ok(format!("{target} by {who}, was {}", before["state"].as_str().unwrap()))
+        });
+        rows.unwrap().map(Result::unwrap).collect()
     }
 }
 
@@ -30,6 +43,17 @@ async fn a_revocation_that_somebody_has_not_confirmed_says_so() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_is_on_its_way_out_says_so_and_still_changes_what_it_is_asked_to() {
+    let place = Place::new().await;
+    let state = async || place.get("/v1/gateways").await.body["items"][0]["state"].clone();
+    assert_eq!(state().await, "live");
+    place.health.set_draining();
+    let key = place.mint(json!({"name": "a"})).await;
+    assert_eq!(place.delete(&path_of(&key)).await.status, 200);
+    while state().await != "draining" {}
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_gone_can_be_forgotten_and_a_live_one_cannot() {
     let place = Place::new().await;
     let key = place.mint(json!({"name": "a"})).await;
@@ -44,6 +68,12 @@ async fn a_gateway_that_is_gone_can_be_forgotten_and_a_live_one_cannot() {
 
     place.delete("/v1/gateways/gateway-a").await.refused(409, "state_conflict");
     place.delete("/v1/gateways/gateway-c").await.refused(404, "not_found");
-    assert_eq!(place.delete("/v1/gateways/gateway-b").await.status, 200);
+    let forgotten = place.delete("/v1/gateways/gateway-b").await;
+    assert_eq!((forgotten.status, &forgotten.body["state"]), (200, &json!("forgotten")));
+    assert_eq!(forgotten.body["propagation"]["complete"], true, "{forgotten:?}");
+    assert_eq!(forgotten.body["propagation"]["gateways"][0]["id"], "gateway-a");
+    assert_eq!(forgotten.body["propagation"]["gateways"][1], json!(null));
+    assert_eq!(place.audited("gateway.forget"), ["gateway-b by first operator, was unconfirmed"]);
+    place.delete("/v1/gateways/gateway-b").await.refused(404, "not_found");
     assert_eq!(place.delete(&path_of(&key)).await.status, 200);
 }

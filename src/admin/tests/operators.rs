@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::admin::first::first_operator;
+use crate::admin::first::{Entered, First};
 use crate::admin::tests::{Place, reply, text};
 use crate::clock::Timestamp;
 
@@ -112,7 +112,8 @@ async fn keys_and_operators_are_not_mixed_up() {
 #[tokio::test]
 async fn there_is_one_first_operator() {
     let place = Place::new().await;
-    assert!(first_operator(&place.keyring, Timestamp::now()).await.unwrap().is_none());
+    let other = First::mint(&place.keyring, Timestamp::now()).await.unwrap();
+    assert_eq!(other.enter(&place.keyring).await.unwrap(), Entered::AnotherWas);
     let operators = place.get("/v1/operators").await.body;
     let permissions = operators["items"][0]["permissions"].as_array().unwrap().len();
     assert_eq!(permissions, crate::key::record::Permission::ALL.len());

@@ -47,6 +47,13 @@ fn a_token_comes_from_the_environment_or_the_file_that_it_names() {
 }
 
 #[test]
+fn an_authority_of_its_own_is_not_silently_ignored() {
+    let pairs = [("KEYWARD_ADMIN_TOKEN", "kwop_a"), ("KEYWARD_ADMIN_CA", "ca.pem")];
+    let Err(Failure::Usage(words)) = Token::find(environment(&pairs)) else { panic!("found") };
+    assert!(words.contains("not yet known"), "{words}");
+}
+
+#[test]
 fn what_is_no_token_is_not_repeated() {
     let Err(failure) = Token::parse("kwop_a b", "KEYWARD_ADMIN_TOKEN") else { panic!("a token") };
     assert!(!format!("{failure:?}").contains("kwop_a"));

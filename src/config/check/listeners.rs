@@ -12,8 +12,26 @@ use crate::config::reader::Field;
 use crate::config::values::{self, wide};
 use crate::config::{Admin, Bearer, Connections, Gateway, HeadLimits, Plaintext, Workers};
 
-/// The data plane.
-pub fn gateway(section: &Field<'_>) -> Gateway {
+/// Both planes, and what their addresses must be to each other.
+pub fn planes(root: &Field<'_>) -> (Gateway, Admin) {
+    let (of_gateway, of_admin) = (&root.section("gateway"), &root.section("admin"));
+    let mut all = addresses(of_gateway.field("listen"), 8080);
+    let of_admin_alone = addresses(of_admin.field("listen"), 8081);
+    let listen = |it: &Addresses<'_>| it.iter().filter_map(|(_field, address)| *address).collect();
+    let gateway = gateway(of_gateway, listen(&all));
+    let admin = admin(of_admin, listen(&of_admin_alone));
+    if admin.plaintext == Plaintext::LoopbackOnly {
+        of_admin_alone.iter().for_each(check_loopback);
+    }
+    all.extend(of_admin_alone);
+    if all.is_empty() {
+        of_gateway.field("listen").fault("nothing to listen on: admin.listen is empty too");
+    }
+    check_distinct(&all);
+    (gateway, admin)
+}
+
+fn gateway(section: &Field<'_>, listen: Vec<SocketAddr>) -> Gateway {
     let time = |key, default, least| section.field(key).read(seconds(default), values::time(least));
     let off = Duration::ZERO;
     let per_address = values::word_or_count(("unlimited", None), CONNECTIONS_MAX, Some);
@@ -23,7 +41,7 @@ pub fn gateway(section: &Field<'_>) -> Gateway {
         values::word_or_count(("auto", Connections::Auto), CONNECTIONS_MAX, Connections::AtMost);
     let bearer = values::switch(Bearer::PassedOn, Bearer::Accepted);
     Gateway {
-        listen: gateway_addresses(section).into_iter().filter_map(|(_field, it)| it).collect(),
+        listen,
         trusted_proxies: section.field("trusted_proxies").list(values::network),
         workers: section.field("workers").read(Workers::Auto, workers),
         key_headers: key_headers(&section.field("key_headers")),
@@ -42,8 +60,7 @@ pub fn gateway(section: &Field<'_>) -> Gateway {
     }
 }
 
-/// The control plane.
-pub fn admin(section: &Field<'_>) -> Admin {
+fn admin(section: &Field<'_>, listen: Vec<SocketAddr>) -> Admin {
     let plaintext = values::switch(Plaintext::LoopbackOnly, Plaintext::Allowed);
     let field = section.field("allow_plaintext");
     let plaintext = field.read(Plaintext::LoopbackOnly, plaintext);
@@ -51,38 +68,14 @@ pub fn admin(section: &Field<'_>) -> Admin {
         field.warn("operators' tokens may cross the network in plaintext: only in a private one");
     }
     Admin {
-        listen: admin_addresses(section).into_iter().filter_map(|(_field, it)| it).collect(),
+        listen,
         plaintext,
         hosts: section.field("hosts").list(values::bare_host),
         operator_token_file: file(&section.field("operator_token_file"), "operator.token"),
     }
 }
 
-/// What the addresses of both planes must be to each other, and the admin's to the world.
-pub fn check_addresses(root: &Field<'_>) {
-    let (gateway, admin) = (root.field("gateway"), root.field("admin"));
-    let admin_addresses = admin_addresses(&admin);
-    let allowed = admin.field("allow_plaintext").read(false, values::switch(false, true));
-    if !allowed {
-        admin_addresses.iter().for_each(check_loopback);
-    }
-    let mut addresses = gateway_addresses(&gateway);
-    addresses.extend(admin_addresses);
-    if addresses.is_empty() {
-        gateway.field("listen").fault("nothing to listen on: admin.listen is empty too");
-    }
-    check_distinct(&addresses);
-}
-
 type Addresses<'a> = Vec<(Field<'a>, Option<SocketAddr>)>;
-
-fn gateway_addresses<'a>(section: &Field<'a>) -> Addresses<'a> {
-    addresses(section.field("listen"), 8080)
-}
-
-fn admin_addresses<'a>(section: &Field<'a>) -> Addresses<'a> {
-    addresses(section.field("listen"), 8081)
-}
 
 fn addresses(field: Field<'_>, port: u16) -> Addresses<'_> {
     if field.is_written() {

@@ -3,9 +3,10 @@
 use http::Method;
 
 use crate::config::check::upstreams::unique_names;
+use crate::config::nearest::nearest;
 use crate::config::raw::Node;
 use crate::config::reader::Field;
-use crate::config::schema::{nearest, suggestion};
+use crate::config::schema::suggestion;
 use crate::config::values::{self, expected};
 use crate::config::{Access, Route, Upstream};
 use crate::route::host::HostPattern;

@@ -70,9 +70,7 @@ fn what_the_command_line_or_kubernetes_reads_is_let_pass() {
         "ADMIN_URL",
         "ADMIN_TOKEN",
         "ADMIN_TOKEN_FILE",
-        "ADMIN_CA",
         "CONFIG",
-        "LOG",
         "SERVICE_HOST",
         "SERVICE_PORT_HTTP",
         "PORT",
@@ -82,6 +80,21 @@ fn what_the_command_line_or_kubernetes_reads_is_let_pass() {
     let variables: Vec<_> =
         names.iter().map(|it| (it.as_str(), "x")).chain([("PATH", "x")]).collect();
     assert!(load_with(None, &[], &variables).is_ok());
+}
+
+#[test]
+fn what_nobody_reads_is_not_let_pass() {
+    let variables = [
+        ("KEYWARD_ADMIN_CA", "ca.pem"),
+        ("KEYWARD_LOG", "inof"),
+        ("KEYWARD_LOG__LEVEL", "debug"),
+        ("KEYWARD_STORE", "{ lease = \"1s\" }"),
+    ];
+    let expected = [
+        "KEYWARD_ADMIN_CA: \"KEYWARD_ADMIN_CA\" is not yet known to this version",
+        "KEYWARD_LOG: log: is a table of settings, found \"inof\"",
+    ];
+    assert_eq!(outside_faults("", &[], &variables), expected);
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn a_value_out_of_bounds_is_told_its_bounds() {
     check_one("gateway.idle_timeout = '9000h'", "expected at most 8760h, found \"9000h\"");
     check_one("gateway.accept_bearer = 'yes'", "expected true or false, found \"yes\"");
     check_one("store.lease = '199ms'", "expected at least 200ms, found \"199ms\"");
+    check_one("store.lease = '30001ms'", "expected at most 30s, found \"30001ms\"");
     check_one("keys.argon2.memory = '65MiB'", "expected 8KiB to 64MiB, found \"65MiB\"");
     check_one("keys.argon2.memory = '20000B'", "expected whole KiB, found \"20000B\"");
     check_one("keys.argon2.iterations = 11", "expected a number from 1 to 10, found 11");
