@@ -11,10 +11,12 @@
 mod admin;
 mod bodies;
 mod closing;
+mod commands;
 mod configuration;
 mod crashes;
 mod credentials;
 mod deadlines;
+mod demo;
 mod disks;
 mod drain;
 mod fleets;

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod ask;
 pub mod client;
+pub mod commands;
 pub mod crowd;
 pub mod disk;
 pub mod gateway;
