@@ -8,6 +8,7 @@
     reason = "a test that finds anything else than it expects ends there and says what it found"
 )]
 
+mod access;
 mod admin;
 mod bodies;
 mod closing;
@@ -24,7 +25,10 @@ mod floods;
 mod heads;
 mod identity;
 mod limits;
+mod metrics;
+mod panics;
 mod paths;
+mod permissions;
 mod restarts;
 mod revocation;
 mod secrets;

@@ -9,6 +9,7 @@ pub mod disk;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
+pub mod pipe;
 pub mod process;
 pub mod setup;
 pub mod streams;
