@@ -201,8 +201,8 @@ fn lines_that_nobody_takes_hold_up_nobody_and_are_counted() {
     let written = ids_of(&lines);
     let of_flood = asked.intersection(&written).count() + last.intersection(&written).count();
     assert!(of_flood > 0, "what was taken is written");
-    let lost = asked.len() + last.len() - of_flood;
-    assert!(lost as u64 <= dropped, "{lost} are missing, {dropped} were counted");
+    let missing = asked.len() + last.len() - of_flood;
+    assert!(missing as u64 <= dropped, "{missing} are missing, {dropped} were counted");
 }
 
 const CONNECTIONS: usize = 16;

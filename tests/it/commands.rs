@@ -140,7 +140,7 @@ fn keys_are_listed_newest_first_without_their_plaintexts() {
     let listed = |arguments: &[&str]| {
         ids(&stage.operator.document(&[&["keys", "list"], arguments].concat()))
     };
-    let [crm, shop, bot] = keys.clone().map(|it| it.id);
+    let [crm, shop, bot] = keys.map(|it| it.id);
     assert_eq!(listed(&[]), [&*bot, &*shop, &*crm]);
     assert_eq!(listed(&["--owner", "acme"]), [&*shop, &*crm]);
     assert_eq!(listed(&["--state", "revoked"]), [&*bot]);
@@ -194,8 +194,8 @@ fn a_change_holds_at_the_proxy_when_it_is_said() {
     assert_eq!((&shown["owner"], &shown["routes"]), (&json!("acme"), &Value::Null));
 
     let revision = shown["revision"].as_u64().unwrap();
-    let stale = (revision - 1).to_string();
-    let words = ["keys", "update", &key.id, "--name", "other", "--if-match", &stale];
+    let former = (revision - 1).to_string();
+    let words = ["keys", "update", &key.id, "--name", "other", "--if-match", &former];
     stage.operator.fails(&words, 1, &["revision_conflict"]);
     let current = revision.to_string();
     assert_eq!(update(&["--name", "other", "--if-match", &current]).code, Some(0));
