@@ -18,6 +18,7 @@ use crate::support::http::Response;
 use crate::support::metrics::Metrics;
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
+use crate::support::wait::eventually;
 
 /// The program's server in this process, since what it is given here no configuration can say:
 /// requests with so many headers that `http` panics when one more is added.
@@ -45,6 +46,7 @@ impl Fragile {
         let (address, admin) = (server.addresses().gateway[0], server.addresses().admin[0]);
         let this = Self { address, admin, token, _directory: directory };
         let serving = thread::spawn(move || server.wait());
+        eventually("it is ready", || this.admin(Ask::get("/readyz")).status == 200);
         work(&this);
         stopper.stop();
         assert_eq!(serving.join().unwrap(), 0);
@@ -93,7 +95,7 @@ fn a_panic_in_one_request_is_a_500_for_it_alone() {
         let body = json!({ "name": "crm" }).to_string();
         let minted =
             fragile.admin(Ask::post("/v1/keys", body).header("content-type", "application/json"));
-        assert_eq!(minted.status, 201);
+        assert_eq!(minted.status, 201, "{minted:?}");
         let (id, key) = (minted.json()["id"].clone(), minted.json()["key"].clone());
         let (id, key) = (id.as_str().unwrap(), key.as_str().unwrap());
         let ask = Ask::get("/").header("api-key", key);
