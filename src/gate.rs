@@ -11,17 +11,22 @@ use crate::gate::running::{Grant, Running};
 use crate::key::text::PresentedKey;
 
 pub mod entries;
+pub mod fill;
 pub mod follow;
 pub mod hashing;
 pub mod keyring;
 pub mod known;
 pub mod lease;
 pub mod recheck;
+pub mod rollback;
 pub mod running;
 pub mod throttle;
 pub mod turns;
 pub mod vault;
 pub mod writeback;
+
+#[cfg(test)]
+mod tests;
 
 /// One worker's gate: what the process knows, and what this worker is serving.
 #[derive(Clone, Debug)]

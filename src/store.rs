@@ -100,6 +100,14 @@ impl Store {
         }
     }
 
+    /// Offers records that the store may have lost, as after an older copy of it was put back: takes
+    /// and announces those that it lacks or holds in an older state. Answers how many those were.
+    pub async fn offer(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.offer(rows).await,
+        }
+    }
+
     /// Audits what is done to the store as a whole.
     pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
         match self {
@@ -151,7 +159,7 @@ impl Store {
         }
     }
 
-    /// How many records are sealed under which pepper.
+    /// How many records need which pepper, by its name: for their seal, or for their tag.
     pub async fn census(&self) -> Result<Vec<(Option<PepperName>, u64)>, Unavailable> {
         match self {
             Self::Embedded(store) => store.census().await,

@@ -4,6 +4,7 @@ pub mod deadline;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use tokio::runtime::Handle;
@@ -68,6 +69,12 @@ impl Tasks {
         self.tracker.close();
         self.tracker.wait().await;
     }
+}
+
+/// Does `work`; a panic in it ends that work and not the thread. Whoever waits for its answer
+/// learns that there is none, because the panic drops the way to answer.
+pub fn survive(work: impl FnOnce()) {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_default();
 }
 
 /// Why somebody outside wants a piece of work on this thread to end.

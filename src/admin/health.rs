@@ -44,7 +44,7 @@ impl Health {
     /// At the moment `now`.
     pub fn readiness(&self, now: Moment) -> Readiness {
         let entries = self.keyring.entries();
-        if entries.is_complete() || entries.evicted() > 0 {
+        if entries.is_loaded() {
             self.loaded.store(true, Ordering::Relaxed);
         }
         if self.draining.load(Ordering::Acquire) {

@@ -53,8 +53,8 @@ struct Withdrawn {
 impl Admin {
     /// The record under `id`, if it is one of that kind.
     pub async fn find(&self, id: KeyId, wanted: Kind) -> Result<Found, Rejection> {
-        let row = self.keyring.store().find(id).await?;
-        self.read(&row.ok_or(Rejection::NotFound)?, wanted)
+        let row = self.keyring.store().find(id).await?.ok_or(Rejection::NotFound)?;
+        self.read(&self.keyring.current(row).await?, wanted)
     }
 
     /// The record in a row, if it is one of that kind.

@@ -54,7 +54,7 @@ struct Status {
 }
 
 /// What a pepper is, here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     Current,
     Retired,
@@ -88,10 +88,10 @@ impl Status {
             known.map_or(Role::Unknown, |(peppers, name)| Role::of(peppers, name))
         };
         let checked = seen.check.and_then(|it| peppers?.checked(it));
-        Self {
-            records: seen.census.iter().map(|(name, count)| (*name, role(*name), *count)).collect(),
-            check: role(checked.map(Pepper::name)),
-        }
+        let records = seen.census.iter().map(|(name, count)| (*name, role(*name), *count));
+        let mut records: Vec<_> = records.collect();
+        records.sort_by_key(|(_, role, _)| *role);
+        Self { records, check: role(checked.map(Pepper::name)) }
     }
 
     fn unknown(&self) -> u64 {

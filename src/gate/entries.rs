@@ -1,19 +1,19 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-
-use arc_swap::{ArcSwap, Guard};
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry as Place;
-use quick_cache::sync::Cache;
-use tokio::sync::SetOnce;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Timestamp;
-use crate::gate::known::{Known, Rights};
+use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
+use crate::gate::known::{Known, Rights, Stored};
 use crate::gate::turns::Turns;
 use crate::key::seal::Tag;
 use crate::key::text::KeyId;
+use arc_swap::{ArcSwap, Guard};
+use dashmap::mapref::entry::Entry as Place;
+use dashmap::{DashMap, DashSet};
+use quick_cache::sync::Cache;
 
 /// What is known of one key. Whoever holds it sees every change at once.
 #[derive(Debug)]
@@ -21,13 +21,20 @@ pub struct Entry {
     id: KeyId,
     known: ArcSwap<Known>,
     last_used: AtomicI64,
+    /// When it had been used last, as of when it was last asked to leave.
+    spared: AtomicI64,
     turns: Turns,
 }
 
 impl Entry {
     fn new(id: KeyId, known: Known) -> Self {
-        let known = ArcSwap::from_pointee(known);
-        Self { id, known, last_used: AtomicI64::new(0), turns: Turns::default() }
+        Self {
+            id,
+            known: ArcSwap::from_pointee(known),
+            last_used: AtomicI64::new(0),
+            spared: AtomicI64::new(0),
+            turns: Turns::default(),
+        }
     }
 
     /// The public half of the key.
@@ -45,13 +52,19 @@ impl Entry {
         &self.turns
     }
 
-    /// Merges what the store says; a change that is older than what is known changes nothing.
-    fn merge(&self, stored: Known) -> Merged {
-        let stored = Arc::new(stored);
+    /// Merges what the store says; what is older than what is known changes nothing.
+    fn merge(&self, stored: Stored) -> Merge {
+        let stored = Arc::new(stored.over(&self.known()));
         let before = self.known.rcu(|known| {
             if known.yields_to(&stored) { Arc::clone(&stored) } else { Arc::clone(known) }
         });
-        if before.yields_to(&stored) { Merged::Taken } else { Merged::Kept }
+        if !before.yields_to(&stored) {
+            Merge::Kept
+        } else if before.opens_the_same_as(&stored) {
+            Merge::Same
+        } else {
+            Merge::Changed
+        }
     }
 
     /// Keeps a tag that was made for `revision`.
@@ -72,26 +85,54 @@ impl Entry {
         let micros = self.last_used.load(Ordering::Relaxed);
         (micros != 0).then(|| Timestamp::from_micros(micros))
     }
+
+    /// Nobody uses it, nor has since it was last asked, and it is no operator's: a flood of
+    /// callers' keys must not lock operators out.
+    fn may_leave(self: &Arc<Self>) -> bool {
+        let used = self.last_used.load(Ordering::Relaxed);
+        Arc::strong_count(self) == 1
+            && !matches!(self.known().rights(), Rights::Operator(_))
+            && self.spared.swap(used, Ordering::Relaxed) == used
+    }
 }
 
 /// What became of a record that the store told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Merged {
-    /// It is what is known now.
-    Taken,
+enum Merge {
+    /// It is what is known now, and opens something else.
+    Changed,
+    /// It is what is known now, and opens the same.
+    Same,
     /// What was known is newer.
     Kept,
+}
+
+/// What the store told of a key did to the map.
+#[derive(Debug)]
+pub enum Merged {
+    /// An entry changed: what runs with it has to be looked at.
+    Changed(Arc<Entry>),
+    /// What was known is newer.
+    Kept(Arc<Entry>),
+    /// Nothing that anybody has to know.
+    Quiet,
 }
 
 /// The map.
 #[derive(Debug)]
 pub struct Entries {
     map: DashMap<KeyId, Slot, ahash::RandomState>,
+    /// A hash of every id that is known to exist, in memory or not.
+    ids: DashSet<u64, ahash::RandomState>,
+    /// Whether that is every id of the store.
+    loaded: AtomicBool,
     unknown: Cache<KeyId, (), quick_cache::UnitWeighter, ahash::RandomState>,
+    /// In the order in which they came, or were last spared.
+    order: Mutex<VecDeque<KeyId>>,
     count: AtomicUsize,
     max: usize,
-    complete: AtomicBool,
     evicted: AtomicU64,
+    hasher: ahash::RandomState,
 }
 
 #[derive(Clone, Debug)]
@@ -100,37 +141,12 @@ enum Slot {
     Filling(Arc<Fill>),
 }
 
-/// One read of the store for one id, however many wait for it.
-#[derive(Debug, Default)]
-pub struct Fill {
-    overtaken: AtomicBool,
-    outcome: SetOnce<Outcome>,
-}
-
-/// How a fill ended.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// The key is there.
-    Found(Arc<Entry>),
-    /// There is no such key.
-    Absent,
-    /// The store did not say.
-    Failed,
-}
-
-impl Fill {
-    /// Waits for the end of it.
-    pub async fn outcome(&self) -> Outcome {
-        self.outcome.wait().await.clone()
-    }
-}
-
 /// What the map says of an id.
 #[derive(Debug)]
 pub enum Looked {
     /// Known.
     Known(Arc<Entry>),
-    /// The store has said that there is no such key, and nothing has changed since.
+    /// There is no such key, while the lease holds.
     Absent,
     /// Somebody asks already.
     Filling(Arc<Fill>),
@@ -144,17 +160,20 @@ impl Entries {
         let hasher = ahash::RandomState::new();
         Self {
             map: DashMap::with_hasher(hasher.clone()),
+            ids: DashSet::with_hasher(hasher.clone()),
+            loaded: AtomicBool::new(false),
             unknown: Cache::with(
                 ABSENT_MAX,
                 ABSENT_MAX as u64,
                 quick_cache::UnitWeighter,
-                hasher,
+                hasher.clone(),
                 quick_cache::sync::DefaultLifecycle::default(),
             ),
+            order: Mutex::default(),
             count: AtomicUsize::new(0),
             max,
-            complete: AtomicBool::new(false),
             evicted: AtomicU64::new(0),
+            hasher,
         }
     }
 
@@ -171,24 +190,43 @@ impl Entries {
         match self.map.view(&id, |_, slot| slot.clone()) {
             Some(Slot::Known(entry)) => Looked::Known(entry),
             Some(Slot::Filling(fill)) => Looked::Filling(fill),
+            None if self.is_loaded() && !self.exists(id) => Looked::Absent,
             None if self.unknown.get(&id).is_some() => Looked::Absent,
             None => Looked::New,
         }
     }
 
+    /// Whether a key is known to be in the store, in memory or not. Judged by a hash: one id in 10¹²
+    /// that is not may seem to be, and costs a read.
+    pub fn exists(&self, id: KeyId) -> bool {
+        self.ids.contains(&self.hasher.hash_one(id))
+    }
+
+    /// Whether every id of the store is known.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded.load(Ordering::Acquire)
+    }
+
+    /// Every id of the store is known now.
+    pub fn set_loaded(&self) {
+        self.loaded.store(true, Ordering::Release);
+    }
+
+    /// Changes may have been missed: what was said to be unknown, or is being read, has to be
+    /// asked for again.
+    pub fn set_stale(&self) {
+        self.loaded.store(false, Ordering::Release);
+        for slot in &self.map {
+            if let Slot::Filling(fill) = slot.value() {
+                fill.overtake();
+            }
+        }
+        self.unknown.clear();
+    }
+
     /// Whether every key of the store is in the map.
     pub fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Acquire)
-    }
-
-    /// Says that every key is in the map, or no longer.
-    pub fn set_complete(&self, complete: Completeness) {
-        self.complete.store(matches!(complete, Completeness::Whole), Ordering::Release);
-    }
-
-    /// Changes may have been missed: what was said to be unknown has to be asked for again.
-    pub fn forget_absent(&self) {
-        self.unknown.clear();
+        self.is_loaded() && self.count() >= self.ids.len()
     }
 
     /// How many keys are in memory.
@@ -201,6 +239,24 @@ impl Entries {
         self.evicted.load(Ordering::Relaxed)
     }
 
+    /// The id of every key in memory.
+    pub fn held(&self) -> Vec<KeyId> {
+        self.known().map(|it| it.id).collect()
+    }
+
+    /// Every key that was used since it was last asked, with the time.
+    pub fn used_since(&self, since: Timestamp) -> Vec<(KeyId, Timestamp)> {
+        let used = self.known().filter_map(|it| Some((it.id, it.last_used()?)));
+        used.filter(|(_, used)| *used >= since).collect()
+    }
+
+    fn known(&self) -> impl Iterator<Item = Arc<Entry>> {
+        self.map.iter().filter_map(|slot| match slot.value() {
+            Slot::Known(entry) => Some(Arc::clone(entry)),
+            Slot::Filling(_) => None,
+        })
+    }
+
     /// Stands in the map before its read is sent, so that no change can pass it unseen.
     /// `None`: somebody was faster.
     pub fn begin_fill(&self, id: KeyId) -> Option<Arc<Fill>> {
@@ -210,11 +266,15 @@ impl Entries {
         Some(fill)
     }
 
-    /// Ends a fill with what its read said.
+    /// Ends a fill with what its read said. What nobody uses makes room for it; that is read
+    /// again when it is asked for, so an evicted revocation cannot be forgotten.
     pub fn end_fill(&self, id: KeyId, fill: &Fill, read: FillRead) -> Ended {
         let Some(outcome) = self.settle(id, fill, read) else { return Ended::Overtaken };
-        drop(fill.outcome.set(outcome));
-        self.make_room();
+        if matches!(outcome, Outcome::Found(_)) {
+            self.note(id);
+            self.make_room();
+        }
+        fill.settle(outcome);
         Ended::Settled
     }
 
@@ -225,15 +285,10 @@ impl Entries {
                 place.remove();
                 Some(Outcome::Failed)
             }
-            FillRead::Found(_) | FillRead::Absent
-                if fill.overtaken.swap(false, Ordering::Relaxed) =>
-            {
-                None
-            }
-            FillRead::Found(known) => {
-                let entry = Arc::new(Entry::new(id, *known));
+            FillRead::Found(_) | FillRead::Absent if fill.was_overtaken() => None,
+            FillRead::Found(stored) => {
+                let entry = Arc::new(Entry::new(id, stored.alone()));
                 place.insert(Slot::Known(Arc::clone(&entry)));
-                self.count.fetch_add(1, Ordering::Relaxed);
                 Some(Outcome::Found(entry))
             }
             FillRead::Absent => {
@@ -244,98 +299,73 @@ impl Entries {
         }
     }
 
-    /// Takes over what the store tells of a key: from a change, or while loading. Gives the entry
-    /// that changed, if it was there before.
-    pub fn merge(
-        &self,
-        id: KeyId,
-        make: impl FnOnce(Option<&Known>) -> Known,
-    ) -> Option<Arc<Entry>> {
-        let changed = match self.map.entry(id) {
+    /// Takes over what the store tells of a key: from a change, or while loading. A key that is
+    /// not in memory comes in where there is room, an operator's always.
+    pub fn merge(&self, id: KeyId, stored: Stored) -> Merged {
+        self.ids.insert(self.hasher.hash_one(id));
+        match self.map.entry(id) {
             Place::Occupied(place) => match place.get() {
-                Slot::Known(entry) => {
-                    let stored = make(Some(&**entry.known()));
-                    (entry.merge(stored) == Merged::Taken).then(|| Arc::clone(entry))
-                }
+                Slot::Known(entry) => match entry.merge(stored) {
+                    Merge::Changed => Merged::Changed(Arc::clone(entry)),
+                    Merge::Kept => Merged::Kept(Arc::clone(entry)),
+                    Merge::Same => Merged::Quiet,
+                },
                 Slot::Filling(fill) => {
-                    fill.overtaken.store(true, Ordering::Relaxed);
-                    None
+                    fill.overtake();
+                    Merged::Quiet
                 }
             },
             Place::Vacant(place) => {
-                place.insert(Slot::Known(Arc::new(Entry::new(id, make(None)))));
-                self.count.fetch_add(1, Ordering::Relaxed);
+                let known = stored.alone();
+                let enters =
+                    matches!(known.rights(), Rights::Operator(_)) || self.count() < self.max;
+                if enters {
+                    drop(place.insert(Slot::Known(Arc::new(Entry::new(id, known)))));
+                    self.note(id);
+                } else {
+                    drop(place);
+                }
                 self.unknown.remove(&id);
-                None
+                Merged::Quiet
             }
-        };
-        self.make_room();
-        changed
+        }
     }
 
-    /// Every key that was used since it was last asked, with the time.
-    pub fn used_since(&self, since: Timestamp) -> Vec<(KeyId, Timestamp)> {
-        let known = self.map.iter().filter_map(|slot| match slot.value() {
-            Slot::Known(entry) => Some((entry.id, entry.last_used()?)),
-            Slot::Filling(_) => None,
-        });
-        known.filter(|(_, used)| *used >= since).collect()
+    /// One more key is in memory; its place in the map is not held any more.
+    fn note(&self, id: KeyId) {
+        self.ids.insert(self.hasher.hash_one(id));
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.order().push_back(id);
     }
 
-    /// Keeps the map at its bound: what nobody uses goes first come, first go. What is evicted
-    /// is read again when it is asked for, so an evicted revocation cannot be forgotten.
+    /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is
+    /// spared once. Where all are in use, it is tried again with the next one that comes.
     fn make_room(&self) {
-        while self.count() > self.max {
-            self.set_complete(Completeness::Partial);
-            let unused = self.map.iter().find(|slot| may_leave(slot.value())).map(|it| *it.key());
-            let Some(id) = unused else { return };
-            let evicted = self.map.remove_if(&id, |_, slot| may_leave(slot));
-            if evicted.is_some() {
+        for _ in 0..ASKED_TO_LEAVE_MAX {
+            if self.count() <= self.max {
+                return;
+            }
+            let Some(id) = self.order().pop_front() else { return };
+            let may_leave = |slot: &Slot| match slot {
+                Slot::Known(entry) => entry.may_leave(),
+                Slot::Filling(_) => false,
+            };
+            if self.map.remove_if(&id, |_, slot| may_leave(slot)).is_some() {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 self.evicted.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.order().push_back(id);
             }
         }
     }
-}
 
-/// Nobody uses it, and it is no operator's: a flood of callers' keys must not lock operators out.
-fn may_leave(slot: &Slot) -> bool {
-    match slot {
-        Slot::Known(entry) => {
-            Arc::strong_count(entry) == 1 && !matches!(entry.known().rights(), Rights::Operator(_))
-        }
-        Slot::Filling(_) => false,
+    fn order(&self) -> MutexGuard<'_, VecDeque<KeyId>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether every key of the store is in the map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completeness {
-    /// All are.
-    Whole,
-    /// Some may not be.
-    Partial,
-}
-
-/// Whether a fill is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// Whoever waited has the answer.
-    Settled,
-    /// A change passed it meanwhile: read again.
-    Overtaken,
-}
-
-/// What a fill's read said.
-#[derive(Debug)]
-pub enum FillRead {
-    /// The key is there.
-    Found(Box<Known>),
-    /// There is no such key.
-    Absent,
-    /// The store did not say.
-    Failed,
 }
 
 /// How many ids are remembered as unknown.
 const ABSENT_MAX: usize = 100_000;
+
+/// How many keys one that comes may ask.
+const ASKED_TO_LEAVE_MAX: usize = 128;

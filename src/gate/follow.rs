@@ -3,13 +3,14 @@
 //! One task does all of it, so that what it reads is applied in the order in which it was read,
 //! and a page of the load can never overtake a change.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::gate::entries::{Completeness, Entry};
+use crate::gate::entries::{Entry, Merged};
 use crate::gate::keyring::Keyring;
+use crate::key::text::KeyId;
 use crate::store::gateway::GatewayCard;
 use crate::store::{
     Beat, CHANGES_PER_SYNC_MAX, Change, More, PageMark, Position, Row, Synced, Unavailable,
@@ -18,14 +19,7 @@ use crate::tasks::Tasks;
 
 /// Follows the store until told to stop, then leaves the register.
 pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
-    let mut follower = Follower {
-        keyring,
-        card,
-        position: None,
-        load: Load::Pages(None),
-        closed: VecDeque::new(),
-        resealing: Vec::new(),
-    };
+    let mut follower = Follower::new(keyring, card);
     while !tasks.is_stopped() {
         // A step may be dropped anywhere: what it did not confirm, nobody counts on.
         let step = tokio::select! {
@@ -37,12 +31,11 @@ pub async fn run(keyring: Arc<Keyring>, card: GatewayCard, tasks: Tasks) {
             tokio::time::sleep(PAUSE_AFTER_FAULT).await;
         }
     }
-    if let Err(fault) = follower.keyring.store().leave(&follower.card.id).await {
-        tracing::warn!(%fault, "this gateway could not leave the register; it will be missed for a while");
-    }
+    follower.leave().await;
 }
 
-struct Follower {
+/// One gateway's way through the changes.
+pub struct Follower {
     keyring: Arc<Keyring>,
     card: GatewayCard,
     /// What was applied; `None`: nothing yet.
@@ -50,8 +43,6 @@ struct Follower {
     load: Load,
     /// How many requests the last changes ended.
     closed: VecDeque<(u64, u64)>,
-    /// Rows whose seal is under a retired pepper.
-    resealing: Vec<Row>,
 }
 
 /// How far the load has come.
@@ -60,18 +51,38 @@ enum Load {
     Pages(Option<PageMark>),
     /// All was read.
     Done,
+    /// All has to be read again: changes may have been missed.
+    Again,
 }
 
 impl Follower {
+    /// Has applied nothing yet.
+    pub fn new(keyring: Arc<Keyring>, card: GatewayCard) -> Self {
+        let load = Load::Pages(None);
+        Self { keyring, card, position: None, load, closed: VecDeque::new() }
+    }
+
+    /// Takes the gateway out of the register. Nobody waits for it any more, so what still runs here
+    /// lets nobody in.
+    pub async fn leave(self) {
+        self.keyring.lease().surrender();
+        if let Err(fault) = self.keyring.store().leave(&self.card.id).await {
+            tracing::warn!(%fault, "this gateway could not leave the register; it will be missed for a while");
+        }
+    }
+
     /// One sync, and what follows from it.
-    async fn step(&mut self) -> Result<(), Unavailable> {
+    pub async fn step(&mut self) -> Result<(), Unavailable> {
+        if matches!(self.load, Load::Again) {
+            self.read_again().await?;
+        }
         let position = self.start().await?;
         let sent = Moment::now();
         let beat = Beat { card: self.card(), position };
         let (changes, more, time) = match self.keyring.store().sync(beat).await? {
             Synced::Followed { changes, more, time } => (changes, more, time),
             Synced::Lost => {
-                self.start_again();
+                self.load = Load::Again;
                 return Ok(());
             }
         };
@@ -87,6 +98,34 @@ impl Follower {
         Ok(())
     }
 
+    /// The store has another past than this gateway: changes were missed, and what is known may be
+    /// stale. Until all was read again nothing is confirmed, and the lease is not renewed. What is
+    /// known stays and merges: what was revoked stays revoked, and what the store has lost is
+    /// offered to it.
+    async fn read_again(&mut self) -> Result<(), Unavailable> {
+        tracing::warn!(
+            "the store's changes do not go on from what this gateway knows: reading all again"
+        );
+        self.keyring.entries().set_stale();
+        let position = self.keyring.store().ticket().await?.position;
+        let mut unseen: HashSet<KeyId> = self.keyring.entries().held().into_iter().collect();
+        let mut after = None;
+        loop {
+            let rows = self.keyring.store().page(after, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.mark());
+            for row in &rows {
+                unseen.remove(&row.id);
+            }
+            self.take(rows).await?;
+        }
+        let lost = unseen.into_iter().filter_map(|id| self.keyring.entries().get(id));
+        self.keyring.offer(&lost.collect::<Vec<_>>()).await?;
+        self.finish_load();
+        self.position = Some(position);
+        Ok(())
+    }
+
     /// Where to follow from: the end of the changes, taken before the load begins.
     async fn start(&mut self) -> Result<Position, Unavailable> {
         if let Some(position) = &self.position {
@@ -97,34 +136,21 @@ impl Follower {
         Ok(end)
     }
 
-    /// The store has another past than this gateway: nothing is complete, and all is read again.
-    /// What is known stays, and merges: what was revoked stays revoked.
-    fn start_again(&mut self) {
-        tracing::warn!(
-            "the store's changes do not go on from what this gateway knows: reading all again"
-        );
-        self.position = None;
-        self.load = Load::Pages(None);
-        self.keyring.entries().set_complete(Completeness::Partial);
-        self.keyring.entries().forget_absent();
-    }
-
     /// Applies changes in order: first the entries, then the cuts; only the next sync confirms.
     /// A record of a newer format gets its key 503, and is never confirmed.
     async fn apply(&mut self, changes: Vec<Change>) {
         let understood = changes.iter().take_while(|it| !it.row.sealed.is_newer()).last();
         let reached = understood.map(|it| (it.number, it.nonce));
-        let mut moved: Vec<(u64, Arc<Entry>)> = Vec::new();
+        // By key: what several changes of one key end is told with the last of them.
+        let mut moved: HashMap<KeyId, (u64, Arc<Entry>)> = HashMap::new();
         for change in &changes {
-            let read = |before: Option<&_>| self.keyring.read(&change.row, before);
-            if let Some(entry) = self.keyring.entries().merge(change.row.id, read) {
-                moved.push((change.number, entry));
+            if let Merged::Changed(entry) = self.keyring.merge(&change.row) {
+                moved.insert(change.row.id, (change.number, entry));
             }
         }
-        let now = self.keyring.lease().store_time(Moment::now());
-        let (numbers, entries): (Vec<u64>, Vec<Arc<Entry>>) = moved.into_iter().unzip();
-        if !entries.is_empty() {
-            let counts = self.keyring.workers().recheck(entries.into(), now).await;
+        if !moved.is_empty() {
+            let (numbers, entries): (Vec<u64>, Vec<Arc<Entry>>) = moved.into_values().unzip();
+            let counts = self.recheck(entries).await;
             self.closed.extend(numbers.into_iter().zip(counts).filter(|(_, count)| *count > 0));
             let surplus = self.closed.len().saturating_sub(CLOSED_KEPT);
             self.closed.drain(..surplus);
@@ -142,52 +168,63 @@ impl Follower {
 
     /// Nothing new: loads one more page, or waits for the alarm.
     async fn go_on(&mut self) -> Result<(), Unavailable> {
-        match self.load {
-            Load::Pages(after) => self.load_page(after).await,
-            Load::Done => {
-                let longest = self.keyring.lease().length() / 4;
-                let position = self.start().await?;
-                self.keyring.store().alarm(&position, longest).await;
-                Ok(())
-            }
+        if let Load::Pages(after) = self.load {
+            let rows = self.keyring.store().page(after, PAGE).await?;
+            let Some(last) = rows.last().map(Row::mark) else {
+                self.finish_load();
+                return Ok(());
+            };
+            self.take(rows).await?;
+            self.load = Load::Pages(Some(last));
+            return Ok(());
+        }
+        let longest = self.keyring.lease().length() / 4;
+        let position = self.start().await?;
+        self.keyring.store().alarm(&position, longest).await;
+        Ok(())
+    }
+
+    fn finish_load(&mut self) {
+        self.load = Load::Done;
+        let entries = self.keyring.entries();
+        entries.set_loaded();
+        if entries.is_complete() {
+            tracing::info!(keys = entries.count(), "every key is in memory");
+        } else {
+            tracing::info!(keys = entries.count(), "as many keys as may be are in memory");
         }
     }
 
-    async fn load_page(&mut self, after: Option<PageMark>) -> Result<(), Unavailable> {
-        let rows = self.keyring.store().page(after, PAGE).await?;
-        let last = rows.last().map(Row::mark);
-        let mut changed = Vec::new();
-        for row in rows {
-            let read = |before: Option<&_>| self.keyring.read(&row, before);
-            changed.extend(self.keyring.entries().merge(row.id, read));
-            if self.keyring.vault().is_retired(&row.sealed) {
-                self.resealing.push(row);
+    /// Takes over one page of records; what is newer here is offered back, and what is sealed under
+    /// a retired pepper is sealed anew.
+    async fn take(&self, rows: Vec<Row>) -> Result<(), Unavailable> {
+        let (mut changed, mut newer) = (Vec::new(), Vec::new());
+        for row in &rows {
+            match self.keyring.merge(row) {
+                Merged::Changed(entry) => changed.push(entry),
+                Merged::Kept(entry) => newer.push(entry),
+                Merged::Quiet => {}
             }
         }
         // Reading all again, after changes were missed, may take something away as they would have.
         if !changed.is_empty() {
-            let now = self.keyring.lease().store_time(Moment::now());
-            self.keyring.workers().recheck(changed.into(), now).await;
+            self.recheck(changed).await;
         }
-        self.reseal().await?;
-        let full = self.keyring.entries().evicted() > 0;
-        self.load = match last {
-            Some(last) if !full => Load::Pages(Some(last)),
-            Some(_) | None => Load::Done,
-        };
-        if last.is_none() {
-            self.keyring.entries().set_complete(Completeness::Whole);
-            tracing::info!(keys = self.keyring.entries().count(), "every key is in memory");
-        }
-        Ok(())
+        self.keyring.offer(&newer).await?;
+        self.reseal(&rows).await
     }
 
-    /// Seals rows anew under the current pepper.
-    async fn reseal(&mut self) -> Result<(), Unavailable> {
+    async fn recheck(&self, entries: Vec<Arc<Entry>>) -> Vec<u64> {
+        let now = self.keyring.lease().store_time(Moment::now());
+        self.keyring.workers().recheck(entries.into(), now).await
+    }
+
+    /// Seals anew, under the current pepper, what is sealed under a retired one.
+    async fn reseal(&self, rows: &[Row]) -> Result<(), Unavailable> {
         let vault = self.keyring.vault();
-        let rows = self.resealing.drain(..);
+        let retired = rows.iter().filter(|it| vault.is_retired(&it.sealed));
         let sealed: Vec<Row> =
-            rows.filter_map(|row| vault.open(&row).and_then(|it| vault.seal(&it)).ok()).collect();
+            retired.filter_map(|it| vault.open(it).and_then(|it| vault.seal(&it)).ok()).collect();
         if !sealed.is_empty() {
             self.keyring.store().reseal(sealed).await?;
         }

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use crate::clock::Moment;
 use crate::key::argon2id::{self, Argon2Fault, Cost, Scratch};
 use crate::key::text::Digest;
+use crate::tasks::survive;
 
 /// Argon2's threads.
 pub struct Hashing {
@@ -154,7 +155,7 @@ impl Queue {
         let mut scratch = Scratch::default();
         while let Some(work) = self.next() {
             let start = Moment::now();
-            self.run(work, &mut scratch);
+            survive(|| self.run(work, &mut scratch));
             let micros = Moment::now().since(start).as_micros();
             self.counts.busy_us.fetch_add(u64::try_from(micros).unwrap_or(0), Ordering::Relaxed);
         }

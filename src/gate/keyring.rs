@@ -10,9 +10,10 @@ use tokio::sync::Semaphore;
 use crate::clock::Moment;
 use crate::config;
 use crate::gate::Refusal;
-use crate::gate::entries::{Ended, Entries, Entry, Fill, FillRead, Looked, Outcome};
+use crate::gate::entries::{Entries, Entry, Looked, Merged};
+use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
 use crate::gate::hashing::Hashing;
-use crate::gate::known::{Known, OperatorRights, Rights, Verifier};
+use crate::gate::known::{Known, OperatorRights, Rights, Stored, Verifier};
 use crate::gate::lease::{Lease, Standing};
 use crate::gate::recheck::Workers;
 use crate::gate::throttle::Throttle;
@@ -46,6 +47,8 @@ pub struct Counts {
     pub fills: AtomicU64,
     /// Records that could not be read.
     pub unreadable: AtomicU64,
+    /// Records that the store held in an older state than was known here, or had lost.
+    pub rollbacks: AtomicU64,
     /// Requests refused because they would have cost too much.
     pub throttled: AtomicU64,
 }
@@ -148,18 +151,23 @@ impl Keyring {
     }
 
     /// Forgets whoever has been quiet; called now and then.
-    pub fn forget_quiet(&self) {
-        self.throttle.forget_quiet();
+    pub fn forget_quiet(&self, now: Moment) {
+        self.throttle.forget_quiet(now);
+    }
+
+    /// Takes over a record that the store told of.
+    pub fn merge(&self, row: &Row) -> Merged {
+        self.entries.merge(row.id, self.read(row))
     }
 
     /// What the gate needs of a stored row; one that cannot be read lets nobody in.
-    pub fn read(&self, row: &Row, before: Option<&Known>) -> Known {
+    fn read(&self, row: &Row) -> Stored {
         match self.vault.open(row) {
-            Ok(record) => Known::new(&record, &self.vault),
+            Ok(record) => Stored::Readable(Box::new(Known::new(&record, row, &self.vault))),
             Err(fault) => {
                 self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(key.id = %row.id, %fault, "a record cannot be read: its key gets 503");
-                Known::unreadable(before)
+                Stored::Unreadable
             }
         }
     }
@@ -209,9 +217,6 @@ impl Keyring {
                 Looked::Known(entry) => return Ok(entry),
                 Looked::Filling(fill) => Some(fill),
                 Looked::Absent if held() => return Err(Refusal::UnknownKey),
-                Looked::New if self.entries.is_complete() && held() => {
-                    return Err(Refusal::UnknownKey);
-                }
                 Looked::Absent | Looked::New => self.begin_fill(id, address)?,
             };
             // Where somebody was faster there is something to be seen now.
@@ -221,6 +226,7 @@ impl Keyring {
         };
         match fill.outcome().await {
             Outcome::Found(entry) => Ok(entry),
+            // Past the lease nobody knows.
             Outcome::Absent if held() => Err(Refusal::UnknownKey),
             Outcome::Absent | Outcome::Failed => Err(Refusal::StoreUnreachable),
         }
@@ -232,7 +238,10 @@ impl Keyring {
         id: KeyId,
         address: IpAddr,
     ) -> Result<Option<Arc<Fill>>, Refusal> {
-        self.throttle.look_up(address).map_err(|_throttled| self.overloaded())?;
+        if !self.entries.exists(id) {
+            let looked_up = self.throttle.look_up(address, Moment::now());
+            looked_up.map_err(|_throttled| self.overloaded())?;
+        }
         let permit =
             Arc::clone(&self.fills).try_acquire_owned().map_err(|_full| self.overloaded())?;
         let Some(fill) = self.entries.begin_fill(id) else { return Ok(None) };
@@ -241,27 +250,16 @@ impl Keyring {
         let (tasks, runtime) = &self.background;
         tasks.spawn_on(
             async move {
-                keyring.fill(id, &filling).await;
+                let filling = Filling { keyring: &keyring, id, fill: &filling };
+                filling.read().await;
+                if matches!(filling.fill.outcome().await, Outcome::Absent) {
+                    keyring.throttle.failed(address, Moment::now());
+                }
                 drop(permit);
             },
             runtime,
         );
         Ok(Some(fill))
-    }
-
-    /// Reads until no change has passed the read.
-    async fn fill(&self, id: KeyId, fill: &Fill) {
-        loop {
-            let read = match self.store.find(id).await {
-                Ok(Some(row)) => FillRead::Found(Box::new(self.read(&row, None))),
-                Ok(None) => FillRead::Absent,
-                Err(_unavailable) => FillRead::Failed,
-            };
-            match self.entries.end_fill(id, fill, read) {
-                Ended::Settled => return,
-                Ended::Overtaken => {}
-            }
-        }
     }
 
     /// Has argon2 judge a key, one at a time for each id. What is shared is the tag that it
@@ -301,17 +299,58 @@ impl Keyring {
         Ok(())
     }
 
-    /// Makes a tag under the current pepper, for this process now and for the store soon. Where
-    /// too many wait to be written back, the next use of the key tries again.
+    /// Makes a tag under the current pepper, for this process now and for the store soon.
     fn renew_tag(&self, entry: &Entry, revision: u64, digest: &Digest) {
         let tag = self.vault.tag(digest);
-        entry.learn(revision, &tag);
-        self.writeback.submit(NewTag { id: entry.id(), revision, tag });
+        let new = NewTag { id: entry.id(), revision, tag: tag.clone() };
+        // Where too many wait to be written back, a retired pepper still does: the next use of the
+        // key tries again. What argon2 has proved is kept here at least.
+        let waits = self.write_back(new);
+        if waits || matches!(entry.known().verifier(), Verifier::Slow(_)) {
+            entry.learn(revision, &tag);
+        }
+    }
+
+    /// Sends a tag on its way into the store; says whether there was room.
+    pub fn write_back(&self, tag: NewTag) -> bool {
+        self.writeback.submit(tag)
     }
 
     fn overloaded(&self) -> Refusal {
         self.counts.throttled.fetch_add(1, Ordering::Relaxed);
         Refusal::Overloaded
+    }
+}
+
+/// One id that the store is asked for. However the asking ends, whoever waits hears of it.
+struct Filling<'a> {
+    keyring: &'a Keyring,
+    id: KeyId,
+    fill: &'a Fill,
+}
+
+impl Filling<'_> {
+    /// Reads until no change has passed the read.
+    async fn read(&self) {
+        loop {
+            let read = match self.keyring.store.find(self.id).await {
+                Ok(Some(row)) => FillRead::Found(self.keyring.read(&row)),
+                Ok(None) => FillRead::Absent,
+                Err(_unavailable) => FillRead::Failed,
+            };
+            match self.keyring.entries.end_fill(self.id, self.fill, read) {
+                Ended::Settled => return,
+                Ended::Overtaken => {}
+            }
+        }
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        if !self.fill.is_settled() {
+            self.keyring.entries.end_fill(self.id, self.fill, FillRead::Failed);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Holds what the gate needs of a record, and judges with it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -11,6 +12,7 @@ use crate::gate::vault::Vault;
 use crate::gate::{Refusal, Terms};
 use crate::key::record::{Holder, KeyRecord, Life, Permissions, Scope, State};
 use crate::key::seal::Tag;
+use crate::store::{Revoked, Row, Seniority};
 
 /// A record, as far as the gate needs it. Replaced whole when the record changes.
 #[derive(Clone, Debug)]
@@ -19,6 +21,35 @@ pub struct Known {
     life: Life,
     verifier: Verifier,
     rights: Rights,
+    /// As the store held it, should it ever lose it.
+    row: Option<Arc<Row>>,
+}
+
+/// What the gate needs of a stored record, if it could be read.
+#[derive(Debug)]
+pub enum Stored {
+    /// It could.
+    Readable(Box<Known>),
+    /// It could not.
+    Unreadable,
+}
+
+impl Stored {
+    /// Where nothing was known before.
+    pub fn alone(self) -> Known {
+        match self {
+            Self::Readable(known) => *known,
+            Self::Unreadable => Known::unreadable(None),
+        }
+    }
+
+    /// Where `before` was known.
+    pub fn over(self, before: &Known) -> Known {
+        match self {
+            Self::Readable(known) => *known,
+            Self::Unreadable => Known::unreadable(Some(before)),
+        }
+    }
 }
 
 /// By what a shown key is compared.
@@ -71,8 +102,8 @@ pub struct OperatorRights {
 }
 
 impl Known {
-    /// What the gate needs of `record`.
-    pub fn new(record: &KeyRecord, vault: &Vault) -> Self {
+    /// What the gate needs of `record`, which was in `row`.
+    pub fn new(record: &KeyRecord, row: &Row, vault: &Vault) -> Self {
         let tag = record.tag.as_ref().filter(|it| vault.knows(it.pepper()));
         Self {
             revision: record.revision,
@@ -88,11 +119,12 @@ impl Known {
                     permissions: permissions.clone(),
                 }),
             },
+            row: Some(Arc::new(plainly(record, row))),
         }
     }
 
     /// A record that cannot be read; `before` is what was known of it.
-    pub fn unreadable(before: Option<&Self>) -> Self {
+    fn unreadable(before: Option<&Self>) -> Self {
         Self {
             revision: before.map_or(0, |it| it.revision),
             life: Life {
@@ -102,6 +134,7 @@ impl Known {
             },
             verifier: Verifier::Slow(Box::default()),
             rights: Rights::Unreadable,
+            row: None,
         }
     }
 
@@ -111,14 +144,24 @@ impl Known {
         (self.revision == revision).then(|| Self { verifier, ..self.clone() })
     }
 
-    /// Whether `stored` takes its place: revoked wins, else the higher revision; on a tie the
-    /// store's, as only its tag or seal may be newer.
+    /// Whether `stored` takes its place: on a tie too, as only its tag or seal may be newer.
     pub fn yields_to(&self, stored: &Self) -> bool {
-        match (self.life.revoked, stored.life.revoked) {
-            (true, false) => false,
-            (false, true) => true,
-            (true, true) | (false, false) => stored.revision >= self.revision,
-        }
+        self.seniority() <= stored.seniority()
+    }
+
+    /// Whether whoever was let in by the one is let in by the other.
+    pub fn opens_the_same_as(&self, other: &Self) -> bool {
+        let unreadable = |it: &Self| matches!(it.rights, Rights::Unreadable);
+        self.seniority() == other.seniority() && unreadable(self) == unreadable(other)
+    }
+
+    fn seniority(&self) -> Seniority {
+        Seniority { revoked: self.life.revoked, revision: self.revision }
+    }
+
+    /// The record as the store held it; none where it could not be read.
+    pub fn row(&self) -> Option<&Arc<Row>> {
+        self.row.as_ref()
     }
 
     /// Counts the changes by operators.
@@ -162,6 +205,12 @@ impl Known {
             State::Revoked => Err(Refusal::RevokedKey),
         }
     }
+}
+
+/// The row with what its record says: what stands beside the seal, anybody may have written.
+fn plainly(record: &KeyRecord, row: &Row) -> Row {
+    let revoked = if record.life().revoked { Revoked::Yes } else { Revoked::No };
+    Row { revision: record.revision, revoked, created_at: record.created_at, ..row.clone() }
 }
 
 fn caller_rights(record: &KeyRecord, scope: &Scope) -> CallerRights {

@@ -45,6 +45,12 @@ impl Lease {
         self.end.fetch_max(sent.after(self.length).as_nanos(), Ordering::Release);
     }
 
+    /// Gives it up for good: whoever leaves the register lets nobody in any more. Nothing may renew
+    /// it afterwards.
+    pub fn surrender(&self) {
+        self.end.store(NEVER.as_nanos(), Ordering::Release);
+    }
+
     /// Takes over the store's clock, as it was read after `sent`.
     pub fn set_clock(&self, sent: Moment, time: Timestamp) {
         self.offset.store(time.as_micros().wrapping_sub(micros(sent)), Ordering::Relaxed);
@@ -115,6 +121,14 @@ mod tests {
     #[test]
     fn a_gateway_that_never_reached_its_store_lets_nobody_in() {
         assert_eq!(lease(WhenUnreachable::ServeKnown).standing(at(1)), Standing::Lost);
+    }
+
+    #[test]
+    fn a_lease_that_was_given_up_lets_nobody_in() {
+        let lease = lease(WhenUnreachable::ServeKnown);
+        lease.renew(at(100));
+        lease.surrender();
+        assert_eq!(lease.standing(at(100)), Standing::Lost);
     }
 
     #[test]

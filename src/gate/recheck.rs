@@ -23,7 +23,13 @@ pub struct Recheck {
 impl Recheck {
     /// Ends what would no longer be let in, and answers.
     pub fn carry_out(self, running: &Running) {
-        drop(self.answer.send(running.recheck(&self.entries, self.now)));
+        let ended = running.recheck(&self.entries, self.now);
+        self.answer(ended);
+    }
+
+    /// Tells how many requests were ended, for each key.
+    pub fn answer(self, ended: Vec<u64>) {
+        drop(self.answer.send(ended));
     }
 }
 

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::config::Access;
     use crate::gate::entries::Entries;
-    use crate::gate::known::Known;
+    use crate::gate::known::Stored;
     use crate::key::text::KeyId;
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         let (entries, running) = (Entries::new(10), Rc::<Running>::default());
         let id: KeyId = "000000000001".parse().unwrap();
         // Nobody is let in with what cannot be read.
-        entries.merge(id, |_| Known::unreadable(None));
+        entries.merge(id, Stored::Unreadable);
         let entry = entries.get(id).unwrap();
         let route = Rc::new(Terms { name: "all".into(), access: Access::Key });
         let caller = Caller { address: [127, 0, 0, 1].into(), route: &route };

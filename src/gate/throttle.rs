@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use dashmap::DashMap;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::clock::Moment;
 use crate::key::text::KeyId;
 use crate::rate::Rate;
 
@@ -14,6 +16,8 @@ use crate::rate::Rate;
 #[derive(Debug)]
 pub struct Throttle {
     by_address: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    /// Who has used it up, and until when.
+    exhausted: DashMap<IpAddr, Moment, ahash::RandomState>,
     by_id: DefaultKeyedRateLimiter<KeyId>,
     in_all: DefaultDirectRateLimiter,
     clock: DefaultClock,
@@ -28,21 +32,35 @@ impl Throttle {
     pub fn new(by_address: Option<Rate>) -> Self {
         Self {
             by_address: by_address.map(|it| RateLimiter::keyed(quota(it))),
+            exhausted: DashMap::default(),
             by_id: RateLimiter::keyed(Quota::per_second(ARGON2_PER_ID_PER_SECOND)),
             in_all: RateLimiter::direct(Quota::per_second(LOOKUPS_PER_SECOND)),
             clock: DefaultClock::default(),
         }
     }
 
-    /// Somebody at `address` asks for an id that is not in memory.
-    pub fn look_up(&self, address: IpAddr) -> Result<(), Throttled> {
-        self.from(address)?;
+    /// Somebody at `address` asks for an id of which nothing is known.
+    pub fn look_up(&self, address: IpAddr, now: Moment) -> Result<(), Throttled> {
+        if self.exhausted.view(&network(address), |_, until| *until > now) == Some(true) {
+            return Err(Throttled);
+        }
         self.in_all.check().map_err(|_later| Throttled)
+    }
+
+    /// There was no such id. Only that is charged: behind a load balancer all have one address,
+    /// and after a start every key is asked for once.
+    pub fn failed(&self, address: IpAddr, now: Moment) {
+        let Some(by_address) = &self.by_address else { return };
+        let network = network(address);
+        if let Err(later) = by_address.check_key(&network) {
+            self.exhausted.insert(network, now.after(later.wait_time_from(self.clock.now())));
+        }
     }
 
     /// Somebody at `address` shows a key that only argon2 can judge.
     pub fn slow(&self, address: IpAddr) -> Result<(), Throttled> {
-        self.from(address)
+        let Some(by_address) = &self.by_address else { return Ok(()) };
+        by_address.check_key(&network(address)).map_err(|_later| Throttled)
     }
 
     /// How long the next run for `id` has to wait; nothing if it may go ahead now.
@@ -51,18 +69,15 @@ impl Throttle {
     }
 
     /// Forgets whoever has been quiet, so that memory stays bounded; called now and then.
-    pub fn forget_quiet(&self) {
+    pub fn forget_quiet(&self, now: Moment) {
+        self.exhausted.retain(|_, until| *until > now);
+        self.exhausted.shrink_to_fit();
         self.by_id.retain_recent();
         self.by_id.shrink_to_fit();
         if let Some(by_address) = &self.by_address {
             by_address.retain_recent();
             by_address.shrink_to_fit();
         }
-    }
-
-    fn from(&self, address: IpAddr) -> Result<(), Throttled> {
-        let Some(by_address) = &self.by_address else { return Ok(()) };
-        by_address.check_key(&network(address)).map_err(|_later| Throttled)
     }
 }
 

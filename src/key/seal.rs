@@ -223,6 +223,16 @@ impl Sealed {
         self.parts().ok().map(|it| it.pepper)
     }
 
+    /// The pepper that the record's tag says it was made under.
+    pub fn tag_pepper(&self) -> Option<PepperName> {
+        #[derive(Deserialize)]
+        struct Tagged {
+            tag: Option<Tag>,
+        }
+        let tagged: Tagged = serde_json::from_slice(self.parts().ok()?.body).ok()?;
+        tagged.tag.map(|it| it.pepper)
+    }
+
     /// Whether a newer version wrote it, in a format that is not known here.
     pub fn is_newer(&self) -> bool {
         self.0.first().is_some_and(|format| *format > FORMAT)

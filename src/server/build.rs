@@ -159,11 +159,8 @@ fn follow_store(
 ) -> Result<(), StartFault> {
     back.spawn(follow::run(Arc::clone(keyring), card(config)?, back.clone()));
     back.spawn(last_use::run(Arc::clone(keyring), back.clone()));
-    let write = writeback::run(tags, keyring.store().clone(), keyring.vault().clone());
-    let stop = back.clone();
-    back.spawn(async move {
-        tokio::select! { () = write => {}, () = stop.stopped() => {} }
-    });
+    let (store, vault) = (keyring.store().clone(), keyring.vault().clone());
+    back.spawn(writeback::run(tags, store, vault, back.clone()));
     Ok(())
 }
 

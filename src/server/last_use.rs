@@ -19,7 +19,7 @@ pub async fn run(keyring: Arc<Keyring>, tasks: Tasks) {
             Ok(()) => told = Timestamp::from_micros(now.as_micros() - 2_000_000),
             Err(fault) => tracing::debug!(%fault, "last uses could not be written yet"),
         }
-        keyring.forget_quiet();
+        keyring.forget_quiet(Moment::now());
         if stopped {
             return;
         }

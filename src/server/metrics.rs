@@ -105,6 +105,11 @@ impl Scrape {
                 read(&counts.unreadable),
             ),
             one(
+                "keyward_record_rollbacks",
+                "Records that the store had lost, or held in an older state, and that were written back",
+                read(&counts.rollbacks),
+            ),
+            one(
                 "keyward_throttled",
                 "Requests refused because checking them would have cost too much",
                 read(&counts.throttled),

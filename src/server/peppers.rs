@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rand::TryRng;
@@ -17,6 +18,12 @@ use crate::store::Meta;
 /// the store holds nothing yet.
 pub fn load(settings: &config::Store, meta: &Meta) -> Result<Peppers, PepperFault> {
     let is_new = meta.check.is_none() && meta.records == 0;
+    if is_new && settings.pepper_file.exists() {
+        tracing::warn!(
+            pepper = %settings.pepper_file.display(),
+            "the store is new and its pepper is not: if there were keys, their store is elsewhere"
+        );
+    }
     let current = if is_new { read_or_make(&settings.pepper_file) } else { find(settings, meta) }?;
     let peppers = Peppers::new(current, retired(settings)?);
     match meta.check {
@@ -121,6 +128,7 @@ fn retired(settings: &config::Store) -> Result<Vec<Pepper>, PepperFault> {
 fn read_or_make(path: &Path) -> Result<Pepper, PepperFault> {
     if fs::symlink_metadata(path).is_err_and(|it| it.kind() == io::ErrorKind::NotFound) {
         make(path).map_err(|fault| PepperFault::CannotMake { path: path.to_owned(), fault })?;
+        tracing::info!(file = %path.display(), "the pepper was made: back it up, apart from the store");
     }
     read(path)
 }
@@ -137,6 +145,9 @@ fn read(path: &Path) -> Result<Pepper, PepperFault> {
                 PepperFault::Unreadable { path: owned(), fault }
             }
         })?;
+    if fs::metadata(path).is_ok_and(|it| it.mode() & 0o077 != 0) {
+        tracing::warn!(file = %path.display(), "others than its owner may read the pepper: chmod 600 it");
+    }
     let secret: [u8; PEPPER_LEN] = bytes.as_slice().try_into().map_err(|_length| {
         let bytes = if bytes.len() > PEPPER_LEN {
             "more than 32".to_owned()

@@ -1,6 +1,8 @@
 //! Knows when the process is asked to stop.
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,8 @@ impl Stopper {
 pub struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
+    /// What would end the process at once, and with it every request, if nobody heard it.
+    unused: [(&'static str, Signal); 3],
     stopper: Stopper,
 }
 
@@ -31,6 +35,11 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            unused: [
+                ("SIGHUP", signal(SignalKind::hangup())?),
+                ("SIGUSR1", signal(SignalKind::user_defined1())?),
+                ("SIGUSR2", signal(SignalKind::user_defined2())?),
+            ],
             stopper: Stopper::default(),
         })
     }
@@ -51,9 +60,24 @@ impl StopSignals {
 
     /// Resolves on the next signal.
     pub async fn again(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            let name = tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                name = first(&mut self.unused) => name,
+            };
+            tracing::warn!("{name} means nothing to this version: SIGTERM stops it");
         }
     }
+}
+
+/// The name of the next of these signals.
+async fn first(signals: &mut [(&'static str, Signal)]) -> &'static str {
+    let name = poll_fn(|context| {
+        let heard = signals
+            .iter_mut()
+            .find_map(|(name, it)| it.poll_recv(context).is_ready().then_some(*name));
+        heard.map_or(Poll::Pending, Poll::Ready)
+    });
+    name.await
 }

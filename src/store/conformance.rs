@@ -34,6 +34,7 @@ macro_rules! conformance {
             changes::a_walk_shows_every_earlier_key_once_while_a_thousand_are_minted,
             changes::resealing_leaves_the_revision_and_announces_nothing,
             changes::what_was_changed_meanwhile_is_not_resealed,
+            changes::an_offer_is_taken_where_the_store_knows_less,
             changes::a_time_of_last_use_never_moves_back,
             changes::a_store_knows_its_records_and_its_pepper,
             following::a_change_is_there_for_whoever_syncs,

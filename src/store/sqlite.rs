@@ -30,6 +30,7 @@ use crate::store::{
     Write, WriteFault, Written,
 };
 
+pub mod anchor;
 pub mod desk;
 pub mod fault;
 pub mod follower;
@@ -86,8 +87,8 @@ impl Sqlite {
 
     fn start(opened: Opened) -> Result<Self, OpenFault> {
         let shared = Arc::new(Shared::new(opened.identity));
-        let writer = Writer::new(opened.writer, opened.path, shared.clone());
-        let follower = Follower::new(opened.follower, shared.clone());
+        let writer = Writer::new(opened.writer, opened.anchor.clone(), shared.clone());
+        let follower = Follower::new(opened.follower, opened.anchor, shared.clone());
         let fault = |it| OpenFault(format!("the store's threads cannot be started ({it})"));
         Ok(Self {
             writer: Desk::start("store-writer", move |jobs| writer.serve(&jobs)).map_err(fault)?,
@@ -163,6 +164,17 @@ impl Sqlite {
         Ok(replaced)
     }
 
+    /// Takes and announces the records that are missing here, or are here in an older state.
+    /// Answers how many those were.
+    pub async fn offer(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
+        let mut taken = 0;
+        for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
+            let piece = piece.to_vec();
+            taken += self.change(move |batch| write::offer(batch, &piece)).await?;
+        }
+        Ok(taken)
+    }
+
     /// Audits what is done to the store as a whole.
     pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
         self.change(move |batch| write::audit(batch.conn, &line)).await
@@ -206,7 +218,7 @@ impl Sqlite {
         self.follow(move |follower| follower.leave(&gateway)).await
     }
 
-    /// How many records are sealed under which pepper.
+    /// How many records need which pepper, by its name: for their seal, or for their tag.
     pub async fn census(&self) -> Result<Vec<(Option<PepperName>, u64)>, Unavailable> {
         self.ask(reader::census).await
     }

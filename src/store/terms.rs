@@ -43,10 +43,25 @@ pub struct Row {
 }
 
 impl Row {
+    /// By which it is compared with another state of the same record.
+    pub fn seniority(&self) -> Seniority {
+        Seniority { revoked: self.revoked == Revoked::Yes, revision: self.revision }
+    }
+
     /// Where the next page goes on.
     pub fn mark(&self) -> PageMark {
         PageMark { created_at: self.created_at, id: self.id }
     }
+}
+
+/// Which of two states of one record holds, everywhere: revoked wins, else the higher revision.
+/// Revocation is for good, so no legitimate newer state can lose to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seniority {
+    /// Whether it was withdrawn.
+    pub revoked: bool,
+    /// Counts the changes by operators.
+    pub revision: u64,
 }
 
 /// Whose credential a record is.

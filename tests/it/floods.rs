@@ -189,19 +189,16 @@ fn garbage_is_refused_before_anything_is_looked_up() {
 }
 
 #[test]
-fn unknown_ids_ask_the_store_no_more_than_their_address_may() {
+fn unknown_ids_ask_the_store_nothing_even_where_not_every_key_is_in_memory() {
     let stage = Stage::new("max_keys_in_memory = 50");
     let keys = stage.gateway.mint_many(150);
-    let start = Instant::now();
     let answers = stage.flood(&keys[0], |_| Ask::get("/").key(&Key::unknown()));
+    assert_only(&answers, "unknown_key");
     let metrics = stage.gateway.metrics();
-    let by_attacker = allowed_to_an_address(start.elapsed());
-    // The owner's key may have had to make room for others now and then.
-    let fills = metrics.count("keyward_key_fills_total");
-    assert!(fills <= 2 * by_attacker, "{fills} look-ups");
-    let codes: Vec<&str> = answers.keys().map(String::as_str).collect();
-    assert_eq!(codes, ["overloaded", "unknown_key"]);
-    assert!(metrics.count("keyward_key_entries") <= 60);
+    assert!(metrics.count("keyward_key_entries") <= 51);
+    // Nobody asked but, once, for the owner's key.
+    assert!(metrics.count("keyward_key_fills_total") <= 1);
+    // Whose key exists is let in, however many such keys one address shows.
     let others: Answers = stage.send(OWNER, 150, |it| Ask::get("/").key(&keys[it]));
     assert_eq!(others, Answers::from([("let in".to_owned(), 150)]));
 }
@@ -210,7 +207,6 @@ fn unknown_ids_ask_the_store_no_more_than_their_address_may() {
 fn whoever_shows_a_key_that_is_not_in_memory_is_let_in_however_many_show_it_at_once() {
     let upstream = Upstream::answering(|_| ok("ok"));
     let setup = Setup::to(upstream.address()).store("max_keys_in_memory = 10");
-    let setup = setup.limits("failures_per_address = \"unlimited\"");
     let stage = Stage { gateway: Gateway::start(&setup), upstream };
     let keys = stage.gateway.mint_many(300);
     let barrier = Barrier::new(CONNECTIONS);

@@ -32,5 +32,6 @@ mod permissions;
 mod restarts;
 mod revocation;
 mod secrets;
+mod signals;
 mod support;
 mod upstreams;

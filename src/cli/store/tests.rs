@@ -45,8 +45,8 @@ journal          wal
 keys             12, and 3 revoked
 operators        1, and 0 revoked
 sealed with      current pepper
-pepper {one}  retired, 10 records
 pepper {two}  current, 5 records
+pepper {one}  retired, 10 records
 pepper {three}  unknown, 1 record
 "
         )

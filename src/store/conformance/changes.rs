@@ -6,8 +6,8 @@ use futures_util::future::{join, join_all};
 
 use crate::clock::Timestamp;
 use crate::key::seal::Sealed;
-use crate::store::conformance::{applied, change, id, mint, repeated, revoke, row};
-use crate::store::{Expect, Idempotency, Kind, Row, Store, Write, Written};
+use crate::store::conformance::{Gateway, applied, change, id, mint, repeated, revoke, row};
+use crate::store::{Expect, Idempotency, Kind, Revoked, Row, Store, Write, Written};
 
 pub async fn numbers_have_no_gaps_under_concurrent_writers(store: &Store) {
     let writers = (0..64).map(|writer| async move {
@@ -166,28 +166,59 @@ pub async fn a_time_of_last_use_never_moves_back(store: &Store) {
     assert_eq!(page[0].last_used_at, Some(Timestamp::from_micros(9)));
 }
 
+pub async fn an_offer_is_taken_where_the_store_knows_less(store: &Store) {
+    applied(store, mint(1)).await;
+    let before = applied(store, change(1, 1)).await.position.number;
+    let at = |number, revision, revoked| Row { revision, revoked, ..row(number) };
+    let offers = [
+        (at(1, 1, Revoked::No), 0),
+        (at(1, 2, Revoked::No), 0),
+        (at(1, 3, Revoked::No), 1),
+        (at(2, 7, Revoked::No), 1),
+        (at(1, 1, Revoked::Yes), 1),
+        (at(1, 9, Revoked::No), 0),
+    ];
+    for (row, taken) in offers {
+        assert_eq!(store.offer(vec![row.clone()]).await.unwrap(), taken, "{row:?}");
+    }
+    assert_eq!(store.find(id(1)).await.unwrap(), Some(at(1, 1, Revoked::Yes)));
+    assert_eq!(store.find(id(2)).await.unwrap(), Some(at(2, 7, Revoked::No)));
+    let mut gateway = Gateway::new(store, "a");
+    gateway.catch_up(store).await;
+    let announced = gateway.changes.iter().filter(|it| it.number > before);
+    let announced: Vec<_> = announced.map(|it| (it.row.id, it.row.revision)).collect();
+    assert_eq!(announced, [(id(1), 3), (id(2), 7), (id(1), 1)]);
+}
+
 pub async fn a_store_knows_its_records_and_its_pepper(store: &Store) {
     let new = store.meta().await.unwrap();
     assert_eq!((new.records, new.check, new.end.number), (0, None, 0));
     store.set_check([7; 16]).await.unwrap();
-    let peppers = [Some([1, 2, 3, 4]), Some([1, 2, 3, 4]), Some([5, 6, 7, 8]), None];
-    let sealed = peppers.map(|it| it.map_or_else(|| vec![0xff; 5], seal_under));
+    let (one, two) = ([1, 2, 3, 4], [5, 6, 7, 8]);
+    let tagged = |tag: &str| format!(r#"{{"tag":"{tag}{:064}"}}"#, 0);
+    let sealed = [
+        seal_under(one, "{}"),
+        seal_under(one, &tagged("01020304")),
+        seal_under(one, &tagged("05060708")),
+        seal_under(two, "{}"),
+        vec![0xff; 5],
+    ];
     for (number, sealed) in (0..).zip(sealed) {
         let row = Row { sealed: Sealed::from_bytes(sealed), ..row(number) };
         applied(store, Write { row, ..mint(number) }).await;
     }
     let meta = store.meta().await.unwrap();
-    assert_eq!((meta.records, meta.check, meta.end.number), (4, Some([7; 16]), 4));
+    assert_eq!((meta.records, meta.check, meta.end.number), (5, Some([7; 16]), 5));
     let census = store.census().await.unwrap();
     let mut census: Vec<_> =
         census.into_iter().map(|(it, n)| (it.map(|it| it.to_string()), n)).collect();
     census.sort();
     let named = |name: &str| Some(name.to_owned());
-    assert_eq!(census, [(None, 1), (named("01020304"), 2), (named("05060708"), 1)]);
+    assert_eq!(census, [(None, 1), (named("01020304"), 3), (named("05060708"), 2)]);
 }
 
-fn seal_under(name: [u8; 4]) -> Vec<u8> {
-    let format = Sealed::from_bytes([&[1], &name[..], &[0; 32]].concat());
+fn seal_under(name: [u8; 4], record: &str) -> Vec<u8> {
+    let format = Sealed::from_bytes([&[1], &name[..], &[0; 32], record.as_bytes()].concat());
     assert!(format.pepper().is_some(), "records no longer begin with format 1");
     format.as_bytes().to_vec()
 }

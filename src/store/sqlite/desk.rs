@@ -1,7 +1,6 @@
 //! Holds a thread that does jobs one after another, behind a queue with a limit.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
@@ -52,12 +51,6 @@ impl<J> Drop for Desk<J> {
             thread.join().unwrap_or_default();
         }
     }
-}
-
-/// Does `work`; a panic in it ends that work and not the thread. Whoever waits for its answer
-/// learns that there is none, because the panic drops the way to answer.
-pub fn survive(work: impl FnOnce()) {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_default();
 }
 
 const JOBS_MAX: usize = 4_096;

@@ -16,12 +16,13 @@ pub fn advice(fault: &rusqlite::Error) -> &'static str {
     row.map_or("", |(_, advice)| advice)
 }
 
-const ADVICE: [(ErrorCode, &str); 7] = [
+const ADVICE: [(ErrorCode, &str); 8] = [
     (ErrorCode::DiskFull, ": free space on the disk that holds the store; it goes on by itself"),
     (ErrorCode::SystemIoFailure, ": the disk that holds the store fails; look at the system's log"),
     (ErrorCode::DatabaseBusy, ": another process has kept it locked for five seconds"),
     (ErrorCode::ReadOnly, ": let this process's user write the store's file and its directory"),
     (ErrorCode::CannotOpen, ": let this process's user write the store's file and its directory"),
     (ErrorCode::DatabaseCorrupt, ": it is damaged; stop every keyward on it and restore a backup"),
+    (ErrorCode::NotFound, ": stop every keyward on it, put the file back, and start again"),
     (ErrorCode::OutOfMemory, ": there is no memory left"),
 ];

@@ -14,11 +14,12 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 
 use crate::clock::{Moment, Timestamp};
 use crate::store::gateway::{GatewayCard, GatewayId};
-use crate::store::sqlite::desk::survive;
+use crate::store::sqlite::anchor::Anchor;
 use crate::store::sqlite::room;
 use crate::store::sqlite::rows::{self, Bits};
 use crate::store::sqlite::shared::Shared;
 use crate::store::{Beat, CHANGES_PER_SYNC_MAX, Left, More, Position, Synced};
+use crate::tasks::survive;
 
 /// One piece of work for the following thread.
 pub type Job = Box<dyn FnOnce(&mut Follower) + Send>;
@@ -27,6 +28,7 @@ pub type Job = Box<dyn FnOnce(&mut Follower) + Send>;
 #[derive(Debug)]
 pub struct Follower {
     conn: Connection,
+    anchor: Anchor,
     shared: Arc<Shared>,
     /// SQLite's count of what others have committed, as of the last look that succeeded.
     version: Option<i64>,
@@ -37,8 +39,8 @@ pub struct Follower {
 
 impl Follower {
     /// With a connection whose commits survive `kill -9`.
-    pub fn new(conn: Connection, shared: Arc<Shared>) -> Self {
-        Self { conn, shared, version: None, own: HashSet::new(), judged: Moment::default() }
+    pub fn new(conn: Connection, anchor: Anchor, shared: Arc<Shared>) -> Self {
+        Self { conn, anchor, shared, version: None, own: HashSet::new(), judged: Moment::default() }
     }
 
     /// Does jobs, and looks around between them, until the queue is closed.
@@ -81,6 +83,7 @@ impl Follower {
 
     fn try_sync(&mut self, beat: &Beat) -> rusqlite::Result<Synced> {
         let before = Moment::now();
+        self.anchor.check()?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !stands(&transaction, self.shared.identity().0.as_str(), &beat.position)? {
             return Ok(Synced::Lost);

@@ -29,7 +29,7 @@ pub struct Inspection {
     pub keys: Count,
     /// Operators' tokens.
     pub operators: Count,
-    /// How many records are sealed under which pepper.
+    /// How many records need which pepper, by its name: for their seal, or for their tag.
     pub census: Vec<(Option<PepperName>, u64)>,
 }
 

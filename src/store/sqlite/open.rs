@@ -11,6 +11,7 @@ use rustix::fs::Access;
 
 use crate::key::seal::Identity;
 use crate::store::OpenFault;
+use crate::store::sqlite::anchor::Anchor;
 use crate::store::sqlite::fault;
 use crate::store::sqlite::lock::{Company, Lock, beside};
 use crate::store::sqlite::room;
@@ -28,7 +29,7 @@ pub struct Opened {
     /// The random name of the store.
     pub identity: Identity,
     /// Where it is.
-    pub path: PathBuf,
+    pub anchor: Anchor,
     /// Held for as long as the store is open.
     pub lock: Lock,
 }
@@ -79,7 +80,9 @@ fn connect_all(path: &Path, writer: Connection, lock: Lock) -> Result<Opened, Op
     let reader = connect(path, "NORMAL").map_err(fault)?;
     reader.pragma_update(None, "query_only", true).map_err(fault)?;
     let identity = Identity(identity.map_err(fault)?);
-    Ok(Opened { writer, reader, follower, identity, path: path.to_owned(), lock })
+    let anchor = Anchor::at(path)
+        .map_err(|it| OpenFault(format!("`{}` {}", path.display(), cannot_open(&it))))?;
+    Ok(Opened { writer, reader, follower, identity, anchor, lock })
 }
 
 /// Opens a store that exists without ever writing to it; answers its schema too.

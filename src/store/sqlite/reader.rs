@@ -1,14 +1,15 @@
 //! Answers questions that change nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
 use rusqlite::{Connection, params};
 
 use crate::key::seal::{Identity, PepperName, Sealed};
-use crate::store::sqlite::desk::survive;
 use crate::store::sqlite::rows;
 use crate::store::{Meta, PageMark, Row, Ticket};
+use crate::tasks::survive;
 
 /// One question for the reading thread.
 pub type Job = Box<dyn FnOnce(&Connection) + Send>;
@@ -56,20 +57,20 @@ pub fn ticket(conn: &Connection, identity: &Identity) -> rusqlite::Result<Ticket
     Ok(Ticket { position: rows::end(&snapshot, identity)?, register })
 }
 
-/// How many records are sealed under which pepper.
+/// How many records need which pepper: for their seal, or for their tag.
 pub fn census(conn: &Connection) -> rusqlite::Result<Vec<(Option<PepperName>, u64)>> {
-    // Answered from the index on this expression alone: a record begins with its format and its
-    // pepper's name.
-    let mut census = conn.prepare_cached(
-        "SELECT substr(sealed, 1, 5), count(*) FROM records GROUP BY substr(sealed, 1, 5)",
-    )?;
-    let groups = census.query_map([], |row| Ok((pepper(row.get(0)?), row.get(1)?)))?;
-    groups.collect()
-}
-
-fn pepper(mut head: Vec<u8>) -> Option<PepperName> {
-    head.resize(SEAL_LEN_MIN, 0);
-    Sealed::from_bytes(head).pepper()
+    let mut census: HashMap<Option<PepperName>, u64> = HashMap::new();
+    let mut records = conn.prepare_cached("SELECT sealed FROM records")?;
+    let mut records = records.query([])?;
+    while let Some(record) = records.next()? {
+        let sealed = Sealed::from_bytes(record.get(0)?);
+        let (of_seal, of_tag) = (sealed.pepper(), sealed.tag_pepper());
+        *census.entry(of_seal).or_default() += 1;
+        if of_tag.is_some() && of_tag != of_seal {
+            *census.entry(of_tag).or_default() += 1;
+        }
+    }
+    Ok(census.into_iter().collect())
 }
 
 const FIRST_PAGE: &str = "
@@ -87,6 +88,3 @@ const OPERATORS: &str = "
     SELECT r.id, r.kind, r.created_at, r.revision, r.revoked, r.sealed, u.at
     FROM records r LEFT JOIN last_used u ON u.id = r.id
     WHERE r.kind = 'operator' ORDER BY r.created_at DESC, r.id DESC";
-
-/// What every sealed record has at least: its format, a pepper's name and a MAC.
-const SEAL_LEN_MIN: usize = 37;

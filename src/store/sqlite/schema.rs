@@ -79,7 +79,6 @@ CREATE TABLE records (
 ) STRICT;
 CREATE INDEX records_by_age ON records (created_at DESC, id DESC);
 CREATE INDEX records_of_operators ON records (id) WHERE kind = 'operator';
-CREATE INDEX records_by_pepper ON records (substr(sealed, 1, 5));
 
 CREATE TABLE changes (
     number INTEGER PRIMARY KEY,

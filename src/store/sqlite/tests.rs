@@ -15,7 +15,7 @@ use crate::config::WhenUnreachable;
 use crate::store::conformance::{Gateway, applied, change, id, mint, model, row};
 use crate::store::register::{ReceiptState, receipts};
 use crate::store::sqlite::Sqlite;
-use crate::store::{Store, Unavailable, WriteFault, Written};
+use crate::store::{Beat, Store, Unavailable, WriteFault, Written};
 
 conformance!(Place::new());
 
@@ -329,6 +329,29 @@ async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
     place.store.alarm(&gateway.position, Duration::from_mins(1)).await;
     gateway.catch_up(&place.store).await;
     assert_eq!(gateway.changes.len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_longer_there_takes_no_writes_and_gives_no_lease() {
+    let place = Place::new();
+    let mut gateway = Gateway::new(&place.store, "a");
+    gateway.catch_up(&place.store).await;
+    let aside = place.path.with_extension("aside");
+    fs::rename(&place.path, &aside).unwrap();
+    for replaced in [false, true] {
+        if replaced {
+            fs::copy(&aside, &place.path).unwrap();
+        }
+        let said = place.store.write(mint(1)).await.unwrap_err().to_string();
+        assert!(
+            said.contains("removed or replaced") && said.contains("put the file back"),
+            "{said}"
+        );
+        let beat = Beat { card: gateway.card.clone(), position: gateway.position.clone() };
+        assert!(place.store.sync(beat).await.is_err());
+    }
+    fs::rename(&aside, &place.path).unwrap();
+    applied(&place.store, mint(1)).await;
 }
 
 #[tokio::test]

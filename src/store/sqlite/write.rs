@@ -49,6 +49,20 @@ pub fn reseal(batch: &Batch<'_>, rows: &[Row]) -> rusqlite::Result<usize> {
     Ok(count)
 }
 
+/// Takes and announces the records that are missing here, or are here in an older state.
+pub fn offer(batch: &Batch<'_>, rows: &[Row]) -> rusqlite::Result<usize> {
+    let mut taken = 0;
+    for row in rows {
+        let stored = rows::find(batch.conn, row.id)?;
+        if stored.is_none_or(|it| it.seniority() < row.seniority()) {
+            store(batch.conn, row)?;
+            announce(batch, row)?;
+            taken += 1;
+        }
+    }
+    Ok(taken)
+}
+
 /// Moves times of last use forward.
 pub fn touch(batch: &Batch<'_>, used: &[(KeyId, Timestamp)]) -> rusqlite::Result<()> {
     batch.room.check()?;

@@ -1,6 +1,5 @@
 //! Commits writes in groups: one transaction and one `fsync` for all that wait.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
@@ -12,11 +11,12 @@ use crate::clock::{Moment, Timestamp};
 use crate::key::seal::Identity;
 use crate::store::Unavailable;
 use crate::store::gateway::Register;
-use crate::store::sqlite::desk::survive;
+use crate::store::sqlite::anchor::Anchor;
 use crate::store::sqlite::fault::unavailable;
 use crate::store::sqlite::room::{self, Room};
 use crate::store::sqlite::rows;
 use crate::store::sqlite::shared::Shared;
+use crate::tasks::survive;
 
 /// One piece of work for the writing thread.
 pub type Job = Box<dyn Work>;
@@ -82,7 +82,7 @@ impl<T: Send, F: FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send> Work for Task
 #[derive(Debug)]
 pub struct Writer {
     conn: Connection,
-    path: PathBuf,
+    anchor: Anchor,
     shared: Arc<Shared>,
     free_since: Moment,
     log: Log,
@@ -98,9 +98,9 @@ enum Log {
 }
 
 impl Writer {
-    /// With a connection, to the file at `path`, whose commits survive power loss.
-    pub fn new(conn: Connection, path: PathBuf, shared: Arc<Shared>) -> Self {
-        Self { conn, path, shared, free_since: Moment::default(), log: Log::Folded }
+    /// With a connection, to the file at `anchor`, whose commits survive power loss.
+    pub fn new(conn: Connection, anchor: Anchor, shared: Arc<Shared>) -> Self {
+        Self { conn, anchor, shared, free_since: Moment::default(), log: Log::Folded }
     }
 
     /// Does jobs until the queue is closed.
@@ -156,7 +156,8 @@ impl Writer {
     }
 
     fn run(&mut self, jobs: &mut [Job]) -> rusqlite::Result<()> {
-        let room = Room::around(&self.path);
+        self.anchor.check()?;
+        let room = Room::around(self.anchor.path());
         let mut transaction =
             self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let register = Arc::new(rows::register(&transaction)?);

@@ -1,0 +1,41 @@
+//! Writes back what this process knows and the store has lost, or holds in an older state: somebody
+//! put an old copy back, of a record or of the whole store.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::gate::entries::Entry;
+use crate::gate::keyring::Keyring;
+use crate::store::{Row, Unavailable};
+
+impl Keyring {
+    /// The record in `stored`, or the newer one that is known here, which is then written back.
+    pub async fn current(&self, stored: Row) -> Result<Row, Unavailable> {
+        let Some(entry) = self.entries().get(stored.id) else { return Ok(stored) };
+        let known = entry.known().row().cloned();
+        let Some(known) = known.filter(|it| it.seniority() > stored.seniority()) else {
+            return Ok(stored);
+        };
+        self.offer(&[entry]).await?;
+        Ok(Row { last_used_at: stored.last_used_at, ..Row::clone(&known) })
+    }
+
+    /// Has the store take those of these records that it lacks or holds in an older state, and counts
+    /// them.
+    pub async fn offer(&self, known: &[Arc<Entry>]) -> Result<(), Unavailable> {
+        let rows = known.iter().filter_map(|it| it.known().row().map(|it| Row::clone(it)));
+        let rows: Vec<Row> = rows.collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let taken = self.store().offer(rows).await?;
+        if taken > 0 {
+            self.counts().rollbacks.fetch_add(taken as u64, Ordering::Relaxed);
+            tracing::error!(
+                records = taken,
+                "the store had lost changes that this gateway knew: they were written back"
+            );
+        }
+        Ok(())
+    }
+}

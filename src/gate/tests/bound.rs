@@ -1,0 +1,152 @@
+//! What is in memory, and what is not.
+
+use super::*;
+use crate::gate::entries::{Entries, Looked, Merged};
+use crate::gate::fill::{Ended, FillRead, Outcome};
+use crate::gate::known::{Known, Stored};
+use crate::key::text::KeyId;
+
+fn known(place: &Place, minted: &Minted) -> Stored {
+    let row = place.row(&minted.record);
+    Stored::Readable(Box::new(Known::new(&minted.record, &row, place.keyring.vault())))
+}
+
+fn fill(entries: &Entries, id: KeyId, read: FillRead) -> Outcome {
+    let fill = entries.begin_fill(id).unwrap();
+    assert_eq!(entries.end_fill(id, &fill, read), Ended::Settled);
+    match entries.look(id) {
+        Looked::Known(entry) => Outcome::Found(entry),
+        Looked::Absent => Outcome::Absent,
+        Looked::Filling(_) | Looked::New => Outcome::Failed,
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_bound_every_id_is_known_and_only_some_keys_are() {
+    let place = Place::new();
+    let entries = Entries::new(2);
+    let keys: Vec<Minted> = (0..5).map(Minted::new).collect();
+    for key in &keys {
+        entries.merge(key.record.id, known(&place, key));
+    }
+    entries.set_loaded();
+    assert_eq!(entries.count(), 2);
+    assert!(!entries.is_complete());
+    let looked: Vec<Looked> = keys.iter().map(|it| entries.look(it.record.id)).collect();
+    assert!(matches!(&looked[..2], [Looked::Known(_), Looked::Known(_)]), "{looked:?}");
+    assert!(matches!(&looked[2..], [Looked::New, Looked::New, Looked::New]), "{looked:?}");
+    assert!(matches!(entries.look(Minted::new(9).record.id), Looked::Absent));
+}
+
+#[tokio::test]
+async fn within_the_bound_the_map_is_complete_once_all_was_read() {
+    let place = Place::new();
+    let entries = Entries::new(2);
+    let key = Minted::new(1);
+    assert!(matches!(entries.look(key.record.id), Looked::New));
+    entries.merge(key.record.id, known(&place, &key));
+    assert!(!entries.is_complete());
+    entries.set_loaded();
+    assert!(entries.is_complete());
+    // One more is minted than fits, and one less is there.
+    for seed in 2..4 {
+        let key = Minted::new(seed);
+        entries.merge(key.record.id, known(&place, &key));
+    }
+    assert!(!entries.is_complete());
+    entries.set_stale();
+    assert!(matches!(entries.look(Minted::new(9).record.id), Looked::New));
+}
+
+#[tokio::test]
+async fn who_came_first_goes_first_unless_used_meanwhile() {
+    let place = Place::new();
+    let entries = Entries::new(3);
+    let keys: Vec<Minted> = (0..6).map(Minted::new).collect();
+    let come = |key: &Minted| {
+        drop(fill(&entries, key.record.id, FillRead::Found(known(&place, key))));
+    };
+    keys[..3].iter().for_each(come);
+    entries.get(keys[0].record.id).unwrap().used(NOW);
+    let held = entries.get(keys[1].record.id).unwrap();
+    keys[3..5].iter().for_each(come);
+    let here = || keys.iter().map(|it| entries.get(it.record.id).is_some()).collect::<Vec<_>>();
+    // The first was used, the second is in use: the third and the fourth went.
+    assert_eq!(here(), [true, true, false, false, true, false]);
+    assert_eq!((entries.count(), entries.evicted()), (3, 2));
+    // Spared once, and not for ever.
+    drop(held);
+    keys[5..].iter().for_each(come);
+    assert_eq!(entries.count(), 3);
+    assert!(here()[5]);
+}
+
+#[tokio::test]
+async fn operators_come_in_and_stay_whatever_comes() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let operator = Minted::operator(1);
+    entries.merge(Minted::new(2).record.id, known(&place, &Minted::new(2)));
+    entries.merge(operator.record.id, known(&place, &operator));
+    for seed in 3..20 {
+        let key = Minted::new(seed);
+        fill(&entries, key.record.id, FillRead::Found(known(&place, &key)));
+    }
+    assert!(entries.get(operator.record.id).is_some());
+}
+
+#[tokio::test]
+async fn nothing_overtakes_a_fill() {
+    let place = Place::new();
+    let entries = Entries::new(10);
+    let key = Minted::new(1);
+    let id = key.record.id;
+    let fill = entries.begin_fill(id).unwrap();
+    assert!(entries.begin_fill(id).is_none(), "two asked at once");
+    // While the read is under way, the key is revoked; what was read is from before.
+    let revoked = Minted { record: key.record.clone().revoked(NOW), key: Minted::new(1).key };
+    assert!(matches!(entries.merge(id, known(&place, &revoked)), Merged::Quiet));
+    let ended = entries.end_fill(id, &fill, FillRead::Found(known(&place, &key)));
+    assert_eq!(ended, Ended::Overtaken);
+    assert!(entries.get(id).is_none());
+    let ended = entries.end_fill(id, &fill, FillRead::Found(known(&place, &revoked)));
+    assert_eq!(ended, Ended::Settled);
+    let judged = entries.get(id).unwrap().known().judge_state(NOW);
+    assert_eq!(judged, Err(Refusal::RevokedKey));
+}
+
+#[tokio::test]
+async fn what_may_have_been_missed_overtakes_a_fill_too() {
+    let entries = Entries::new(10);
+    let id = Minted::new(1).record.id;
+    let fill = entries.begin_fill(id).unwrap();
+    entries.set_stale();
+    assert_eq!(entries.end_fill(id, &fill, FillRead::Absent), Ended::Overtaken);
+    assert_eq!(entries.end_fill(id, &fill, FillRead::Absent), Ended::Settled);
+    assert!(matches!(entries.look(id), Looked::Absent));
+    // A negative answer ends with the key's minting.
+    let place = Place::new();
+    entries.merge(id, known(&place, &Minted::new(1)));
+    assert!(matches!(entries.look(id), Looked::Known(_)));
+}
+
+#[tokio::test]
+async fn an_older_state_changes_nothing_and_revoked_wins() {
+    let place = Place::new();
+    let entries = Entries::new(10);
+    let key = Minted::new(1);
+    let at = |revision, revoked: bool| {
+        let record = KeyRecord { revision, ..key.record.clone() };
+        let record = if revoked { record.revoked(NOW) } else { record };
+        let row = place.row(&record);
+        Stored::Readable(Box::new(Known::new(&record, &row, place.keyring.vault())))
+    };
+    let id = key.record.id;
+    assert!(matches!(entries.merge(id, at(5, false)), Merged::Quiet));
+    assert!(matches!(entries.merge(id, at(4, false)), Merged::Kept(_)));
+    assert!(matches!(entries.merge(id, at(5, false)), Merged::Quiet), "the same is no change");
+    assert!(matches!(entries.merge(id, at(2, true)), Merged::Changed(_)));
+    assert!(matches!(entries.merge(id, at(9, false)), Merged::Kept(_)));
+    assert!(matches!(entries.merge(id, Stored::Unreadable), Merged::Changed(_)));
+    assert!(matches!(entries.merge(id, at(9, true)), Merged::Changed(_)));
+}

@@ -1,0 +1,208 @@
+//! What keeps a gateway true to its store.
+
+use super::*;
+use crate::gate::follow::Follower;
+use crate::gate::lease::Standing;
+use crate::gate::recheck::Recheck;
+use crate::store::gateway::{GatewayCard, GatewayId};
+
+impl Place {
+    fn follower(&self) -> Follower {
+        let card = GatewayCard {
+            id: GatewayId("gw_1".to_owned()),
+            name: "one".to_owned(),
+            version: "1".to_owned(),
+            started_at: NOW,
+            lease_ms: 8_000,
+            policy: WhenUnreachable::Refuse,
+            serve_known_for_ms: 0,
+            replicas: 0,
+            keys: 0,
+            complete: false,
+            draining: false,
+            closed: Vec::new(),
+        };
+        Follower::new(Arc::clone(&self.keyring), card)
+    }
+
+    fn standing(&self) -> Standing {
+        self.keyring.lease().standing(Moment::now())
+    }
+
+    /// Follows until all was read.
+    async fn follow(&self, follower: &mut Follower) {
+        while !self.keyring.entries().is_loaded() {
+            follower.step().await.unwrap();
+        }
+    }
+
+    /// The changes up to now are gone, as after another past.
+    async fn lose_the_past(&self) {
+        self.tamper("DELETE FROM changes");
+        self.mint(1_000).await;
+        self.keyring.lease().surrender();
+    }
+}
+
+#[tokio::test]
+async fn what_was_missed_is_read_before_anything_is_confirmed() {
+    let place = Place::new();
+    let (kept, lost) = (place.mint(1).await, place.mint(2).await);
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    assert!(place.prove(&lost).await.is_ok());
+
+    place.revoke(&lost).await;
+    place.lose_the_past().await;
+    let confirmed = place.store.ticket().await.unwrap().register.entries[0].confirmed.clone();
+    follower.step().await.unwrap();
+    assert_eq!(place.standing(), Standing::Lost, "it trusts what may be stale");
+    let register = place.store.ticket().await.unwrap().register;
+    assert_eq!(register.entries[0].confirmed, confirmed, "it confirmed what it has not applied");
+
+    follower.step().await.unwrap();
+    assert_eq!(place.standing(), Standing::Held);
+    let judged = |it: &Arc<Entry>| it.known().judge_state(NOW);
+    assert_eq!(judged(&place.prove(&lost).await.unwrap()), Err(Refusal::RevokedKey));
+    assert_eq!(judged(&place.prove(&kept).await.unwrap()), Ok(()));
+    let ticket = place.store.ticket().await.unwrap();
+    assert_eq!(ticket.register.entries[0].confirmed, ticket.position);
+}
+
+#[tokio::test]
+async fn what_was_missed_is_read_again_beyond_the_bound_too() {
+    let place = Place::with(|settings, _| settings.max_keys_in_memory = NonZeroUsize::MIN);
+    let keys = [place.mint(1).await, place.mint(2).await, place.mint(3).await];
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    // Whichever is in memory.
+    for key in &keys {
+        assert!(place.prove(key).await.is_ok());
+        place.revoke(key).await;
+    }
+    place.lose_the_past().await;
+    follower.step().await.unwrap();
+    follower.step().await.unwrap();
+    assert_eq!(place.standing(), Standing::Held);
+    for key in &keys {
+        let entry = place.prove(key).await.unwrap();
+        assert_eq!(entry.known().judge_state(NOW), Err(Refusal::RevokedKey));
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_has_lost_is_written_back_and_counted() {
+    let place = Place::new();
+    let (lost, older) = (place.mint(1).await, place.mint(2).await);
+    let before = place.row(&older.record);
+    place.revoke(&older).await;
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    let (one, two) = (lost.record.id, older.record.id);
+    let last = place.store.find(one).await.unwrap();
+
+    // An older copy of the store is put back.
+    place.tamper(&format!("DELETE FROM records WHERE id = '{one}'"));
+    place.tamper(&format!(
+        "UPDATE records SET revision = 1, revoked = 0, sealed = x'{}' WHERE id = '{two}'",
+        hex(before.sealed.as_bytes())
+    ));
+    place.lose_the_past().await;
+    follower.step().await.unwrap();
+    follower.step().await.unwrap();
+
+    assert_eq!(place.keyring.counts().rollbacks.load(Ordering::Relaxed), 2);
+    assert_eq!(place.store.find(one).await.unwrap(), last);
+    let record = place.keyring.vault().open(&place.store.find(two).await.unwrap().unwrap());
+    assert!(record.unwrap().revoked_at.is_some());
+    let judged = place.prove(&older).await.unwrap().known().judge_state(NOW);
+    assert_eq!(judged, Err(Refusal::RevokedKey));
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_record_that_was_put_back_gets_the_newer_one() {
+    let place = Place::new();
+    let key = place.mint(1).await;
+    let (id, before) = (key.record.id, place.row(&key.record));
+    place.revoke(&key).await;
+    place.follow(&mut place.follower()).await;
+    place.tamper(&format!(
+        "UPDATE records SET revision = 1, revoked = 0, sealed = x'{}' WHERE id = '{id}'",
+        hex(before.sealed.as_bytes())
+    ));
+    let stored = place.store.find(id).await.unwrap().unwrap();
+    let current = place.keyring.current(stored.clone()).await.unwrap();
+    assert!(place.keyring.vault().open(&current).unwrap().revoked_at.is_some());
+    assert_ne!(current, stored);
+    assert_eq!(place.store.find(id).await.unwrap(), Some(current));
+    assert_eq!(place.keyring.counts().rollbacks.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_not_written_back() {
+    let place = Place::new();
+    let key = place.mint(1).await;
+    let id = key.record.id;
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    place.tamper(&format!("UPDATE records SET sealed = x'00', revision = 0 WHERE id = '{id}'"));
+    place.lose_the_past().await;
+    follower.step().await.unwrap();
+    follower.step().await.unwrap();
+    assert_eq!(place.prove(&key).await.unwrap_err(), Refusal::StoreUnreachable);
+    assert_eq!(place.keyring.counts().rollbacks.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn what_several_changes_of_a_key_end_is_told_with_the_last() {
+    let place = Place::new();
+    let key = place.mint(1).await;
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    let mut worker = place.keyring.workers().join();
+    let disabled = KeyRecord { disabled: true, revision: 2, ..key.record.clone() };
+    place.write(&disabled, Expect::Revision(1)).await;
+    place.write(&disabled.clone().revoked(NOW), Expect::Revision(2)).await;
+    let last = place.store.ticket().await.unwrap().position.number;
+    let answer = async {
+        let recheck: Recheck = worker.recv().await.unwrap();
+        recheck.answer(vec![3]);
+    };
+    let (step, ()) = tokio::join!(follower.step(), answer);
+    step.unwrap();
+    follower.step().await.unwrap();
+    let card = place.store.ticket().await.unwrap().register.entries[0].card.clone();
+    assert_eq!(card.closed, [(last, 3)]);
+}
+
+#[tokio::test]
+async fn who_leaves_the_register_lets_nobody_in_any_more() {
+    let place = Place::new();
+    let key = place.mint(1).await;
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    assert!(place.prove(&key).await.is_ok());
+    follower.leave().await;
+    assert!(place.store.ticket().await.unwrap().register.entries.is_empty());
+    assert_eq!(place.prove(&key).await.unwrap_err(), Refusal::StoreUnreachable);
+}
+
+#[tokio::test]
+async fn what_is_sealed_under_a_retired_pepper_is_sealed_anew_beyond_the_bound_too() {
+    let place = Place::with(|settings, _| settings.max_keys_in_memory = NonZeroUsize::MIN);
+    let old =
+        Vault::new(Peppers::new(Pepper::new([6; 32]), vec![]), place.store.identity().clone());
+    for seed in 0..5 {
+        let row = old.seal(&Minted::new(seed).without_tag().record).unwrap();
+        let write = Write { row, expect: Expect::Absent, idempotency: None, audit: audit() };
+        assert!(matches!(place.store.write(write).await, Ok(Written::Applied(_))));
+    }
+    let name = |secret| Pepper::new([secret; 32]).name();
+    assert_eq!(place.store.census().await.unwrap(), [(Some(name(6)), 5)]);
+    place.follow(&mut place.follower()).await;
+    assert_eq!(place.store.census().await.unwrap(), [(Some(name(7)), 5)]);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|it| format!("{it:02x}")).collect()
+}
