@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods claims deps deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts claims deps deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -29,8 +29,8 @@ lint:
 	$(CARGO) clippy --profile $(PROFILE) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile $(PROFILE) --no-deps --document-private-items
 
-## make bench         everything that is measured: versus, instructions, floods
-bench: versus instructions floods
+## make bench         everything that is measured: versus, instructions, floods, restarts
+bench: versus instructions floods restarts
 
 ## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
 versus: deps-bench
@@ -47,6 +47,11 @@ instructions: deps-bench
 floods: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --bench floods -- --keyward target/release/keyward
+
+## make restarts      how soon a gateway with 100,000 keys is ready again
+restarts: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --bench restarts -- --keyward target/release/keyward
 
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps

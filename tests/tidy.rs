@@ -46,8 +46,8 @@ fn no_module_reaches_up_or_sideways() {
     let mut faults = Vec::new();
     for (path, text) in sources() {
         let Some(module) = top_module(&path) else { continue };
-        for name in mentions(&text) {
-            if name != module && floor(&module) <= floor(name) {
+        for name in mentions(&path, &text) {
+            if name != module && floor(&module) <= floor(&name) {
                 faults.push(format!("{}: names `crate::{name}`", path.display()));
             }
         }
@@ -159,18 +159,75 @@ fn collect(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// What stands before a file's tests.
-fn production(text: &str) -> &str {
-    text.split("\n#[cfg(test)]").next().unwrap_or(text)
+/// A file without what is for tests alone: empty lines stand for the items after `#[cfg(test)]`.
+fn production(text: &str) -> String {
+    let (mut kept, mut passed_over) = (String::new(), None);
+    for line in text.lines() {
+        match passed_over {
+            Some(indent) if ends_item(line, indent) => passed_over = None,
+            Some(_) => {}
+            None if line.trim_start() == "#[cfg(test)]" => passed_over = line.find('#'),
+            None => kept.push_str(line),
+        }
+        kept.push('\n');
+    }
+    kept
 }
 
-/// Every `crate::name` in `text`.
-fn mentions(text: &str) -> impl Iterator<Item = &str> {
-    text.split("crate::").skip(1).filter_map(|rest| {
-        let end = rest.find(|it: char| !(it.is_alphanumeric() || it == '_'))?;
-        let name = &rest[..end];
-        (!name.is_empty() && name.chars().all(|it| it.is_lowercase() || it == '_')).then_some(name)
-    })
+/// Whether an item ends here as rustfmt writes it: as far to the left as it began.
+fn ends_item(line: &str, indent: usize) -> bool {
+    let code = line.get(indent..).unwrap_or_default();
+    let is_before = [" ", "//", "#["].iter().any(|it| code.starts_with(it));
+    !is_before && (code.starts_with('}') || code.ends_with(';') || code.ends_with('}'))
+}
+
+/// Every module at the crate's root that a file names: after `crate::`, or after as many `super::`
+/// as lead there, alone or in braces.
+fn mentions(path: &Path, text: &str) -> Vec<String> {
+    let mut found: Vec<&str> = text.split("crate::").skip(1).flat_map(names_at).collect();
+    let code = production(text);
+    let to_root = "super::".repeat(depth(path));
+    if !to_root.is_empty() {
+        let climbs = code.match_indices(&to_root);
+        // One further up there is nothing, one less is not the root.
+        let climbs = climbs.filter(|(place, _)| !code[..*place].ends_with("::"));
+        found.extend(climbs.flat_map(|(place, _)| names_at(&code[place + to_root.len()..])));
+    }
+    let is_module = |it: &&str| it.chars().all(|it| it.is_lowercase() || it == '_');
+    found.into_iter().filter(is_module).map(str::to_owned).collect()
+}
+
+/// The first names of the paths that begin here: of one, or of each in braces.
+fn names_at(text: &str) -> Vec<&str> {
+    let name = |text: &'_ str| {
+        let end = text.find(|it: char| !(it.is_alphanumeric() || it == '_'));
+        end.unwrap_or(text.len())
+    };
+    let Some(group) = text.strip_prefix('{') else {
+        return Some(&text[..name(text)]).filter(|it| !it.is_empty()).into_iter().collect();
+    };
+    let (mut names, mut depth, mut begins) = (Vec::new(), 0, true);
+    for (place, character) in group.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => begins = true,
+            it if begins && !it.is_whitespace() => {
+                let rest = &group[place..];
+                names.push(&rest[..name(rest)]);
+                begins = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// How many `super` lead from a file to the crate's root.
+fn depth(path: &Path) -> usize {
+    let inside = path.strip_prefix("src").unwrap();
+    if top_module(path).is_some() { inside.iter().count() } else { 0 }
 }
 
 fn floor(module: &str) -> usize {
@@ -183,4 +240,26 @@ fn top_module(path: &Path) -> Option<String> {
     let first = path.strip_prefix("src").unwrap().iter().next().unwrap();
     let name = first.to_str().unwrap().trim_end_matches(".rs");
     (name != "lib" && name != "main").then(|| name.to_owned())
+}
+
+#[test]
+fn only_the_item_after_cfg_test_is_passed_over() {
+    let text = "a\n#[cfg(test)]\n#[expect(x)]\nmod tests;\nb\n#[cfg(test)]\nmod more {\n    c {\n    }\n}\nd\n    \
+                #[cfg(test)]\n    fn e(\n        f: u8,\n    )\n    where\n        g: H,\n    {\n    }\n    i\n\
+                #[cfg(test)]\nuse j::{\n    k,\n};\nl\n#[cfg(test)]\nconst M: u8 = 1;\nn\n";
+    let kept: Vec<&str> =
+        text.lines().filter(|it| production(text).lines().any(|kept| kept == *it)).collect();
+    assert_eq!(kept, ["a", "b", "d", "    i", "l", "n"]);
+}
+
+#[test]
+fn every_way_to_name_a_module_is_seen() {
+    let named = |path: &str, text: &str| mentions(Path::new(path), text);
+    assert_eq!(named("src/gate.rs", "use crate::key::text::KeyId;"), ["key"]);
+    let group =
+        "use crate::{\n    key::{self, text::KeyId},\n    rate, Thing,\n};\nuse std::{fs, io};";
+    assert_eq!(named("src/gate.rs", group), ["key", "rate"]);
+    assert_eq!(named("src/gate.rs", "super::proxy::serve()"), ["proxy"]);
+    assert_eq!(named("src/gate/entries.rs", "super::super::{proxy, admin::x}"), ["proxy", "admin"]);
+    assert!(named("src/gate/entries.rs", "super::verify::x(), super::Gate").is_empty());
 }

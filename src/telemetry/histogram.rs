@@ -56,7 +56,7 @@ impl Sum {
     /// Upper bounds in seconds, the last one infinite, each with how many lie in that bucket.
     pub fn buckets(&self) -> Vec<(f64, u64)> {
         let bounds = BOUNDS_US.iter().map(|it| Duration::from_micros(*it).as_secs_f64());
-        bounds.chain([f64::MAX]).zip(self.buckets).collect()
+        bounds.chain([f64::INFINITY]).zip(self.buckets).collect()
     }
 }
 

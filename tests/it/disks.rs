@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::json;
 
+use crate::support::address::fresh;
 use crate::support::ask::Ask;
 use crate::support::disk::Disk;
 use crate::support::gateway::operate::{closed_streams, key_of};
-use crate::support::gateway::{Gateway, Key};
+use crate::support::gateway::{FILE, Gateway, Key};
 use crate::support::http::Response;
 use crate::support::setup::Setup;
 use crate::support::upstream::{Upstream, ok};
@@ -95,6 +96,36 @@ fn on_a_full_disk_nothing_is_minted_and_everything_else_goes_on() {
     assert_eq!(sound, "ok");
     gateway.restart_with(&disk);
     assert_as_it_was(&gateway);
+}
+
+#[test]
+fn a_first_start_on_a_full_disk_says_so_and_the_next_one_with_room_goes_well() {
+    let disk = Disk::new(32);
+    let upstream = Upstream::answering(|_| ok("ok"));
+    let setup = Setup::to(upstream.address());
+    let setup = setup.store(&format!("url = \"sqlite:{}\"", disk.path("keyward.db").display()));
+    let pepper = disk.path("keyward.pepper").display().to_string();
+    let setup = setup.store(&format!("pepper_file = {pepper:?}"));
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join(FILE), setup.text(fresh(), fresh())).unwrap();
+    // With each attempt it gets a little further, and finds what the one before has left.
+    for free in [0, 4, 8, 16, 64, 128, 256, 1024, 4096].map(|it: u64| it << 10) {
+        disk.fill("ballast", 0);
+        disk.fill("ballast", disk.free() - free);
+        let log = directory.path().join("output.log");
+        let before = fs::metadata(log).map_or(0, |it| it.len());
+        let mut process = disk.serve(directory.path());
+        let code = process.wait().code();
+        let said = process.log().split_off(usize::try_from(before).unwrap());
+        assert!(matches!(code, Some(1 | 78)), "with {free} bytes {code:?}: {said}");
+        // Where its index finds no room, SQLite says that the disk fails.
+        let is_told = ["the disk that holds the store", "No space left on device", "on the disk"];
+        assert!(is_told.iter().any(|it| said.contains(it)), "with {free} bytes: {said}");
+    }
+    fs::remove_file(disk.outside("ballast")).unwrap();
+    let gateway = Gateway::start_in_with(directory, &disk, &setup);
+    let key = key_of(&mint(&gateway));
+    assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
 }
 
 const LEASE: Duration = Duration::from_secs(1);

@@ -1,10 +1,13 @@
 //! Connections are as many as they may be, in all and from one address.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Barrier;
 use std::time::Duration;
 
 use crate::support::ask::Ask;
 use crate::support::client::Client;
+use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
@@ -84,12 +87,37 @@ fn a_place_is_given_back_however_a_connection_ends() {
 fn connections_are_spread_over_the_workers() {
     let (_upstream, gateway, key) = start("workers = 2");
     let ask = Ask::get("/").key(&key);
-    let mut clients: Vec<Client> = (0..64).map(|_| gateway.client()).collect();
-    for it in &mut clients {
-        assert_eq!(it.ask(&ask).status, 200);
-    }
+    let arrive = |count: usize| -> Vec<Client> {
+        let come = |_| {
+            let mut client = gateway.client();
+            assert_eq!(client.ask(&ask).status, 200);
+            client
+        };
+        (0..count).map(come).collect()
+    };
+    let port = |it: &Client| it.stream().local_addr().unwrap().port();
+    let assert_spread = || {
+        let workers = gateway.clients_by_worker();
+        let counts: Vec<usize> = workers.iter().map(BTreeSet::len).collect();
+        assert_eq!((counts.len(), counts.iter().sum()), (2, 64), "{counts:?}");
+        // Nobody takes one more who has five more than the other, and a quarter.
+        assert!(counts.iter().all(|it| *it >= 26), "{counts:?}");
+        workers
+    };
+    let mut clients = arrive(64);
+    let workers = assert_spread();
     assert_eq!(gateway.metrics().count("keyward_connections_open"), 64);
-    assert!(gateway.metrics().count("keyward_connections_accepted_total") >= 64);
+
+    // Whoever comes after one worker has become empty finds a place there, wherever the kernel
+    // leads them.
+    clients.retain(|it| !workers[0].contains(&port(it)));
+    let left = clients.len();
+    eventually("half of them are gone", || {
+        gateway.metrics().count("keyward_connections_open") == left as u64
+    });
+    clients.extend(arrive(64 - left));
+    assert_spread();
+    assert!(gateway.metrics().count("keyward_connections_accepted_total") > 64);
     drop(clients);
     eventually("they are closed", || gateway.metrics().count("keyward_connections_open") == 0);
 }
@@ -124,11 +152,12 @@ fn what_is_answered_is_counted_once_over_all_workers() {
 fn one_place_is_enough_for_everyone_in_turn() {
     let (_upstream, gateway, key) = start("max_connections = 1");
     let ask = Ask::get("/").key(&key).header("connection", "close");
-    let mut waiting: Vec<Client> = (0..16).map(|_| gateway.client()).collect();
-    for it in &waiting {
-        it.send(ask.bytes());
-    }
-    for it in &mut waiting {
-        assert_eq!(it.read().status, 200);
-    }
+    // All are there before the first one asks; who keeps a place that is over keeps it from others.
+    let arrived = Barrier::new(16);
+    let statuses = crowd(16, |_| {
+        let mut client = gateway.client();
+        arrived.wait();
+        client.ask(&ask).status
+    });
+    assert_eq!(statuses, [200; 16]);
 }

@@ -8,13 +8,16 @@
     reason = "a test that finds anything else than it expects ends there and says what it found"
 )]
 
+mod access;
 mod admin;
 mod bodies;
 mod closing;
+mod commands;
 mod configuration;
 mod crashes;
 mod credentials;
 mod deadlines;
+mod demo;
 mod disks;
 mod drain;
 mod fleets;
@@ -23,7 +26,10 @@ mod heads;
 mod identity;
 mod limits;
 mod logs;
+mod metrics;
+mod panics;
 mod paths;
+mod permissions;
 mod restarts;
 mod revocation;
 mod secrets;

@@ -3,11 +3,13 @@
 pub mod address;
 pub mod ask;
 pub mod client;
+pub mod commands;
 pub mod crowd;
 pub mod disk;
 pub mod gateway;
 pub mod http;
 pub mod metrics;
+pub mod pipe;
 pub mod process;
 pub mod setup;
 pub mod streams;

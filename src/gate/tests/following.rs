@@ -99,7 +99,7 @@ async fn what_the_store_has_lost_is_written_back_and_counted() {
     let mut follower = place.follower();
     place.follow(&mut follower).await;
     let (one, two) = (lost.record.id, older.record.id);
-    let last = place.store.find(one).await.unwrap();
+    let stored = place.store.find(one).await.unwrap();
 
     // An older copy of the store is put back.
     place.tamper(&format!("DELETE FROM records WHERE id = '{one}'"));
@@ -112,7 +112,7 @@ async fn what_the_store_has_lost_is_written_back_and_counted() {
     follower.step().await.unwrap();
 
     assert_eq!(place.keyring.counts().rollbacks.load(Ordering::Relaxed), 2);
-    assert_eq!(place.store.find(one).await.unwrap(), last);
+    assert_eq!(place.store.find(one).await.unwrap(), stored);
     let record = place.keyring.vault().open(&place.store.find(two).await.unwrap().unwrap());
     assert!(record.unwrap().revoked_at.is_some());
     let judged = place.prove(&older).await.unwrap().known().judge_state(NOW);
@@ -204,5 +204,5 @@ async fn what_is_sealed_under_a_retired_pepper_is_sealed_anew_beyond_the_bound_t
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, it| text + &format!("{it:02x}"))
 }

@@ -62,10 +62,13 @@ impl Disk {
     pub fn fill(&self, name: &str, bytes: u64) {
         let mut file = fs::File::create(self.outside(name)).unwrap();
         let zeros = vec![0; 64 * 1024];
-        for _ in 0..bytes / zeros.len() as u64 {
-            if std::io::Write::write_all(&mut file, &zeros).is_err() {
+        let mut left = usize::try_from(bytes).unwrap();
+        while left > 0 {
+            let piece = &zeros[..left.min(zeros.len())];
+            if std::io::Write::write_all(&mut file, piece).is_err() {
                 return;
             }
+            left -= piece.len();
         }
     }
 

@@ -23,6 +23,7 @@ use crate::support::wait::PATIENCE;
 
 pub mod files;
 pub mod operate;
+pub mod workers;
 
 /// The real program, serving, with a directory of its own.
 #[derive(Debug)]

@@ -19,9 +19,14 @@ impl Metrics {
         Self(samples.collect())
     }
 
+    /// One sample that measures something; 0 where there is none.
+    pub fn value(&self, sample: &str) -> f64 {
+        self.0.get(sample).copied().unwrap_or_default()
+    }
+
     /// One sample, `name{label="value"}`, that counts something; 0 where there is none.
     pub fn count(&self, sample: &str) -> u64 {
-        whole(self.0.get(sample).copied().unwrap_or_default())
+        whole(self.value(sample))
     }
 
     /// All samples of a name with a label like `code="200"` together.

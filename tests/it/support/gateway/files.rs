@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use super::{FILE, Gateway, serve};
 use crate::support::address::fresh;
 use crate::support::disk::Disk;
-use crate::support::process::Outcome;
+use crate::support::pipe::Pipe;
+use crate::support::process::{Outcome, Process};
 use crate::support::setup::Setup;
 use crate::support::wait::eventually;
 
@@ -43,13 +44,32 @@ impl Gateway {
         Self::start_in(directory, &setup)
     }
 
-    /// Starts one, or starts it again, that sees `disk`.
+    /// Starts one that sees `disk`.
     #[track_caller]
     pub fn start_with(disk: &Disk, setup: &Setup) -> Self {
+        Self::start_in_with(tempfile::tempdir().unwrap(), disk, setup)
+    }
+
+    /// The same on the files that stand in `directory`.
+    #[track_caller]
+    pub fn start_in_with(directory: TempDir, disk: &Disk, setup: &Setup) -> Self {
+        let (address, admin) = (fresh(), fresh());
+        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
+        let process = disk.serve(directory.path());
+        let mut this = Self { process, address, admin, directory };
+        this.wait_until_ready();
+        this
+    }
+
+    /// Starts one that writes into `pipe`.
+    #[track_caller]
+    pub fn start_into(pipe: &Pipe, setup: &Setup) -> Self {
         let (address, admin) = (fresh(), fresh());
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
-        let process = disk.serve(directory.path());
+        let way = pipe.way();
+        let way: Vec<&str> = way.iter().map(String::as_str).collect();
+        let process = Process::start_by(&way, directory.path(), &["serve", "--config", FILE]);
         let mut this = Self { process, address, admin, directory };
         this.wait_until_ready();
         this
