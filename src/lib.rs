@@ -11,7 +11,7 @@ mod route;
 pub mod config;
 mod problem;
 
-mod telemetry;
+pub mod telemetry;
 
 mod listener;
 

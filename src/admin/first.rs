@@ -62,7 +62,7 @@ impl First {
             idempotency: None,
         };
         let [id, name, address] = [OURSELVES, OURSELVES, "local"].map(str::to_owned);
-        match write(keyring, &Author { id, name, address }, deed).await? {
+        match write(keyring, &Author { id, operator: None, name, address }, deed).await? {
             Written::Applied(_) => Ok(Entered::Now),
             Written::Conflict(_) | Written::Replayed { .. } | Written::IdempotencyConflict => {
                 Ok(Entered::AnotherWas)

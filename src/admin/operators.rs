@@ -33,8 +33,8 @@ pub async fn list(asked: Asked) -> Result<Answer, Rejection> {
 
 /// Makes an operator, or answers with the one that the same call has made before.
 pub async fn create(mut asked: Asked) -> Result<Answer, Rejection> {
-    let now = asked.now();
     let mut fields = asked.fields().await?;
+    let now = asked.now();
     let author = asked.operator.id();
     let idempotency = idempotency(asked.headers(), author, CALL, &mut fields);
     let new = New::read(fields, now)?;
@@ -54,7 +54,7 @@ pub async fn revoke(asked: Asked) -> Result<Answer, Rejection> {
     let mut managers = operators.iter().map(|it| &it.record).filter(|it| manages(it, now));
     if managers.clone().any(|it| it.id == id) && managers.all(|it| it.id == id) {
         return Err(Rejection::StateConflict(
-            "this is the last active operator with operators:manage: make another one first",
+            "this is the last operator with operators:manage that does not expire: make another one first",
         ));
     }
     withdraw(asked, Kind::Operator).await
@@ -67,9 +67,12 @@ impl Admin {
     }
 }
 
+/// Whether it may manage operators, now and for as long as nobody changes that.
 fn manages(record: &KeyRecord, now: Timestamp) -> bool {
     let Holder::Operator(permissions) = &record.holder else { return false };
-    record.state(now) == State::Active && permissions.contains(Permission::OperatorsManage)
+    record.state(now) == State::Active
+        && record.expires_at.is_none()
+        && permissions.contains(Permission::OperatorsManage)
 }
 
 /// An operator to be made.

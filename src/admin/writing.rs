@@ -7,6 +7,7 @@ use crate::admin::sign_in::Operator;
 use crate::clock::{Moment, Timestamp};
 use crate::gate::keyring::Keyring;
 use crate::key::record::KeyRecord;
+use crate::key::text::KeyId;
 use crate::store::register::{Propagation, receipts};
 use crate::store::{Audit, Expect, Idempotency, Ticket, Write, Written};
 
@@ -15,6 +16,8 @@ use crate::store::{Audit, Expect, Idempotency, Ticket, Write, Written};
 pub struct Author {
     /// The operator's id, or what does it without one.
     pub id: String,
+    /// The operator, if it is one.
+    pub operator: Option<KeyId>,
     /// The operator's name.
     pub name: String,
     /// From where.
@@ -25,6 +28,7 @@ impl From<&Operator> for Author {
     fn from(operator: &Operator) -> Self {
         Self {
             id: operator.id().to_string(),
+            operator: Some(operator.id()),
             name: operator.name().to_owned(),
             address: operator.address().to_string(),
         }
@@ -101,9 +105,13 @@ pub async fn write(
 }
 
 impl Admin {
-    /// Makes a change, and counts how long that took.
+    /// Makes a change, and counts how long that took. Whoever was let in with the head of a request
+    /// may have been withdrawn while its body came: what this process has confirmed counts here.
     pub async fn write(&self, author: &Author, deed: Deed<'_>) -> Result<Written, Rejection> {
         let begun = Moment::now();
+        if let Some(operator) = author.operator {
+            self.keyring.judge_operator(operator, begun).map_err(Rejection::Token)?;
+        }
         let written = write(&self.keyring, author, deed).await;
         self.tally.wrote(Moment::now().since(begun));
         written

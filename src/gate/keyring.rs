@@ -115,6 +115,12 @@ impl Keyring {
         }
     }
 
+    /// Whether an operator who was let in before may still change something at `now`.
+    pub fn judge_operator(&self, id: KeyId, now: Moment) -> Result<(), Refusal> {
+        let entry = self.entries.get(id).ok_or(Refusal::StoreUnreachable)?;
+        entry.known().judge_state(self.lease.store_time(now))
+    }
+
     /// What the map holds.
     pub fn entries(&self) -> &Entries {
         &self.entries

@@ -10,8 +10,8 @@ use crate::key::record::Holder;
 
 /// Mints a key, or answers with the one that the same call has minted before.
 pub async fn create(mut asked: Asked) -> Result<Answer, Rejection> {
-    let now = asked.now();
     let mut fields = asked.fields().await?;
+    let now = asked.now();
     let (admin, operator) = (&asked.admin, &asked.operator);
     let idempotency = idempotency(asked.headers(), operator.id(), CALL, &mut fields);
     let new = NewKey::read(fields, &Terms { now, routes: &admin.config.routes })?;

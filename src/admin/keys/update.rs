@@ -13,8 +13,9 @@ use crate::store::{Expect, Kind, Ticket, Written};
 
 /// Changes a key: where nobody asks for a revision, the last write wins.
 pub async fn update(mut asked: Asked) -> Result<Answer, Rejection> {
-    let (id, now) = (asked.record_id()?, asked.now());
+    let id = asked.record_id()?;
     let mut fields = asked.fields().await?;
+    let now = asked.now();
     let precondition = Precondition::read(asked.headers(), &mut fields);
     let admin = &asked.admin;
     let terms = Terms { now, routes: &admin.config.routes };

@@ -3,6 +3,8 @@
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::admin::first::{Entered, First};
 use crate::admin::tests::{Place, reply, text};
@@ -69,6 +71,44 @@ async fn the_last_who_manages_operators_stays() {
     place.get("/v1/operators").await.refused(401, "unknown_token");
     let request = place.request(Method::GET, "/v1/operators").bearer_auth(second);
     assert_eq!(reply(request).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_will_expire_is_not_left_alone_with_the_operators() {
+    let place = Place::new().await;
+    let root = text(&place.get("/v1/operators").await.body["items"][0]["id"]);
+    let body = json!({
+        "name": "for today",
+        "permissions": ["operators:manage"],
+        "expires_at": "2999-01-01T00:00:00Z",
+    });
+    assert_eq!(place.post("/v1/operators", &body).await.status, 201);
+    place.delete(&format!("/v1/operators/{root}")).await.refused(409, "state_conflict");
+}
+
+#[tokio::test]
+async fn who_is_withdrawn_while_a_body_comes_changes_nothing_any_more() {
+    let place = Place::new().await;
+    let (id, token) = place.operator(&["keys:create"]).await;
+    let body = json!({"name": "late"}).to_string();
+    let mut stream = TcpStream::connect(place.address).await.unwrap();
+    let head = format!(
+        "POST /v1/keys HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        place.address,
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The head was let in: its body is asked for.
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(place.delete(&format!("/v1/operators/{id}")).await.status, 200);
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, *b"HTTP/1.1 401");
+    assert_eq!(place.get("/v1/keys").await.body["items"], json!([]));
 }
 
 #[tokio::test]
