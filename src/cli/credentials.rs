@@ -81,8 +81,8 @@ impl Credentials {
         ))
     }
 
-    /// Revokes them, one after the other, and shows the receipts. What the API refuses does not
-    /// keep the others from being revoked.
+    /// Revokes them, one after the other, and shows the receipts. What the API refuses, or not every
+    /// gateway confirms, does not keep the others from being revoked; but it is not done.
     pub fn revoke(&self, typed: &[String], streams: &mut Streams<'_>) -> Result<(), Failure> {
         let ids: Vec<KeyId> = typed.iter().map(|it| id(it)).collect::<Result<_, _>>()?;
         let mut done = Ok(());
@@ -93,6 +93,7 @@ impl Credentials {
                     refused.say(streams)?;
                     done = Err(Failure::Partly);
                 }
+                Err(unconfirmed @ Failure::Partly) => done = Err(unconfirmed),
                 other => other?,
             }
         }
@@ -107,7 +108,8 @@ impl Credentials {
             Output::Table => words::receipt(&receipt),
         };
         write_whole(streams.out, &text)?;
-        Ok(words::warn_of_missing(streams.err, &receipt.propagation)?)
+        words::warn_of_missing(streams.err, &receipt.propagation)?;
+        if receipt.propagation.complete { Ok(()) } else { Err(Failure::Partly) }
     }
 
     /// One page of them.

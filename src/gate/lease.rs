@@ -67,6 +67,11 @@ impl Lease {
         now >= end.after(self.serve_known_for)
     }
 
+    /// How much of it is left at `now`.
+    pub fn left(&self, now: Moment) -> Duration {
+        Moment::from_nanos(self.end.load(Ordering::Acquire)).since(now)
+    }
+
     /// Where the gateway stands at `now`.
     pub fn standing(&self, now: Moment) -> Standing {
         let end = Moment::from_nanos(self.end.load(Ordering::Acquire));
@@ -107,7 +112,9 @@ mod tests {
         let lease = lease(WhenUnreachable::Refuse);
         lease.renew(at(100));
         assert_eq!(lease.standing(at(101)), Standing::Held);
+        assert_eq!(lease.left(at(101)), Duration::from_secs(1));
         assert_eq!(lease.standing(at(102)), Standing::Lost);
+        assert_eq!(lease.left(at(103)), Duration::ZERO);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::admin::tally::{FAILURES, Tallied, Tally};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
-use crate::gate::lease::{Lease, Standing};
+use crate::gate::lease::Standing;
 use crate::store::gateway::GatewayId;
 use crate::telemetry::counters::{DECISIONS, RouteTotals, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
@@ -157,7 +157,7 @@ impl Scrape {
         let is_held = lease.standing(now) == Standing::Held;
         vec![
             level("keyward_store_up", "Whether the lease holds", u64::from(is_held)),
-            Family::left("keyward_lease_left_seconds", "What is left of it", left(lease, now)),
+            Family::left("keyward_lease_left_seconds", "What is left of it", lease.left(now)),
             level(
                 "keyward_changes_applied",
                 "The last change of a key that this gateway has confirmed",
@@ -194,14 +194,6 @@ impl Scrape {
             ),
         ]
     }
-}
-
-/// To the millisecond; the lease tells only whether it holds at a moment.
-fn left(lease: &Lease, now: Moment) -> Duration {
-    let length = u64::try_from(lease.length().as_millis()).unwrap_or(u64::MAX);
-    let later = (1..=length).map(Duration::from_millis);
-    let held = later.take_while(|it| lease.standing(now.after(*it)) == Standing::Held);
-    held.last().unwrap_or_default()
 }
 
 fn connections(totals: &Totals) -> Vec<Family> {

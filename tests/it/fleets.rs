@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::ask::Ask;
 use crate::support::client::Client;
+use crate::support::commands::Shell;
 use crate::support::gateway::operate::closed_streams;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Response;
@@ -212,3 +213,17 @@ const LEASE: Duration = Duration::from_secs(4);
 
 /// For a busy machine.
 const SLACK: Duration = Duration::from_secs(2);
+
+#[test]
+fn a_script_that_revokes_learns_that_not_everybody_has_confirmed() {
+    let fleet = Fleet::new("lease = \"1s\"");
+    let keys = [fleet.first.mint("crm"), fleet.first.mint("other")];
+    fleet.second.freeze();
+    let shell = Shell::of_operator(&fleet.first);
+    let said = shell.types(&["keys", "revoke", &keys[0].id, &keys[1].id]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.out.matches("is revoked").count(), 2, "{said:?}");
+    assert!(said.err.contains(&fleet.ids[1]), "{said:?}");
+    fleet.second.signal(Signal::CONT);
+    assert_eq!(shell.types(&["keys", "revoke", &keys[0].id]).code, Some(0));
+}
