@@ -92,11 +92,6 @@ impl Grant {
     pub fn run(&self) -> &Rc<Run> {
         &self.run
     }
-
-    /// Nobody is waited for any more.
-    pub fn disarm(&self) {
-        self.run.deadline.disarm();
-    }
 }
 
 impl Drop for Grant {

@@ -154,7 +154,7 @@ async fn until_ended(
         }
     });
     let response = sent.await?;
-    grant.disarm();
+    upload.answered();
     Ok(response)
 }
 

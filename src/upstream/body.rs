@@ -14,7 +14,7 @@ use crate::tasks::deadline::Timed;
 use crate::upstream::pool::Loan;
 
 /// A request's body on its way to the upstream. It keeps the request's deadline: of the client
-/// while its bytes are awaited, of the upstream once all was sent.
+/// while its bytes are awaited, of the upstream once all was sent and until its answer begins.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
@@ -28,6 +28,8 @@ pub struct Upload(Rc<State>);
 #[derive(Debug)]
 struct State {
     stage: Cell<UploadStage>,
+    /// Whether the upstream has begun to answer: from then on only the client can be waited for.
+    answered: Cell<bool>,
     watch: Watch,
 }
 
@@ -70,7 +72,8 @@ impl RequestBody {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
-        let upload = Upload(Rc::new(State { stage: Cell::new(stage), watch }));
+        let (stage, answered) = (Cell::new(stage), Cell::new(false));
+        let upload = Upload(Rc::new(State { stage, answered, watch }));
         Self { incoming: (!is_empty).then_some(incoming), upload }
     }
 
@@ -99,17 +102,37 @@ impl Upload {
         }
     }
 
-    /// Whose turn it is, and until when.
+    /// The answer has begun. A client that is to send more has no longer for it than before.
+    pub fn answered(&self) {
+        self.0.answered.set(true);
+        if self.stage() != UploadStage::AwaitingClient {
+            self.0.watch.deadline.deadline().disarm();
+        }
+    }
+
+    /// Whose turn it is, and until when. Looking for bytes that are not there gives nobody more
+    /// time: hyper looks whenever anything happens on the connection.
     fn note<T>(&self, polled: &Poll<Option<Result<T, hyper::Error>>>) {
-        let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
-        let (stage, limit) = match polled {
-            Poll::Pending => (UploadStage::AwaitingClient, body_timeout),
-            Poll::Ready(Some(Ok(_))) => (UploadStage::AwaitingUpstream, response_timeout),
-            Poll::Ready(None) => (UploadStage::Sent, response_timeout),
-            Poll::Ready(Some(Err(fault))) => (UploadStage::Faulty(fault.into()), response_timeout),
+        let stage = match polled {
+            Poll::Pending => UploadStage::AwaitingClient,
+            Poll::Ready(Some(Ok(_))) => UploadStage::AwaitingUpstream,
+            Poll::Ready(None) => UploadStage::Sent,
+            Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(fault.into()),
         };
-        self.0.stage.set(stage);
-        deadline.deadline().arm(*limit);
+        let before = self.0.stage.replace(stage);
+        let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
+        let deadline = deadline.deadline();
+        match stage {
+            UploadStage::AwaitingClient if before == stage => {}
+            UploadStage::AwaitingClient => deadline.arm(*body_timeout),
+            UploadStage::AwaitingUpstream | UploadStage::Sent | UploadStage::Faulty(_) => {
+                if self.0.answered.get() {
+                    deadline.disarm();
+                } else {
+                    deadline.arm(*response_timeout);
+                }
+            }
+        }
     }
 }
 
