@@ -112,9 +112,11 @@ impl Upload {
 
     /// Whose turn it is, and until when. Looking for bytes that are not there gives nobody more
     /// time: hyper looks whenever anything happens on the connection.
-    fn note<T>(&self, polled: &Poll<Option<Result<T, hyper::Error>>>) {
+    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) {
         let stage = match polled {
             Poll::Pending => UploadStage::AwaitingClient,
+            // Nothing comes after trailers, and hyper does not ask.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => UploadStage::Sent,
             Poll::Ready(Some(Ok(_))) => UploadStage::AwaitingUpstream,
             Poll::Ready(None) => UploadStage::Sent,
             Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(fault.into()),
@@ -206,7 +208,10 @@ impl Body for ResponseBody {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
         match &polled {
             Poll::Ready(None) => self.give_back(),
-            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.give_back(),
+            // Nothing comes after trailers, and hyper does not ask.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() || self.incoming.is_end_stream() => {
+                self.give_back();
+            }
             Poll::Ready(Some(Err(_))) => drop(self.loan.take()),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }

@@ -189,9 +189,7 @@ fn bodies_keep_their_framing_both_ways() {
 
 #[test]
 fn trailers_go_through_both_ways() {
-    let upstream = Upstream::answering(|_| {
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n".to_vec()
-    });
+    let upstream = Upstream::answering(|_| TRAILING.to_vec());
     let (gateway, key) = start(&upstream);
     let ask = Ask::new("POST", "/").key(&key).header("transfer-encoding", "chunked");
     let ask = ask.header("trailer", "x-check").header("te", "trailers").header("connection", "te");
@@ -201,6 +199,26 @@ fn trailers_go_through_both_ways() {
     assert_eq!(answer.body, b"ok");
     assert_eq!(upstream.last().trailers, [("x-check".to_owned(), "9".to_owned())]);
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "7".to_owned())]);
+}
+
+#[test]
+fn trailers_do_not_cost_a_connection() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        "/down" => TRAILING.to_vec(),
+        _ => ok("ok"),
+    });
+    let gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
+    let key = gateway.mint("crm");
+    let mut client = gateway.client();
+    for _ in 0..4 {
+        let ask = Ask::new("POST", "/up").key(&key).header("transfer-encoding", "chunked");
+        client.send(ask.header("trailer", "x-check").bytes());
+        client.send("2\r\nhi\r\n0\r\nx-check: 9\r\n\r\n");
+        assert_eq!(client.read().status, 200);
+        let ask = Ask::get("/down").key(&key).header("te", "trailers").header("connection", "te");
+        assert_eq!(client.ask(&ask).trailers.len(), 1);
+    }
+    assert_eq!(upstream.connections(), 1, "a connection was thrown away");
 }
 
 #[test]
@@ -229,3 +247,7 @@ fn interim_answers_do_not_end_a_request() {
     let answer = Ask::get("/").key(&key).to(&gateway);
     assert_eq!((answer.status, &*answer.body), (200, &b"done"[..]));
 }
+
+/// An answer with a trailer.
+const TRAILING: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+    2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
