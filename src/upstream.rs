@@ -19,6 +19,7 @@ pub mod connect;
 pub mod endpoint;
 pub mod pool;
 pub mod replay;
+pub mod trailers;
 
 /// One worker's way to an upstream.
 #[derive(Debug)]

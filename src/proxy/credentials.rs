@@ -21,6 +21,11 @@ impl Credentials {
         Self { headers, bearer, prefixes }
     }
 
+    /// Every header in which a key may stand.
+    pub fn headers(&self) -> &[HeaderName] {
+        &self.headers
+    }
+
     /// The header that is named in a challenge: the first one.
     pub fn header(&self) -> &HeaderName {
         self.headers.first().unwrap_or(&API_KEY)

@@ -12,12 +12,14 @@ use hyper::body::Incoming;
 
 use crate::tasks::deadline::Timed;
 use crate::upstream::pool::Loan;
+use crate::upstream::trailers::Trailers;
 
 /// A request's body on its way to the upstream. It keeps the request's deadline: of the client
 /// while its bytes are awaited, of the upstream once all was sent and until its answer begins.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
+    trailers: Trailers,
     upload: Upload,
 }
 
@@ -67,19 +69,19 @@ pub enum UploadFault {
 }
 
 impl RequestBody {
-    /// What the client sends, watched over.
-    pub fn new(incoming: Incoming, watch: Watch) -> Self {
+    /// What the client sends, watched over; of its trailers those that may pass.
+    pub fn new(incoming: Incoming, trailers: Trailers, watch: Watch) -> Self {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
         let (stage, answered) = (Cell::new(stage), Cell::new(false));
         let upload = Upload(Rc::new(State { stage, answered, watch }));
-        Self { incoming: (!is_empty).then_some(incoming), upload }
+        Self { incoming: (!is_empty).then_some(incoming), trailers, upload }
     }
 
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
-        Self { incoming: None, upload }
+        Self { incoming: None, trailers: Trailers::default(), upload }
     }
 
     /// What is known of it from outside.
@@ -153,12 +155,16 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut *incoming).poll_frame(context);
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let mut polled = Pin::new(&mut *incoming).poll_frame(context);
         let is_last = incoming.is_end_stream();
-        self.upload.note(&polled);
-        if is_last && self.upload.fault().is_none() {
-            self.upload.0.stage.set(UploadStage::Sent);
+        this.upload.note(&polled);
+        if is_last && this.upload.fault().is_none() {
+            this.upload.0.stage.set(UploadStage::Sent);
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled {
+            this.trailers.clean(frame);
         }
         polled
     }

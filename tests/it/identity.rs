@@ -97,6 +97,35 @@ fn nobody_else_speaks_in_our_name() {
 }
 
 #[test]
+fn nobody_says_below_the_body_what_they_may_not_say_above_it() {
+    let stage = Stage::new("trusted_proxies = [\"127.200.0.0/16\"]");
+    for name in [
+        "x-keyward-owner",
+        "X_Keyward_Owner",
+        "api-key",
+        "api_key",
+        "x-forwarded-for",
+        "X_Forwarded_For",
+        "forwarded",
+        "x-real-ip",
+        "x-request-id",
+        "connection",
+    ] {
+        for peer in [[127, 0, 0, 1], [127, 200, 0, 1]] {
+            let ask = Ask::new("POST", "/").key(&stage.key).header("trailer", "x-check");
+            let ask = ask.header("trailer", name).header("transfer-encoding", "chunked");
+            let mut client = Client::connect_from(IpAddr::from(peer), stage.gateway.address());
+            client.send(ask.bytes());
+            client.send(format!("2\r\nhi\r\n0\r\n{name}: spoofed\r\nx-check: 9\r\n\r\n"));
+            assert_eq!(client.read().status, 200, "{name}");
+            let seen = stage.upstream.last();
+            assert_eq!(seen.header("trailer"), Some("x-check"));
+            assert_eq!(seen.trailers, [("x-check".to_owned(), "9".to_owned())], "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_trusted_proxy_speaks_in_our_name_no_more_than_anyone() {
     let stage = Stage::new("trusted_proxies = [\"127.0.0.0/8\"]");
     let ask = Ask::get("/").key(&stage.key).header("x_keyward_owner", "spoofed");
