@@ -1,6 +1,6 @@
 //! Lists the requests that one worker is serving, so that they can be ended.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ impl Running {
             terms: Rc::clone(caller.route),
             address: caller.address,
             signal: Signal::default(),
+            refusal: Cell::new(None),
             deadline: Deadline::default(),
         });
         let place = self.0.borrow_mut().insert(Rc::clone(&run));
@@ -57,10 +58,9 @@ impl Running {
 
     /// Ends every request of a key: what this gateway knows can no longer be trusted.
     pub fn cut_keyed(&self) {
-        self.listed()
-            .iter()
-            .filter(|it| it.entry.is_some())
-            .for_each(|it| it.signal.give(Verdict::Cut));
+        let listed = self.listed();
+        let keyed = listed.iter().filter(|it| it.entry.is_some());
+        keyed.for_each(|it| it.cut(Refusal::StoreUnreachable));
     }
 
     /// A copy, because waking a request may end it and so change the list.
@@ -88,6 +88,11 @@ impl Grant {
         &self.run.signal
     }
 
+    /// Why it was cut, if it was: what it would be refused with now.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.run.refusal.get()
+    }
+
     /// The same, for somebody who outlives the borrow.
     pub fn run(&self) -> &Rc<Run> {
         &self.run
@@ -107,6 +112,7 @@ pub struct Run {
     terms: Rc<Terms>,
     address: IpAddr,
     signal: Signal,
+    refusal: Cell<Option<Refusal>>,
     deadline: Deadline,
 }
 
@@ -130,17 +136,26 @@ impl Run {
     /// Whether this call ended it.
     fn end_unless_allowed(&self, now: Timestamp) -> bool {
         let Some(entry) = &self.entry else { return false };
-        let refused = entry.known().judge(&self.terms, self.address, now).is_err();
-        let ends = refused && self.signal.verdict().is_none();
-        if ends {
-            self.signal.give(Verdict::Cut);
+        let judged = entry.known().judge(&self.terms, self.address, now);
+        match judged {
+            Err(refusal) if self.signal.verdict().is_none() => {
+                self.cut(refusal);
+                true
+            }
+            Ok(()) | Err(_) => false,
         }
-        ends
     }
 
     fn end_if_expired(&self, now: Timestamp) {
         let Some(entry) = &self.entry else { return };
         if entry.known().judge_state(now) == Err(Refusal::ExpiredKey) {
+            self.cut(Refusal::ExpiredKey);
+        }
+    }
+
+    fn cut(&self, refusal: Refusal) {
+        if self.signal.verdict().is_none() {
+            self.refusal.set(Some(refusal));
             self.signal.give(Verdict::Cut);
         }
     }
@@ -169,5 +184,7 @@ mod tests {
         assert_eq!(grant.signal().verdict(), None);
         assert_eq!(running.recheck(&[entry], time), [1]);
         assert_eq!(grant.signal().verdict(), Some(Verdict::Cut));
+        // Nobody knows that the key is bad.
+        assert_eq!(grant.refusal(), Some(Refusal::StoreUnreachable));
     }
 }

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
-use crate::gate::Caller;
+use crate::gate::{Caller, Refusal};
 use crate::gate::running::Grant;
 use crate::proxy::check::check;
 use crate::proxy::exchange::Exchange;
@@ -149,7 +149,7 @@ async fn until_ended(
     let sent = poll_fn(|context| {
         signal.wake_on_verdict(context.waker());
         match signal.verdict() {
-            Some(verdict) => Poll::Ready(Err(ended(verdict, upload))),
+            Some(verdict) => Poll::Ready(Err(ended(verdict, grant, upload))),
             None => sending.as_mut().poll(context).map_err(Rejection::Send),
         }
     });
@@ -158,10 +158,11 @@ async fn until_ended(
     Ok(response)
 }
 
-/// Whose time was up: the client's while its bytes were awaited, otherwise the upstream's.
-fn ended(verdict: Verdict, upload: &Upload) -> Rejection {
+/// Why it was cut, or whose time was up: the client's while its bytes were awaited, otherwise the
+/// upstream's.
+fn ended(verdict: Verdict, grant: &Grant, upload: &Upload) -> Rejection {
     match (verdict, upload.stage()) {
-        (Verdict::Cut, _) => Rejection::Cut,
+        (Verdict::Cut, _) => Rejection::Cut(grant.refusal().unwrap_or(Refusal::StoreUnreachable)),
         (Verdict::TimedOut, UploadStage::AwaitingClient) => Rejection::BodyTimeout,
         (
             Verdict::TimedOut,

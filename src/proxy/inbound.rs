@@ -127,8 +127,8 @@ impl Body for Reply {
 /// Why an answer that had begun was broken off: the connection is closed without a last chunk.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// The key was withdrawn.
-    #[error("the key was revoked while the answer was under way")]
+    /// The key was withdrawn or is not known any more, or the client stopped sending.
+    #[error("the request was ended while its answer was under way")]
     Cut,
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off: {0}")]

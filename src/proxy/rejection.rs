@@ -32,9 +32,10 @@ pub enum Rejection {
     /// The gate said no.
     #[error(transparent)]
     Gate(#[from] Refusal),
-    /// The key was withdrawn, or lost its right, while the request was running.
-    #[error("the key was revoked while the request was running")]
-    Cut,
+    /// The key was withdrawn, lost its right, or could not be checked any more, while the request
+    /// was running.
+    #[error("the request was ended while it was running: {0}")]
+    Cut(Refusal),
     /// The client stopped sending.
     #[error("the request's body did not arrive in time")]
     BodyTimeout,
@@ -64,7 +65,11 @@ impl Rejection {
             Self::Gate(Refusal::MalformedKey) => (401, "malformed_key", "This is not a key"),
             Self::Gate(Refusal::AmbiguousKey) => (401, "ambiguous_key", "More than one key"),
             Self::Gate(Refusal::UnknownKey) => (401, "unknown_key", "The key is not known"),
-            Self::Gate(Refusal::RevokedKey) | Self::Cut => {
+            Self::Gate(Refusal::StoreUnreachable) | Self::Cut(Refusal::StoreUnreachable) => {
+                (503, "store_unreachable", "Keys cannot be checked")
+            }
+            // Whatever took the key's right away while it was used, in one word; the detail says it.
+            Self::Gate(Refusal::RevokedKey) | Self::Cut(_) => {
                 (401, "revoked_key", "The key was revoked")
             }
             Self::Gate(Refusal::ExpiredKey) => (401, "expired_key", "The key has expired"),
@@ -72,9 +77,6 @@ impl Rejection {
             Self::Gate(Refusal::RouteNotAllowed) => (403, "route_not_allowed", "Not with this key"),
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
-            }
-            Self::Gate(Refusal::StoreUnreachable) => {
-                (503, "store_unreachable", "Keys cannot be checked")
             }
             Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
             Self::BodyTimeout => (408, "request_timeout", "The request took too long to arrive"),
