@@ -1,10 +1,11 @@
 //! Requests reach an endpoint that is there, in the shape in which they were sent, and once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::address::fresh;
 use crate::support::ask::Ask;
+use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Framing;
 use crate::support::setup::Setup;
@@ -108,6 +109,36 @@ fn an_upstream_that_does_not_speak_http_has_failed() {
         });
         let (gateway, key) = start(&upstream);
         Ask::get("/").key(&key).to(&gateway).assert_problem(502, "upstream_failed");
+    }
+}
+
+/// Answers the first request of its first eight connections once all eight have come, and every
+/// other request with `answer` and the end of the connection.
+fn ends_after_one(answer: &'static str) -> Upstream {
+    let warm = Arc::new(AtomicUsize::new(0));
+    Upstream::scripted(move |conversation| {
+        if conversation.number() < 8 {
+            conversation.request()?;
+            warm.fetch_add(1, Ordering::SeqCst);
+            eventually("all have come", || warm.load(Ordering::SeqCst) == 8);
+            conversation.send(ok("ok"))?;
+        }
+        conversation.request()?;
+        conversation.send(answer)
+    })
+}
+
+#[test]
+fn what_may_have_been_sent_is_sent_at_most_once_more_and_never_after_a_byte_of_an_answer() {
+    for (answer, sent) in [("", 2), ("SSH-2.0-OpenSSH_9.6\r\n\r\n", 1), ("HTTP/1.1 200 OK\r\n", 1)] {
+        let upstream = ends_after_one(answer);
+        let gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
+        let ask = Ask::get("/").key(&gateway.mint("crm"));
+        let warm = crowd(8, |_| ask.to(&gateway).status);
+        assert_eq!((warm, upstream.asked()), (vec![200; 8], 8));
+        ask.to(&gateway).assert_problem(502, "upstream_failed");
+        assert_eq!(upstream.asked() - 8, sent, "{answer:?}");
+        assert_eq!(upstream.connections() - 8, sent - 1, "{answer:?}");
     }
 }
 
