@@ -63,12 +63,12 @@ fn check_method(method: &Method) -> Result<(), Rejection> {
 }
 
 /// hyper has refused what contradicts itself. What it lets pass is several codings, which an
-/// upstream may read in another order.
+/// upstream may read in another order. What follows such a body is never a request.
 fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let (Some(coding), more) = (codings.next(), codings.next()) else { return Ok(()) };
     if more.is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(Rejection::BadRequest(
+        return Err(Rejection::Framing(
             "transfer-encoding must be \"chunked\", once, and nothing else",
         ));
     }

@@ -95,6 +95,7 @@ impl Proxy {
             tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
         }
         let closing = match custody {
+            _ if matches!(rejection, Rejection::Framing(_)) => Closing::AfterThis,
             Custody::Ours(request) => unread(request).await,
             Custody::Upstreams(upload) if upload.stage() == UploadStage::Sent => Closing::No,
             // Nobody knows how much of it was read.
@@ -183,10 +184,10 @@ async fn unread(request: Request<Incoming>) -> Closing {
     let mut body = request.into_body();
     let reading = async {
         let mut left = UNREAD_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len))?;
+        while let Some(frame) = body.frame().await {
+            left = left.checked_sub(frame.ok()?.data_ref().map_or(0, bytes::Bytes::len))?;
         }
-        body.is_end_stream().then_some(())
+        Some(())
     };
     match tokio::time::timeout(UNREAD_TIME_MAX, reading).await {
         Ok(Some(())) => Closing::No,

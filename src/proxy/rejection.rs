@@ -14,6 +14,9 @@ pub enum Rejection {
     /// The head contradicts itself or HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// Its body may end in more than one place, so nobody knows what comes after it.
+    #[error("{0}")]
+    Framing(&'static str),
     /// The path has no normal form.
     #[error("{0}")]
     BadPath(PathFault),
@@ -54,9 +57,10 @@ impl Rejection {
     /// The row of this refusal: one for each way of saying no.
     pub fn row(&self) -> Row {
         let (status, code, title) = match self {
-            Self::BadRequest(_) | Self::BadPath(_) | Self::Send(SendError::Upload(_)) => {
-                (400, "bad_request", "The request is malformed")
-            }
+            Self::BadRequest(_)
+            | Self::Framing(_)
+            | Self::BadPath(_)
+            | Self::Send(SendError::Upload(_)) => (400, "bad_request", "The request is malformed"),
             Self::UriTooLong => (414, "uri_too_long", "The request target is too long"),
             Self::HeadersTooLarge => (431, "headers_too_large", "The headers are too large"),
             Self::MethodNotAllowed(_) => (405, "method_not_allowed", "The method is not allowed"),

@@ -252,14 +252,43 @@ fn a_length_beside_chunks_is_not_believed_and_ends_the_connection() {
 }
 
 #[test]
+fn a_connection_outlives_a_refusal_whose_body_was_read_to_its_end() {
+    let stage = Stage::new();
+    let mut client = stage.gateway.client();
+    for (framing, body) in [
+        ("content-length", "5\r\nhello"),
+        ("transfer-encoding", "chunked\r\n5\r\nhello\r\n0\r\n\r\n"),
+    ] {
+        let (value, body) = body.split_once("\r\n").unwrap();
+        client.send(Ask::new("POST", "/").header(framing, value).bytes());
+        client.send(body);
+        let answer = client.read();
+        answer.assert_problem(401, "missing_key");
+        assert_eq!(answer.head.get("connection"), None, "{framing}");
+    }
+    assert_eq!(client.ask(&Ask::get("/").key(&stage.key)).status, 200);
+}
+
+#[test]
 fn nothing_behind_a_refused_body_is_a_request() {
     let stage = Stage::new();
     let inner = stage.get_with("/smuggled", "host: a\r\n");
-    let head = stage
-        .get_with("/", "host: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n");
-    let mut client = stage.gateway.client();
-    client.send(head.replacen("GET", "POST", 1) + "5\r\nhello\r\nz\r\n" + &inner);
-    assert_eq!(client.read().status, 400);
-    client.assert_closed();
+    for framing in [
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+    ] {
+        // Read as chunks, the body ends well.
+        for body in ["5\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\nz\r\n", "0\r\n\r\n"] {
+            let head = stage.get_with("/", &format!("host: a\r\n{framing}"));
+            let mut client = stage.gateway.client();
+            client.send(head.replacen("GET", "POST", 1) + body + &inner);
+            let answer = client.read();
+            answer.assert_problem(400, "bad_request");
+            assert_eq!(answer.head.get("connection"), Some("close"), "{framing:?} {body:?}");
+            client.assert_closed();
+        }
+    }
     assert_eq!(stage.upstream.asked(), 0);
 }
