@@ -1,12 +1,11 @@
 //! One thread for each worker, with everything on it: sockets, connections, timers, counters.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -221,8 +220,26 @@ impl Worker {
                 Err(fault) => pause_after(&fault).await,
             }
         }
-        while let Some((stream, peer)) = waiting(&listener).await {
-            self.seat_somewhere(stream, peer).await;
+        if let Ok(socket) = listener.into_std() {
+            self.empty(&socket).await;
+        }
+    }
+
+    /// Takes in whoever waits in a listening socket's queue. The kernel is asked itself: what tokio
+    /// knows may be old, and after many visitors in a row it says that there are no more.
+    async fn empty(self: &Rc<Self>, socket: &TcpListener) {
+        loop {
+            match socket.accept() {
+                Ok((stream, peer)) => {
+                    let taken = stream.set_nonblocking(true);
+                    match taken.and_then(|()| tokio::net::TcpStream::from_std(stream)) {
+                        Ok(stream) => self.seat_somewhere(stream, peer).await,
+                        Err(fault) => pause_after(&fault).await,
+                    }
+                }
+                Err(fault) if fault.kind() == ErrorKind::WouldBlock => return,
+                Err(fault) => pause_after(&fault).await,
+            }
         }
     }
 
@@ -322,19 +339,12 @@ impl Worker {
     }
 }
 
-/// Who waits in a listening socket's queue already.
-async fn waiting(
-    listener: &tokio::net::TcpListener,
-) -> Option<(tokio::net::TcpStream, SocketAddr)> {
-    poll_fn(|context| match listener.poll_accept(context) {
-        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-/// Without descriptors, accepting fails at once, again and again.
+/// Who went away before they were accepted is no reason to keep others waiting. Everything else,
+/// as having no descriptors, fails at once again and again.
 async fn pause_after(fault: &std::io::Error) {
+    if matches!(fault.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
+        return;
+    }
     tracing::warn!(%fault, "a connection could not be accepted");
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

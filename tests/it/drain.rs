@@ -155,6 +155,27 @@ fn a_second_signal_does_not_wait() {
 }
 
 #[test]
+fn whoever_waits_in_the_kernel_when_it_stops_is_served() {
+    let upstream = Upstream::echo();
+    let mut gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
+    let ask = Ask::get("/").key(&gateway.mint("crm"));
+    // Asked of a process that stands still, who connects and what is said to it wait together.
+    gateway.freeze();
+    let mut waiting: Vec<Client> = (0..WAITING).map(|_| gateway.client()).collect();
+    waiting.iter().for_each(|it| it.send(ask.bytes()));
+    gateway.signal(Signal::TERM);
+    gateway.signal(Signal::CONT);
+    let ends = waiting.iter_mut().map(|it| it.try_read().map(|it| it.status));
+    let ends: Vec<Option<u16>> = ends.map(Result::ok).collect();
+    let served = ends.iter().filter(|it| **it == Some(200)).count();
+    assert_eq!(served, WAITING, "the others were turned away");
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+/// More than a task of tokio may accept in one go.
+const WAITING: usize = 1_000;
+
+#[test]
 fn who_was_accepted_while_it_stops_is_served() {
     let upstream = Upstream::echo();
     let mut gateway = Gateway::start(&Setup::to(upstream.address()));
