@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::gate::Refusal;
+use crate::listener::vitals::Unread;
 use crate::problem::{Problem, Row};
 use crate::route::path::PathFault;
 use crate::route::table::Miss;
@@ -39,6 +40,12 @@ pub enum Rejection {
     /// was running.
     #[error("the request was ended while it was running: {0}")]
     Cut(Refusal),
+    /// It is no request.
+    #[error("this is not HTTP/1.1")]
+    Unreadable,
+    /// The head took longer than `header_timeout`.
+    #[error("the request's head did not arrive in time")]
+    HeadTimeout,
     /// The client stopped sending.
     #[error("the request's body did not arrive in time")]
     BodyTimeout,
@@ -59,6 +66,7 @@ impl Rejection {
         let (status, code, title) = match self {
             Self::BadRequest(_)
             | Self::Framing(_)
+            | Self::Unreadable
             | Self::BadPath(_)
             | Self::Send(SendError::Upload(_)) => (400, "bad_request", "The request is malformed"),
             Self::UriTooLong => (414, "uri_too_long", "The request target is too long"),
@@ -83,7 +91,7 @@ impl Rejection {
                 (403, "address_not_allowed", "Not from this address")
             }
             Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
-            Self::BodyTimeout => (408, "request_timeout", "The request took too long to arrive"),
+            Self::HeadTimeout | Self::BodyTimeout => (408, "request_timeout", "The request took too long to arrive"),
             Self::UpstreamTimeout => (504, "upstream_timeout", "The upstream took too long"),
             Self::Send(SendError::NoEndpoint) => {
                 (503, "no_healthy_endpoint", "No endpoint is there")
@@ -126,6 +134,17 @@ impl Rejection {
             SendError::Unreachable(_) => Some("the upstream cannot be reached"),
             SendError::Failed(_) => Some("the upstream did not answer with HTTP"),
             SendError::NoEndpoint | SendError::Upload(_) => None,
+        }
+    }
+}
+
+impl From<Unread> for Rejection {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Malformed => Self::Unreadable,
+            Unread::TargetTooLong => Self::UriTooLong,
+            Unread::HeadTooLarge => Self::HeadersTooLarge,
+            Unread::TooSlow => Self::HeadTimeout,
         }
     }
 }

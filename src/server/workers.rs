@@ -299,7 +299,8 @@ impl Worker {
         let downstream = Downstream { peer: address, peer_text, vitals: Rc::clone(&vitals) };
         self.proxy.counters.accepted();
         let serve = |request| Rc::clone(&self.proxy).serve(downstream.clone(), request);
-        self.http1.serve(stream, vitals, serve).await;
+        let refuse = |unread| self.proxy.refuse_unread(&downstream, unread);
+        self.http1.serve(stream, vitals, serve, refuse).await;
         self.proxy.counters.closed();
         drop((bed, seat));
     }

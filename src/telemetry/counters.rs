@@ -57,11 +57,14 @@ impl WorkerCounters {
         let last = self.routes.len().saturating_sub(1);
         let Some(row) = self.routes.get(route.unwrap_or(last)) else { return };
         row.duration.record(took);
-        let Some(codes) = row.by_method.get(method_place(method)) else { return };
-        let codes = codes.get_or_init(|| (0..CODES).map(|_| AtomicU64::new(0)).collect());
-        let code = usize::from(status.as_u16()).saturating_sub(100);
-        if let Some(count) = codes.get(code) {
-            add(count, 1);
+        row.count(method_place(method), status.as_u16());
+    }
+
+    /// What was no request was refused.
+    pub fn unread(&self, status: u16) {
+        let last = self.routes.len().saturating_sub(1);
+        if let Some(row) = self.routes.get(last) {
+            row.count(METHODS.len() - 1, status);
         }
     }
 
@@ -141,6 +144,14 @@ impl WorkerCounters {
 }
 
 impl RouteCounters {
+    fn count(&self, method: usize, status: u16) {
+        let Some(codes) = self.by_method.get(method) else { return };
+        let codes = codes.get_or_init(|| (0..CODES).map(|_| AtomicU64::new(0)).collect());
+        if let Some(count) = codes.get(usize::from(status).saturating_sub(100)) {
+            add(count, 1);
+        }
+    }
+
     fn add_to(&self, total: &mut RouteTotals) {
         self.duration.add_to(&mut total.duration);
         for (method, codes) in METHODS.iter().zip(&self.by_method) {
