@@ -75,7 +75,7 @@ impl Upstream {
                     failed = Some(place);
                     continue;
                 }
-                Err(fault) => return Err(SendError::Unreachable(fault)),
+                Err(fault) => return Err(self.unreachable(fault)),
             };
             let replay = match connection.origin() {
                 Origin::Reused => Replay::of(&request),
@@ -93,7 +93,7 @@ impl Upstream {
             wanted = Wanted::Fresh;
             self.counters.retried();
         }
-        Err(SendError::Unreachable(connect::ConnectFault::Busy))
+        Err(self.unreachable(connect::ConnectFault::Busy))
     }
 
     /// Closes connections that nobody used for long; called by the worker's ticker.
@@ -102,11 +102,16 @@ impl Upstream {
     }
 
     fn failed(&self, fault: hyper::Error, upload: &Upload) -> SendError {
-        self.counters.upstream_error();
-        match upload.fault() {
-            Some(fault) => SendError::Upload(fault),
-            None => SendError::Failed(fault),
+        if let Some(fault) = upload.fault() {
+            return SendError::Upload(fault);
         }
+        self.counters.upstream_error();
+        SendError::Failed(fault)
+    }
+
+    fn unreachable(&self, fault: connect::ConnectFault) -> SendError {
+        self.counters.upstream_error();
+        SendError::Unreachable(fault)
     }
 }
 

@@ -15,7 +15,10 @@ use crate::tasks::{Ending, Signal, Verdict};
 
 /// The running requests of one worker.
 #[derive(Debug, Default)]
-pub struct Running(RefCell<Slab<Rc<Run>>>);
+pub struct Running {
+    runs: RefCell<Slab<Rc<Run>>>,
+    cut: Cell<u64>,
+}
 
 impl Running {
     /// Lists a request that was let in. There is no `await` between that and this.
@@ -28,7 +31,7 @@ impl Running {
             refusal: Cell::new(None),
             deadline: Deadline::default(),
         });
-        let place = self.0.borrow_mut().insert(Rc::clone(&run));
+        let place = self.runs.borrow_mut().insert(Rc::clone(&run));
         Grant { run, place, running: Rc::clone(self) }
     }
 
@@ -40,6 +43,7 @@ impl Running {
             let Some(count) = place.and_then(|it| closed.get_mut(it)) else { continue };
             if run.end_unless_allowed(now) {
                 *count += 1;
+                self.count_cut();
             }
         }
         closed
@@ -52,20 +56,34 @@ impl Running {
             if run.deadline.is_over(now) {
                 run.signal.give(Verdict::TimedOut);
             }
-            run.end_if_expired(time);
+            if run.end_if_expired(time) {
+                self.count_cut();
+            }
         }
     }
 
     /// Ends every request of a key: what this gateway knows can no longer be trusted.
     pub fn cut_keyed(&self) {
         let listed = self.listed();
-        let keyed = listed.iter().filter(|it| it.entry.is_some());
-        keyed.for_each(|it| it.cut(Refusal::StoreUnreachable));
+        for run in listed.iter().filter(|it| it.entry.is_some()) {
+            if run.cut(Refusal::StoreUnreachable) {
+                self.count_cut();
+            }
+        }
+    }
+
+    /// How many were cut so far.
+    pub fn cut(&self) -> u64 {
+        self.cut.get()
+    }
+
+    fn count_cut(&self) {
+        self.cut.set(self.cut.get() + 1);
     }
 
     /// A copy, because waking a request may end it and so change the list.
     fn listed(&self) -> Vec<Rc<Run>> {
-        self.0.borrow().iter().map(|(_, run)| Rc::clone(run)).collect()
+        self.runs.borrow().iter().map(|(_, run)| Rc::clone(run)).collect()
     }
 }
 
@@ -101,7 +119,7 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        drop(self.running.0.borrow_mut().try_remove(self.place));
+        drop(self.running.runs.borrow_mut().try_remove(self.place));
     }
 }
 
@@ -137,27 +155,24 @@ impl Run {
     fn end_unless_allowed(&self, now: Timestamp) -> bool {
         let Some(entry) = &self.entry else { return false };
         let judged = entry.known().judge(&self.terms, self.address, now);
-        match judged {
-            Err(refusal) if self.signal.verdict().is_none() => {
-                self.cut(refusal);
-                true
-            }
-            Ok(()) | Err(_) => false,
-        }
+        judged.is_err_and(|it| self.cut(it))
     }
 
-    fn end_if_expired(&self, now: Timestamp) {
-        let Some(entry) = &self.entry else { return };
-        if entry.known().judge_state(now) == Err(Refusal::ExpiredKey) {
-            self.cut(Refusal::ExpiredKey);
-        }
+    /// Whether this call ended it.
+    fn end_if_expired(&self, now: Timestamp) -> bool {
+        let Some(entry) = &self.entry else { return false };
+        let judged = entry.known().judge_state(now);
+        judged == Err(Refusal::ExpiredKey) && self.cut(Refusal::ExpiredKey)
     }
 
-    fn cut(&self, refusal: Refusal) {
-        if self.signal.verdict().is_none() {
+    /// Whether this call ended it.
+    fn cut(&self, refusal: Refusal) -> bool {
+        let runs = self.signal.verdict().is_none();
+        if runs {
             self.refusal.set(Some(refusal));
             self.signal.give(Verdict::Cut);
         }
+        runs
     }
 }
 

@@ -308,7 +308,12 @@ impl Worker {
     async fn recheck(self: Rc<Self>, mut rechecks: mpsc::Receiver<Recheck>) {
         while let Some(recheck) = rechecks.recv().await {
             recheck.carry_out(self.proxy.gate.running());
+            self.count_cut();
         }
+    }
+
+    fn count_cut(&self) {
+        self.proxy.counters.cut_so_far(self.proxy.gate.running().cut());
     }
 
     /// Everything that is late is found here, and nothing on the path reads a clock for it.
@@ -320,6 +325,7 @@ impl Worker {
             let now = Moment::now();
             self.ward.tick(now);
             self.proxy.gate.tick(now);
+            self.count_cut();
             self.proxy.plan.upstreams.iter().for_each(|it| it.tick(now));
             if let Some(access) = &self.proxy.access {
                 access.flush();

@@ -255,4 +255,7 @@ fn who_cannot_be_checked_any_more_is_not_told_that_the_key_is_bad() {
     client.read().assert_problem(503, "store_unreachable");
     Ask::get("/").key(&key).to(&gateway).assert_problem(503, "store_unreachable");
     assert!(!gateway.log().contains("revoked"), "{}", gateway.log());
+    drop(store);
+    eventually("the store is there again", || gateway.readiness() == Some(200));
+    assert_eq!(gateway.metrics().count("keyward_requests_cut_total"), 1);
 }

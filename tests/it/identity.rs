@@ -9,6 +9,7 @@ use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::setup::Setup;
 use crate::support::upstream::{Received, Upstream};
+use crate::support::wait::eventually;
 
 struct Stage {
     upstream: Upstream,
@@ -204,6 +205,24 @@ fn a_trusted_proxys_chain_is_kept_and_appended_to() {
     let seen = from_proxy(told.header("x-forwarded-host", "www.example.com"));
     assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
     assert_eq!(seen.header("x-forwarded-host"), Some("www.example.com"));
+}
+
+#[test]
+fn the_access_log_names_who_asked_and_not_the_proxy_between() {
+    let upstream = Upstream::echo();
+    let setup = Setup::to(upstream.address()).log("access = true");
+    let gateway = Gateway::start(&setup.gateway("trusted_proxies = [\"127.200.0.0/16\"]"));
+    let key = gateway.mint("crm");
+    for (peer, named) in [([127, 200, 0, 1], "198.51.100.7"), ([127, 9, 9, 9], "127.9.9.9")] {
+        let path = format!("/from-{named}");
+        let ask = Ask::get(&path).key(&key).header("x-forwarded-for", "198.51.100.7");
+        let mut client = Client::connect_from(IpAddr::from(peer), gateway.address());
+        assert_eq!(client.ask(&ask).status, 200);
+        eventually("it is in the access log", || gateway.log().contains(&path));
+        let log = gateway.log();
+        let line = log.lines().find(|it| it.contains(&path)).unwrap();
+        assert!(line.contains(&format!("\"client_ip\":\"{named}\"")), "{line}");
+    }
 }
 
 #[test]

@@ -93,6 +93,7 @@ fn no_endpoint_up_is_told_as_such() {
     for ask in [Ask::get("/"), Ask::post("/", "x")] {
         ask.key(&key).to(&gateway).assert_problem(502, "upstream_unreachable");
     }
+    assert_eq!(gateway.metrics().count("keyward_upstream_errors_total"), 2);
 }
 
 #[test]
