@@ -42,7 +42,9 @@ pub fn check<'a, B>(
 
 fn check_size<B>(request: &Request<B>, limits: &HeadLimits) -> Result<(), Rejection> {
     let headers = request.headers();
-    let target = request.uri().path_and_query().map_or(0, |it| it.as_str().len());
+    let uri = request.uri();
+    let authority = uri.authority().map_or(0, |it| "http://".len() + it.as_str().len());
+    let target = authority + uri.path_and_query().map_or(0, |it| it.as_str().len());
     if target > limits.uri_bytes_max {
         return Err(Rejection::UriTooLong);
     }

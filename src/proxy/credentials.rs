@@ -99,6 +99,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_is_never_printed() {
+        let mut headers = HeaderMap::new();
+        headers.append("api-key", HeaderValue::from_static("kw_secret"));
+        let credentials = Credentials::new(vec![API_KEY.clone()], Bearer::PassedOn, Vec::new());
+        let shown = credentials.take(&mut headers);
+        assert_eq!(format!("{shown:?}"), "One(<redacted>)");
+    }
+
+    #[test]
     fn every_header_in_which_a_key_may_stand_is_removed() {
         check(&[("accept", "*/*")], "nothing", &["accept"]);
         check(&[("api-key", "a"), ("accept", "*/*")], "a", &["accept"]);

@@ -14,8 +14,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
-use crate::gate::{Caller, Refusal};
 use crate::gate::running::Grant;
+use crate::gate::{Caller, Refusal};
 use crate::proxy::check::check;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::inbound::{Closing, Inbound, Reply, inbound, reply};

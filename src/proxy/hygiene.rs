@@ -25,15 +25,20 @@ pub fn clean(headers: &mut HeaderMap, direction: Direction, keys: &[HeaderName])
     if unwanted.contains(&header::CONNECTION) {
         remove_named(headers);
     }
-    let mut trailers = Trailers::default();
+    let (mut trailers, mut wants_trailers) = (Trailers::default(), false);
     for name in &unwanted {
-        if *name == header::TE && asks_for_trailers(headers) {
+        if *name == header::TE && direction != Direction::Down && asks_for_trailers(headers) {
+            wants_trailers = true;
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         } else if *name == header::TRAILER {
             trailers = announce(headers, |it| may_trail(it, direction, keys));
         } else {
             headers.remove(name);
         }
+    }
+    if wants_trailers {
+        // RFC 9110, 10.1.4: `TE` is said to the next hop alone.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     trailers
 }
@@ -95,8 +100,10 @@ fn is_unwanted(name: &HeaderName, direction: Direction) -> bool {
         _ if !name.starts_with('x') => false,
         _ => match direction {
             Direction::Down => false,
-            Direction::UpTrusted => is_of(name, b"x-keyward-"),
-            Direction::Up => OURS_TO_SAY.iter().any(|family| is_of(name, family)),
+            Direction::UpTrusted => is_of(name, b"x-keyward-") || is_misspelt(name),
+            Direction::Up => {
+                OURS_TO_SAY.iter().any(|family| is_of(name, family)) || is_misspelt(name)
+            }
         },
     }
 }
@@ -105,6 +112,12 @@ fn is_unwanted(name: &HeaderName, direction: Direction) -> bool {
 fn is_of(name: &str, family: &[u8]) -> bool {
     name.len() >= family.len()
         && name.bytes().zip(family).all(|(it, ours)| it == *ours || (it == b'_' && *ours == b'-'))
+}
+
+/// Whether a name stands beside one that we set, and some upstream may read it as the same.
+fn is_misspelt(name: &str) -> bool {
+    let ours: [&[u8]; 3] = [b"x-forwarded-", b"x-real-ip", b"x-request-id"];
+    name.contains('_') && ours.iter().any(|family| is_of(name, family))
 }
 
 /// What nobody else may say of a request.
@@ -175,11 +188,7 @@ mod tests {
             ("x-real-ip", "1.1.1.1"),
         ];
         check(Direction::Up, &claims, &[]);
-        check(
-            Direction::UpTrusted,
-            &claims,
-            &["forwarded", "x-forwarded-for", "x-real-ip", "x_forwarded_for"],
-        );
+        check(Direction::UpTrusted, &claims, &["forwarded", "x-forwarded-for", "x-real-ip"]);
     }
 
     #[track_caller]
@@ -203,8 +212,18 @@ mod tests {
     }
 
     #[test]
+    fn no_other_spelling_stands_beside_what_we_set() {
+        let names = [("x_request_id", "1"), ("x-real_ip", "1"), ("x_forwarded_proto", "https")];
+        for direction in [Direction::Up, Direction::UpTrusted] {
+            check(direction, &names, &[]);
+        }
+    }
+
+    #[test]
     fn te_keeps_trailers_and_nothing_else() {
-        check(Direction::Up, &[("te", "trailers, gzip")], &["te"]);
+        check(Direction::Up, &[("te", "trailers, gzip")], &["connection", "te"]);
+        check(Direction::Up, &[("connection", "te"), ("te", "trailers")], &["connection", "te"]);
         check(Direction::Up, &[("te", "gzip")], &[]);
+        check(Direction::Down, &[("te", "trailers")], &[]);
     }
 }

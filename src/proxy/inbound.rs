@@ -54,9 +54,7 @@ pub fn reply(
 ) -> Response<Reply> {
     let request_id = exchange.request_id().clone();
     let mut response = match answer {
-        Ok(inbound) => {
-            inbound.map(|answer| Reply { source: Source::Upstream(answer), exchange })
-        }
+        Ok(inbound) => inbound.map(|answer| Reply { source: Source::Upstream(answer), exchange }),
         Err(problem) => problem.map(|body| Reply { source: Source::Problem(body), exchange }),
     };
     let status = response.status();

@@ -91,7 +91,9 @@ impl Rejection {
                 (403, "address_not_allowed", "Not from this address")
             }
             Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
-            Self::HeadTimeout | Self::BodyTimeout => (408, "request_timeout", "The request took too long to arrive"),
+            Self::HeadTimeout | Self::BodyTimeout => {
+                (408, "request_timeout", "The request took too long to arrive")
+            }
             Self::UpstreamTimeout => (504, "upstream_timeout", "The upstream took too long"),
             Self::Send(SendError::NoEndpoint) => {
                 (503, "no_healthy_endpoint", "No endpoint is there")

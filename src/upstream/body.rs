@@ -215,7 +215,9 @@ impl Body for ResponseBody {
         match &polled {
             Poll::Ready(None) => self.give_back(),
             // Nothing comes after trailers, and hyper does not ask.
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() || self.incoming.is_end_stream() => {
+            Poll::Ready(Some(Ok(frame)))
+                if frame.is_trailers() || self.incoming.is_end_stream() =>
+            {
                 self.give_back();
             }
             Poll::Ready(Some(Err(_))) => drop(self.loan.take()),

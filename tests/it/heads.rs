@@ -157,6 +157,9 @@ fn a_target_is_as_long_as_the_limit_and_no_longer() {
     assert_eq!(client.read().status, 200);
     stage.refused(get((8 << 10) + 1)).assert_problem(414, "uri_too_long");
     stage.refused(get(65 << 10)).assert_problem(414, "uri_too_long");
+    let host = "a".repeat(8 << 10);
+    let absolute = stage.get_with(&format!("http://{host}/"), &format!("host: {host}\r\n"));
+    stage.refused(absolute).assert_problem(414, "uri_too_long");
 }
 
 #[test]
@@ -219,7 +222,8 @@ fn what_is_no_request_is_counted_and_logged_with_an_id() {
         (&*many, 431, "headers_too_large"),
         ("GET / HTTP", 408, "request_timeout"),
     ] {
-        let sample = format!(r#"keyward_requests_total{{route="_none",method="_OTHER",code="{status}"}}"#);
+        let sample =
+            format!(r#"keyward_requests_total{{route="_none",method="_OTHER",code="{status}"}}"#);
         let before = gateway.metrics().count(&sample);
         let mut client = gateway.client();
         // Also behind a request that was served.

@@ -133,6 +133,11 @@ fn a_trusted_proxy_speaks_in_our_name_no_more_than_anyone() {
     let seen = stage.forwarded(&ask.header("x-keyward-owner", "spoofed"));
     assert_eq!(seen.header("x-keyward-owner"), Some("acme"));
     assert_eq!(seen.header("x_keyward_owner"), None);
+    let ask = Ask::get("/").key(&stage.key).header("x_forwarded_for", "10.1.2.3");
+    let seen = stage.forwarded(&ask.header("x_real_ip", "10.1.2.3").header("X_Request_Id", "1"));
+    for name in ["x_forwarded_for", "x_real_ip", "x_request_id"] {
+        assert_eq!(seen.header(name), None);
+    }
 }
 
 #[test]

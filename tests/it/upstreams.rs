@@ -131,7 +131,8 @@ fn ends_after_one(answer: &'static str) -> Upstream {
 
 #[test]
 fn what_may_have_been_sent_is_sent_at_most_once_more_and_never_after_a_byte_of_an_answer() {
-    for (answer, sent) in [("", 2), ("SSH-2.0-OpenSSH_9.6\r\n\r\n", 1), ("HTTP/1.1 200 OK\r\n", 1)] {
+    for (answer, sent) in [("", 2), ("SSH-2.0-OpenSSH_9.6\r\n\r\n", 1), ("HTTP/1.1 200 OK\r\n", 1)]
+    {
         let upstream = ends_after_one(answer);
         let gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
         let ask = Ask::get("/").key(&gateway.mint("crm"));
@@ -229,7 +230,9 @@ fn trailers_go_through_both_ways() {
     client.send([&*ask.bytes(), b"2\r\nhi\r\n0\r\nx-check: 9\r\n\r\n"].concat());
     let answer = client.read();
     assert_eq!(answer.body, b"ok");
-    assert_eq!(upstream.last().trailers, [("x-check".to_owned(), "9".to_owned())]);
+    let seen = upstream.last();
+    assert_eq!(seen.trailers, [("x-check".to_owned(), "9".to_owned())]);
+    assert_eq!((seen.header("te"), seen.header("connection")), (Some("trailers"), Some("te")));
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "7".to_owned())]);
 }
 
