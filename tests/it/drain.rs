@@ -164,7 +164,9 @@ fn whoever_waits_in_the_kernel_when_it_stops_is_served() {
     // Asked of a process that stands still, who connects and what is said to it wait together.
     gateway.freeze();
     let mut waiting: Vec<Client> = (0..WAITING).map(|_| gateway.client()).collect();
-    waiting.iter().for_each(|it| it.send(ask.bytes()));
+    for it in &waiting {
+        it.send(ask.bytes());
+    }
     gateway.signal(Signal::TERM);
     gateway.signal(Signal::CONT);
     let ends = waiting.iter_mut().map(|it| it.try_read().map(|it| it.status));

@@ -237,8 +237,8 @@ fn what_is_no_request_is_counted_and_logged_with_an_id() {
         client.assert_closed();
         assert_eq!(gateway.metrics().count(&sample), before + 1, "{code}");
         eventually("it is in the access log", || {
-            let log = gateway.log();
-            let line = log.lines().find(|it| it.contains("\"access\"") && it.contains(&id));
+            let written = gateway.log();
+            let line = written.lines().find(|it| it.contains("\"access\"") && it.contains(&id));
             line.is_some_and(|it| it.contains(code) && it.contains(&format!("\"status\":{status}")))
         });
     }
