@@ -1,5 +1,6 @@
 //! Decides whether a request may pass, now. It knows nothing of HTTP.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -78,7 +79,6 @@ impl Gate {
 }
 
 /// What a request shows in the places where a key may stand.
-#[derive(Debug)]
 pub enum Shown<V> {
     /// Nothing.
     Nothing,
@@ -86,6 +86,16 @@ pub enum Shown<V> {
     One(V),
     /// More than one, so that nobody can tell which one counts.
     Several,
+}
+
+impl<V> fmt::Debug for Shown<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::One(_) => "One(<redacted>)",
+            Self::Several => "Several",
+        })
+    }
 }
 
 impl<V> Shown<V> {

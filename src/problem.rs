@@ -81,12 +81,12 @@ impl Problem {
     }
 
     /// The whole message, for a connection on which nobody speaks HTTP any more.
-    pub fn into_http1(self) -> Vec<u8> {
+    pub fn into_http1(self, request_id: &str) -> Vec<u8> {
         let row = self.row;
-        let body = self.document("");
+        let body = self.document(request_id);
         let reason = StatusCode::from_u16(row.status).ok().and_then(|it| it.canonical_reason());
         let mut message = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\nx-request-id: {request_id}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             row.status,
             reason.unwrap_or_default(),
             body.len()
@@ -120,7 +120,3 @@ pub fn not_ready(report: Vec<u8>) -> Response<Full<Bytes>> {
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
-
-/// The head did not arrive in time: the listener's own refusal, below every table.
-pub const HEAD_TIMEOUT: Row =
-    Row { status: 408, code: "request_timeout", title: "The request took too long to arrive" };

@@ -25,6 +25,7 @@ pub mod hygiene;
 pub mod inbound;
 pub mod outbound;
 pub mod rejection;
+pub mod unread;
 
 /// One worker's data plane.
 #[derive(Debug)]

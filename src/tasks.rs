@@ -80,7 +80,7 @@ pub fn survive(work: impl FnOnce()) {
 /// Why somebody outside wants a piece of work on this thread to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// What let it in is no longer true: a key was revoked, disabled, or lost its right.
+    /// What let it in is no longer true, or no longer known.
     Cut,
     /// It took longer than its deadline allows.
     TimedOut,

@@ -10,7 +10,7 @@ use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::balance::Balancer;
 use crate::upstream::body::{RequestBody, ResponseBody, Upload};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::pool::{Origin, Pool};
+use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::replay::Replay;
 
 pub mod balance;
@@ -19,6 +19,8 @@ pub mod connect;
 pub mod endpoint;
 pub mod pool;
 pub mod replay;
+pub mod trailers;
+pub mod wire;
 
 /// One worker's way to an upstream.
 #[derive(Debug)]
@@ -50,29 +52,30 @@ impl Upstream {
 
     /// Sends a request: picks an endpoint and a connection, and repeats what is safe to repeat.
     ///
-    /// Safe is what was never put on the wire, whatever it is; and a request without a body, by
-    /// an idempotent method, that was lost on a connection that had been used before: that the
-    /// upstream closed it meanwhile is the ordinary case.
+    /// Safe is what was never put on the wire, whatever it is; and, once, a request without a body,
+    /// by an idempotent method, that was lost without a byte of an answer on a connection that had
+    /// been used before: that the upstream closed it meanwhile is the ordinary case. Whatever is
+    /// repeated goes over a fresh connection, where that cannot be.
     pub async fn send(
         &self,
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let mut request = request;
-        let mut failed = None;
+        let (mut failed, mut wanted) = (None, Wanted::Any);
         for _ in 0..ATTEMPTS_MAX {
             let place = self.balancer.choose(&self.pools, failed);
             let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
             if self.settings.host == UpstreamHost::Endpoint {
                 request.headers_mut().insert(header::HOST, pool.host().clone());
             }
-            let connection = match pool.checkout(&self.counters).await {
+            let connection = match pool.checkout(wanted, &self.counters).await {
                 Ok(connection) => connection,
                 Err(fault) if self.pools.len() > 1 && failed.is_none() => {
                     tracing::debug!(endpoint = %pool.endpoint(), %fault, "trying another endpoint");
                     failed = Some(place);
                     continue;
                 }
-                Err(fault) => return Err(SendError::Unreachable(fault)),
+                Err(fault) => return Err(self.unreachable(fault)),
             };
             let replay = match connection.origin() {
                 Origin::Reused => Replay::of(&request),
@@ -83,11 +86,14 @@ impl Upstream {
                 Ok(response) => return Ok(response),
                 Err(lost) => lost,
             };
-            request = again(lost.unsent, replay, &upload)
-                .ok_or_else(|| self.failed(lost.fault, &upload))?;
+            request = match again(lost, replay, &upload) {
+                Ok(request) => request,
+                Err(fault) => return Err(self.failed(fault, &upload)),
+            };
+            wanted = Wanted::Fresh;
             self.counters.retried();
         }
-        Err(SendError::Unreachable(connect::ConnectFault::Busy))
+        Err(self.unreachable(connect::ConnectFault::Busy))
     }
 
     /// Closes connections that nobody used for long; called by the worker's ticker.
@@ -96,21 +102,28 @@ impl Upstream {
     }
 
     fn failed(&self, fault: hyper::Error, upload: &Upload) -> SendError {
-        self.counters.upstream_error();
-        match upload.fault() {
-            Some(fault) => SendError::Upload(fault),
-            None => SendError::Failed(fault),
+        if let Some(fault) = upload.fault() {
+            return SendError::Upload(fault);
         }
+        self.counters.upstream_error();
+        SendError::Failed(fault)
+    }
+
+    fn unreachable(&self, fault: connect::ConnectFault) -> SendError {
+        self.counters.upstream_error();
+        SendError::Unreachable(fault)
     }
 }
 
 /// The request once more, if sending it again is safe.
 fn again(
-    unsent: Option<Request<RequestBody>>,
+    lost: Lost,
     replay: Option<Replay>,
     upload: &Upload,
-) -> Option<Request<RequestBody>> {
-    unsent.or_else(|| replay.map(|it| it.request(upload.clone())))
+) -> Result<Request<RequestBody>, hyper::Error> {
+    let Lost { fault, unsent, answered } = lost;
+    let replay = replay.filter(|_| !answered);
+    unsent.or_else(|| replay.map(|it| it.request(upload.clone()))).ok_or(fault)
 }
 
 /// Why there is no answer.
@@ -130,5 +143,6 @@ pub enum SendError {
     Upload(body::UploadFault),
 }
 
-/// Every reused connection may turn out to be closed; a fresh one follows at the latest.
-const ATTEMPTS_MAX: usize = 8;
+/// A connection that was used before may turn out to be closed; one endpoint may not be there; and
+/// an upstream may close fresh connections at once.
+const ATTEMPTS_MAX: usize = 4;

@@ -1,6 +1,6 @@
 //! Lists the requests that one worker is serving, so that they can be ended.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,7 +15,10 @@ use crate::tasks::{Ending, Signal, Verdict};
 
 /// The running requests of one worker.
 #[derive(Debug, Default)]
-pub struct Running(RefCell<Slab<Rc<Run>>>);
+pub struct Running {
+    runs: RefCell<Slab<Rc<Run>>>,
+    cut: Cell<u64>,
+}
 
 impl Running {
     /// Lists a request that was let in. There is no `await` between that and this.
@@ -25,9 +28,10 @@ impl Running {
             terms: Rc::clone(caller.route),
             address: caller.address,
             signal: Signal::default(),
+            refusal: Cell::new(None),
             deadline: Deadline::default(),
         });
-        let place = self.0.borrow_mut().insert(Rc::clone(&run));
+        let place = self.runs.borrow_mut().insert(Rc::clone(&run));
         Grant { run, place, running: Rc::clone(self) }
     }
 
@@ -39,6 +43,7 @@ impl Running {
             let Some(count) = place.and_then(|it| closed.get_mut(it)) else { continue };
             if run.end_unless_allowed(now) {
                 *count += 1;
+                self.count_cut();
             }
         }
         closed
@@ -51,21 +56,34 @@ impl Running {
             if run.deadline.is_over(now) {
                 run.signal.give(Verdict::TimedOut);
             }
-            run.end_if_expired(time);
+            if run.end_if_expired(time) {
+                self.count_cut();
+            }
         }
     }
 
     /// Ends every request of a key: what this gateway knows can no longer be trusted.
     pub fn cut_keyed(&self) {
-        self.listed()
-            .iter()
-            .filter(|it| it.entry.is_some())
-            .for_each(|it| it.signal.give(Verdict::Cut));
+        let listed = self.listed();
+        for run in listed.iter().filter(|it| it.entry.is_some()) {
+            if run.cut(Refusal::StoreUnreachable) {
+                self.count_cut();
+            }
+        }
+    }
+
+    /// How many were cut so far.
+    pub fn cut(&self) -> u64 {
+        self.cut.get()
+    }
+
+    fn count_cut(&self) {
+        self.cut.set(self.cut.get() + 1);
     }
 
     /// A copy, because waking a request may end it and so change the list.
     fn listed(&self) -> Vec<Rc<Run>> {
-        self.0.borrow().iter().map(|(_, run)| Rc::clone(run)).collect()
+        self.runs.borrow().iter().map(|(_, run)| Rc::clone(run)).collect()
     }
 }
 
@@ -88,20 +106,20 @@ impl Grant {
         &self.run.signal
     }
 
+    /// Why it was cut, if it was: what it would be refused with now.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.run.refusal.get()
+    }
+
     /// The same, for somebody who outlives the borrow.
     pub fn run(&self) -> &Rc<Run> {
         &self.run
-    }
-
-    /// Nobody is waited for any more.
-    pub fn disarm(&self) {
-        self.run.deadline.disarm();
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        drop(self.running.0.borrow_mut().try_remove(self.place));
+        drop(self.running.runs.borrow_mut().try_remove(self.place));
     }
 }
 
@@ -112,6 +130,7 @@ pub struct Run {
     terms: Rc<Terms>,
     address: IpAddr,
     signal: Signal,
+    refusal: Cell<Option<Refusal>>,
     deadline: Deadline,
 }
 
@@ -135,19 +154,25 @@ impl Run {
     /// Whether this call ended it.
     fn end_unless_allowed(&self, now: Timestamp) -> bool {
         let Some(entry) = &self.entry else { return false };
-        let refused = entry.known().judge(&self.terms, self.address, now).is_err();
-        let ends = refused && self.signal.verdict().is_none();
-        if ends {
-            self.signal.give(Verdict::Cut);
-        }
-        ends
+        let judged = entry.known().judge(&self.terms, self.address, now);
+        judged.is_err_and(|it| self.cut(it))
     }
 
-    fn end_if_expired(&self, now: Timestamp) {
-        let Some(entry) = &self.entry else { return };
-        if entry.known().judge_state(now) == Err(Refusal::ExpiredKey) {
+    /// Whether this call ended it.
+    fn end_if_expired(&self, now: Timestamp) -> bool {
+        let Some(entry) = &self.entry else { return false };
+        let judged = entry.known().judge_state(now);
+        judged == Err(Refusal::ExpiredKey) && self.cut(Refusal::ExpiredKey)
+    }
+
+    /// Whether this call ended it.
+    fn cut(&self, refusal: Refusal) -> bool {
+        let runs = self.signal.verdict().is_none();
+        if runs {
+            self.refusal.set(Some(refusal));
             self.signal.give(Verdict::Cut);
         }
+        runs
     }
 }
 
@@ -174,5 +199,7 @@ mod tests {
         assert_eq!(grant.signal().verdict(), None);
         assert_eq!(running.recheck(&[entry], time), [1]);
         assert_eq!(grant.signal().verdict(), Some(Verdict::Cut));
+        // Nobody knows that the key is bad.
+        assert_eq!(grant.refusal(), Some(Refusal::StoreUnreachable));
     }
 }

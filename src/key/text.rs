@@ -47,11 +47,6 @@ impl ApiKey {
         self.id
     }
 
-    /// What stands before the first `_`.
-    pub fn prefix(&self) -> &str {
-        self.text.split('_').next().unwrap_or_default()
-    }
-
     /// The last four characters: what people know a key by after it was minted.
     pub fn last_digits(&self) -> &str {
         let start = self.text.len().saturating_sub(LAST_DIGITS_LEN);
@@ -84,7 +79,6 @@ impl Drop for ApiKey {
 /// A well-formed key as somebody shows it; borrows the plaintext and never copies it.
 pub struct PresentedKey<'a> {
     text: &'a [u8],
-    prefix: &'a str,
     id: KeyId,
 }
 
@@ -101,17 +95,12 @@ impl<'a> PresentedKey<'a> {
         if !well_formed || checksum(body) != *checksum_shown {
             return Err(MalformedKey);
         }
-        Ok(Self { text: shown, prefix, id })
+        Ok(Self { text: shown, id })
     }
 
     /// The public half.
     pub fn id(&self) -> KeyId {
         self.id
-    }
-
-    /// What stands before the first `_`.
-    pub fn prefix(&self) -> &str {
-        self.prefix
     }
 
     /// What is hashed and tagged instead of the plaintext.

@@ -17,8 +17,7 @@ use tokio::net::TcpStream;
 
 use crate::config::HeadLimits;
 use crate::listener::socket::Socket;
-use crate::listener::vitals::{End, Vitals};
-use crate::problem::{HEAD_TIMEOUT, Problem};
+use crate::listener::vitals::{End, Unread, Vitals};
 
 /// How HTTP/1.1 is spoken downstream.
 #[derive(Clone, Debug)]
@@ -43,10 +42,16 @@ impl Http1 {
     }
 
     /// Serves every request of a connection, then closes it so that the client can read the last
-    /// answer.
-    pub async fn serve<S, F, B>(&self, stream: TcpStream, vitals: Rc<Vitals>, service: S)
-    where
+    /// answer. What came and is no request is answered with what `refusal` makes of it.
+    pub async fn serve<S, F, B, R>(
+        &self,
+        stream: TcpStream,
+        vitals: Rc<Vitals>,
+        service: S,
+        refusal: R,
+    ) where
         S: Fn(Request<Incoming>) -> F,
+        R: FnOnce(Unread) -> Vec<u8>,
         F: Future<Output = Response<B>>,
         B: Body + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -63,20 +68,27 @@ impl Http1 {
             }
             Pin::new(&mut connection).poll(context).map(|_ended| vitals.end())
         });
-        match end.await {
+        let end = end.await;
+        let mut stream = connection.into_parts().io.into_stream();
+        match end {
             Some(End::Abort | End::Idle) => {}
-            Some(End::HeadTooSlow) => say_timeout(connection.into_parts().io.into_stream()).await,
-            None => linger(connection.into_parts().io.into_stream()).await,
+            Some(End::HeadTooSlow) => {
+                say(&stream, &refusal(Unread::TooSlow));
+                drop(stream.shutdown().await);
+            }
+            None => {
+                if let Some(unread) = vitals.unread() {
+                    say(&stream, &refusal(unread));
+                }
+                linger(stream).await;
+            }
         }
     }
 }
 
-/// Whoever sends a head too slowly is told so, if they can still be reached at once.
-async fn say_timeout(mut stream: TcpStream) {
-    let message =
-        Problem::new(HEAD_TIMEOUT, "the request's head did not arrive in time").into_http1();
-    drop(stream.try_write(&message));
-    drop(stream.shutdown().await);
+/// Says a last word to who can still be reached at once.
+fn say(stream: &TcpStream, message: &[u8]) {
+    drop(stream.try_write(message));
 }
 
 /// Reads away what still comes: closing a socket with unread bytes would reset the connection

@@ -1,4 +1,7 @@
 //! A socket as hyper sees it, which tells the connection's vitals what passes.
+//!
+//! hyper answers by itself, with a bare status, what it cannot read as a request. That goes no
+//! further than here: what was wrong is noted, and a problem is sent instead once hyper is done.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::listener::vitals::{Doubt, Vitals};
+use crate::listener::vitals::{Doubt, Unread, Vitals};
 
 /// A downstream connection's socket.
 #[derive(Debug)]
@@ -66,6 +69,12 @@ impl Write for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.vitals.is_answering()
+            && let Some(unread) = fault(bytes)
+        {
+            self.vitals.cannot_read(unread);
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let polled = match Pin::new(&mut self.io).poll_write(context, bytes) {
             Poll::Pending => self.ask_kernel(bytes),
             ready @ Poll::Ready(_) => ready,
@@ -78,10 +87,26 @@ impl Write for Socket {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        let polled = Pin::new(&mut self.io).poll_flush(context);
+        if polled.is_ready() {
+            self.vitals.has_flushed();
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.vitals.unread().is_some() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+/// What hyper says of what it cannot read: `HTTP/1.1 400 Bad Request`, and no more than that.
+fn fault(answer: &[u8]) -> Option<Unread> {
+    match answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
+        b"414" => Some(Unread::TargetTooLong),
+        b"431" => Some(Unread::HeadTooLarge),
+        _ => Some(Unread::Malformed),
     }
 }

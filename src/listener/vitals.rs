@@ -34,6 +34,9 @@ pub struct Vitals {
     /// Until the kernel is asked again whether a client that seems to take nothing does.
     asking: Deadline,
     doubt: Cell<Option<Doubt>>,
+    /// Whether a request has begun since all was flushed: otherwise nothing written is an answer.
+    begun: Cell<bool>,
+    unread: Cell<Option<Unread>>,
     end: Cell<Option<End>>,
     signal: Signal,
     current: RefCell<Option<Rc<dyn Ending>>>,
@@ -62,6 +65,19 @@ pub enum Doubt {
     AskLast,
 }
 
+/// Why what came never became a request. Nobody but the listener sees it, so it is told on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// It is not HTTP/1.1.
+    Malformed,
+    /// The target is far too long.
+    TargetTooLong,
+    /// The head is far too large.
+    HeadTooLarge,
+    /// The head did not arrive in time.
+    TooSlow,
+}
+
 /// Why a connection is ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -84,6 +100,8 @@ impl Vitals {
             blocked: Cell::new(false),
             asking: Deadline::default(),
             doubt: Cell::new(None),
+            begun: Cell::new(false),
+            unread: Cell::new(None),
             end: Cell::new(None),
             signal: Signal::default(),
             current: RefCell::new(None),
@@ -133,8 +151,31 @@ impl Vitals {
         if self.blocked.get() { self.doubt.take() } else { Some(Doubt::Ask) }
     }
 
+    /// All that was written was handed over.
+    pub fn has_flushed(&self) {
+        if matches!(self.stage.get(), Stage::Idle | Stage::Head) {
+            self.begun.set(false);
+        }
+    }
+
+    /// Whether what is written now answers a request.
+    pub fn is_answering(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// What came is no request.
+    pub fn cannot_read(&self, unread: Unread) {
+        self.unread.set(Some(unread));
+    }
+
+    /// Why what came is no request, if that was so.
+    pub fn unread(&self) -> Option<Unread> {
+        self.unread.get()
+    }
+
     /// A head is complete.
     pub fn begin(&self) {
+        self.begun.set(true);
         self.stage.set(Stage::Busy);
         self.reading.disarm();
     }

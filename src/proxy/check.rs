@@ -42,7 +42,9 @@ pub fn check<'a, B>(
 
 fn check_size<B>(request: &Request<B>, limits: &HeadLimits) -> Result<(), Rejection> {
     let headers = request.headers();
-    let target = request.uri().path_and_query().map_or(0, |it| it.as_str().len());
+    let uri = request.uri();
+    let authority = uri.authority().map_or(0, |it| "http://".len() + it.as_str().len());
+    let target = authority + uri.path_and_query().map_or(0, |it| it.as_str().len());
     if target > limits.uri_bytes_max {
         return Err(Rejection::UriTooLong);
     }
@@ -63,12 +65,12 @@ fn check_method(method: &Method) -> Result<(), Rejection> {
 }
 
 /// hyper has refused what contradicts itself. What it lets pass is several codings, which an
-/// upstream may read in another order.
+/// upstream may read in another order. What follows such a body is never a request.
 fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let (Some(coding), more) = (codings.next(), codings.next()) else { return Ok(()) };
     if more.is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err(Rejection::BadRequest(
+        return Err(Rejection::Framing(
             "transfer-encoding must be \"chunked\", once, and nothing else",
         ));
     }

@@ -21,6 +21,11 @@ impl Credentials {
         Self { headers, bearer, prefixes }
     }
 
+    /// Every header in which a key may stand.
+    pub fn headers(&self) -> &[HeaderName] {
+        &self.headers
+    }
+
     /// The header that is named in a challenge: the first one.
     pub fn header(&self) -> &HeaderName {
         self.headers.first().unwrap_or(&API_KEY)
@@ -91,6 +96,15 @@ mod tests {
         };
         assert_eq!(shown, expected);
         assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), left);
+    }
+
+    #[test]
+    fn what_is_shown_is_never_printed() {
+        let mut headers = HeaderMap::new();
+        headers.append("api-key", HeaderValue::from_static("kw_secret"));
+        let credentials = Credentials::new(vec![API_KEY.clone()], Bearer::PassedOn, Vec::new());
+        let shown = credentials.take(&mut headers);
+        assert_eq!(format!("{shown:?}"), "One(<redacted>)");
     }
 
     #[test]

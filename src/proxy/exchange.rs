@@ -62,7 +62,8 @@ impl Exchange {
         let line = proxy.access.as_ref().map(|_| {
             let host = request.headers().get(header::HOST).cloned();
             let host = host.unwrap_or(HeaderValue::from_static(""));
-            Box::new(Line { client: downstream.peer, host, path: request.uri().path().to_owned() })
+            let client = proxy.trust.caller(downstream.peer, request.headers());
+            Box::new(Line { client, host, path: request.uri().path().to_owned() })
         });
         Self {
             proxy: Rc::clone(proxy),

@@ -14,8 +14,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
-use crate::gate::Caller;
 use crate::gate::running::Grant;
+use crate::gate::{Caller, Refusal};
 use crate::proxy::check::check;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::inbound::{Closing, Inbound, Reply, inbound, reply};
@@ -95,6 +95,7 @@ impl Proxy {
             tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
         }
         let closing = match custody {
+            _ if matches!(rejection, Rejection::Framing(_)) => Closing::AfterThis,
             Custody::Ours(request) => unread(request).await,
             Custody::Upstreams(upload) if upload.stage() == UploadStage::Sent => Closing::No,
             // Nobody knows how much of it was read.
@@ -149,19 +150,20 @@ async fn until_ended(
     let sent = poll_fn(|context| {
         signal.wake_on_verdict(context.waker());
         match signal.verdict() {
-            Some(verdict) => Poll::Ready(Err(ended(verdict, upload))),
+            Some(verdict) => Poll::Ready(Err(ended(verdict, grant, upload))),
             None => sending.as_mut().poll(context).map_err(Rejection::Send),
         }
     });
     let response = sent.await?;
-    grant.disarm();
+    upload.answered();
     Ok(response)
 }
 
-/// Whose time was up: the client's while its bytes were awaited, otherwise the upstream's.
-fn ended(verdict: Verdict, upload: &Upload) -> Rejection {
+/// Why it was cut, or whose time was up: the client's while its bytes were awaited, otherwise the
+/// upstream's.
+fn ended(verdict: Verdict, grant: &Grant, upload: &Upload) -> Rejection {
     match (verdict, upload.stage()) {
-        (Verdict::Cut, _) => Rejection::Cut,
+        (Verdict::Cut, _) => Rejection::Cut(grant.refusal().unwrap_or(Refusal::StoreUnreachable)),
         (Verdict::TimedOut, UploadStage::AwaitingClient) => Rejection::BodyTimeout,
         (
             Verdict::TimedOut,
@@ -182,10 +184,10 @@ async fn unread(request: Request<Incoming>) -> Closing {
     let mut body = request.into_body();
     let reading = async {
         let mut left = UNREAD_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.checked_sub(frame.data_ref().map_or(0, bytes::Bytes::len))?;
+        while let Some(frame) = body.frame().await {
+            left = left.checked_sub(frame.ok()?.data_ref().map_or(0, bytes::Bytes::len))?;
         }
-        body.is_end_stream().then_some(())
+        Some(())
     };
     match tokio::time::timeout(UNREAD_TIME_MAX, reading).await {
         Ok(Some(())) => Closing::No,

@@ -1,6 +1,9 @@
 //! Removes what concerns one connection only, and what nobody but us may say.
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::proxy::outbound::X_REQUEST_ID;
+use crate::upstream::trailers::Trailers;
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,20 +17,62 @@ pub enum Direction {
 }
 
 /// Removes hop-by-hop headers and whatever `Connection` names; on the way up also everything of
-/// our own family, and the client's claims about other addresses unless it is trusted.
-pub fn clean(headers: &mut HeaderMap, direction: Direction) {
+/// our own family, and the client's claims about other addresses unless it is trusted. What may not
+/// stand above the body may not stand below it either, nor may `keys`: the trailers that may pass.
+pub fn clean(headers: &mut HeaderMap, direction: Direction, keys: &[HeaderName]) -> Trailers {
     let unwanted = headers.keys().filter(|it| is_unwanted(it, direction));
     let unwanted: Vec<HeaderName> = unwanted.cloned().collect();
     if unwanted.contains(&header::CONNECTION) {
         remove_named(headers);
     }
+    let (mut trailers, mut wants_trailers) = (Trailers::default(), false);
     for name in &unwanted {
-        if *name == header::TE && asks_for_trailers(headers) {
-            headers.insert(header::TE, http::HeaderValue::from_static("trailers"));
+        if *name == header::TE && direction != Direction::Down && asks_for_trailers(headers) {
+            wants_trailers = true;
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        } else if *name == header::TRAILER {
+            trailers = announce(headers, |it| may_trail(it, direction, keys));
         } else {
             headers.remove(name);
         }
     }
+    if wants_trailers {
+        // RFC 9110, 10.1.4: `TE` is said to the next hop alone.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    trailers
+}
+
+/// Leaves in `Trailer` only the names that may pass.
+fn announce(headers: &mut HeaderMap, may_pass: impl Fn(&HeaderName) -> bool) -> Trailers {
+    let values = headers.get_all(header::TRAILER).iter();
+    let words = values.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
+    let names = words.filter_map(|it| it.trim().parse().ok()).filter(may_pass);
+    let names: Vec<HeaderName> = names.collect();
+    let text = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
+    match HeaderValue::from_str(&text) {
+        Ok(value) if !names.is_empty() => drop(headers.insert(header::TRAILER, value)),
+        Ok(_) | Err(_) => drop(headers.remove(header::TRAILER)),
+    }
+    Trailers::announced(names)
+}
+
+/// Below a body nobody's word is believed, and no key is looked for.
+fn may_trail(name: &HeaderName, direction: Direction, keys: &[HeaderName]) -> bool {
+    match direction {
+        Direction::Down => !is_unwanted(name, Direction::Down),
+        Direction::Up | Direction::UpTrusted => {
+            let ours = [X_REQUEST_ID, header::AUTHORIZATION];
+            let is_ours = ours.iter().chain(keys).any(|it| is_same(name, it));
+            !is_ours && !is_unwanted(name, Direction::Up)
+        }
+    }
+}
+
+fn is_same(name: &HeaderName, other: &HeaderName) -> bool {
+    let plain = |it: u8| if it == b'_' { b'-' } else { it };
+    let (name, other) = (name.as_str().bytes(), other.as_str().bytes());
+    name.map(plain).eq(other.map(plain))
 }
 
 /// What `Connection` names goes, but never what frames or addresses the message: a client could
@@ -47,7 +92,7 @@ fn is_unwanted(name: &HeaderName, direction: Direction) -> bool {
     let name = name.as_str();
     match name {
         "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding"
-        | "upgrade" | "http2-settings" => true,
+        | "trailer" | "upgrade" | "http2-settings" => true,
         "proxy-authenticate" => direction == Direction::Down,
         "proxy-authorization" => direction != Direction::Down,
         "forwarded" | "x-real-ip" => direction == Direction::Up,
@@ -55,8 +100,10 @@ fn is_unwanted(name: &HeaderName, direction: Direction) -> bool {
         _ if !name.starts_with('x') => false,
         _ => match direction {
             Direction::Down => false,
-            Direction::UpTrusted => is_of(name, b"x-keyward-"),
-            Direction::Up => OURS_TO_SAY.iter().any(|family| is_of(name, family)),
+            Direction::UpTrusted => is_of(name, b"x-keyward-") || is_misspelt(name),
+            Direction::Up => {
+                OURS_TO_SAY.iter().any(|family| is_of(name, family)) || is_misspelt(name)
+            }
         },
     }
 }
@@ -65,6 +112,12 @@ fn is_unwanted(name: &HeaderName, direction: Direction) -> bool {
 fn is_of(name: &str, family: &[u8]) -> bool {
     name.len() >= family.len()
         && name.bytes().zip(family).all(|(it, ours)| it == *ours || (it == b'_' && *ours == b'-'))
+}
+
+/// Whether a name stands beside one that we set, and some upstream may read it as the same.
+fn is_misspelt(name: &str) -> bool {
+    let ours: [&[u8]; 3] = [b"x-forwarded-", b"x-real-ip", b"x-request-id"];
+    name.contains('_') && ours.iter().any(|family| is_of(name, family))
 }
 
 /// What nobody else may say of a request.
@@ -84,9 +137,9 @@ mod tests {
     fn check(direction: Direction, headers: &[(&'static str, &'static str)], left: &[&str]) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(*name, http::HeaderValue::from_static(value));
+            map.append(*name, HeaderValue::from_static(value));
         }
-        clean(&mut map, direction);
+        drop(clean(&mut map, direction, &[]));
         let mut names: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, left);
@@ -135,16 +188,42 @@ mod tests {
             ("x-real-ip", "1.1.1.1"),
         ];
         check(Direction::Up, &claims, &[]);
-        check(
-            Direction::UpTrusted,
-            &claims,
-            &["forwarded", "x-forwarded-for", "x-real-ip", "x_forwarded_for"],
-        );
+        check(Direction::UpTrusted, &claims, &["forwarded", "x-forwarded-for", "x-real-ip"]);
+    }
+
+    #[track_caller]
+    fn check_trailer(direction: Direction, announced: &'static str, left: Option<&str>) {
+        let mut map = HeaderMap::new();
+        map.append("trailer", HeaderValue::from_static(announced));
+        drop(clean(&mut map, direction, &[HeaderName::from_static("api-key")]));
+        assert_eq!(map.get("trailer").map(|it| it.to_str().unwrap()), left, "{announced}");
+    }
+
+    #[test]
+    fn nothing_is_announced_that_may_not_pass() {
+        check_trailer(Direction::Up, "x-sum, x-keyward-owner", Some("x-sum"));
+        for direction in [Direction::Up, Direction::UpTrusted] {
+            check_trailer(direction, "x_keyward_owner", None);
+            check_trailer(direction, "api-key, Api_Key,authorization", None);
+            check_trailer(direction, "x-forwarded-for, x_forwarded_for, forwarded", None);
+            check_trailer(direction, "x-request-id, x_request_id, connection, x-real-ip", None);
+        }
+        check_trailer(Direction::Down, "x-sum, connection, trailer", Some("x-sum"));
+    }
+
+    #[test]
+    fn no_other_spelling_stands_beside_what_we_set() {
+        let names = [("x_request_id", "1"), ("x-real_ip", "1"), ("x_forwarded_proto", "https")];
+        for direction in [Direction::Up, Direction::UpTrusted] {
+            check(direction, &names, &[]);
+        }
     }
 
     #[test]
     fn te_keeps_trailers_and_nothing_else() {
-        check(Direction::Up, &[("te", "trailers, gzip")], &["te"]);
+        check(Direction::Up, &[("te", "trailers, gzip")], &["connection", "te"]);
+        check(Direction::Up, &[("connection", "te"), ("te", "trailers")], &["connection", "te"]);
         check(Direction::Up, &[("te", "gzip")], &[]);
+        check(Direction::Down, &[("te", "trailers")], &[]);
     }
 }

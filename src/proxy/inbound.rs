@@ -13,6 +13,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
 use crate::upstream::body::ResponseBody;
+use crate::upstream::trailers::Trailers;
 
 /// An answer's body on its way to the client. It holds the grant to its last byte, and says so
 /// to the exchange when it is done.
@@ -24,17 +25,25 @@ pub struct Reply {
 
 #[derive(Debug)]
 enum Source {
-    Upstream { body: ResponseBody, grant: Grant },
+    Upstream(Answer),
     Problem(Full<Bytes>),
 }
 
+/// An upstream's answer.
+#[derive(Debug)]
+pub struct Answer {
+    body: ResponseBody,
+    trailers: Trailers,
+    grant: Grant,
+}
+
 /// What of an answer was cleaned and is still to be sealed with its exchange.
-pub type Inbound = Response<(ResponseBody, Grant)>;
+pub type Inbound = Response<Answer>;
 
 /// The upstream's answer without what concerned its connection alone.
 pub fn inbound(mut response: Response<ResponseBody>, grant: Grant) -> Inbound {
-    clean(response.headers_mut(), Direction::Down);
-    response.map(|body| (body, grant))
+    let trailers = clean(response.headers_mut(), Direction::Down, &[]);
+    response.map(|body| Answer { body, trailers, grant })
 }
 
 /// Joins an answer with its exchange; from here on only the client can hold it up.
@@ -45,8 +54,7 @@ pub fn reply(
 ) -> Response<Reply> {
     let request_id = exchange.request_id().clone();
     let mut response = match answer {
-        Ok(inbound) => inbound
-            .map(|(body, grant)| Reply { source: Source::Upstream { body, grant }, exchange }),
+        Ok(inbound) => inbound.map(|answer| Reply { source: Source::Upstream(answer), exchange }),
         Err(problem) => problem.map(|body| Reply { source: Source::Problem(body), exchange }),
     };
     let status = response.status();
@@ -80,13 +88,17 @@ impl Body for Reply {
             Source::Problem(body) => {
                 Pin::new(body).poll_frame(context).map_err(|never| match never {})
             }
-            Source::Upstream { body, grant } => {
-                let signal = grant.signal();
+            Source::Upstream(answer) => {
+                let signal = answer.grant.signal();
                 signal.wake_on_verdict(context.waker());
                 if signal.verdict().is_some() {
                     return Poll::Ready(Some(Err(Broken::Cut)));
                 }
-                Pin::new(body).poll_frame(context).map_err(Broken::Upstream)
+                let mut polled = Pin::new(&mut answer.body).poll_frame(context);
+                if let Poll::Ready(Some(Ok(frame))) = &mut polled {
+                    answer.trailers.clean(frame);
+                }
+                polled.map_err(Broken::Upstream)
             }
         };
         if let Poll::Ready(Some(Ok(frame))) = &polled {
@@ -97,14 +109,14 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream { body, .. } => body.is_end_stream(),
+            Source::Upstream(answer) => answer.body.is_end_stream(),
             Source::Problem(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Upstream { body, .. } => body.size_hint(),
+            Source::Upstream(answer) => answer.body.size_hint(),
             Source::Problem(body) => body.size_hint(),
         }
     }
@@ -113,8 +125,8 @@ impl Body for Reply {
 /// Why an answer that had begun was broken off: the connection is closed without a last chunk.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
-    /// The key was withdrawn.
-    #[error("the key was revoked while the answer was under way")]
+    /// The key was withdrawn or is not known any more, or the client stopped sending.
+    #[error("the request was ended while its answer was under way")]
     Cut,
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off: {0}")]

@@ -24,7 +24,7 @@ pub fn outbound(
     let (request, request_id) = request;
     let (mut parts, body) = request.into_parts();
     let direction = proxy.trust.direction(downstream.peer);
-    clean(&mut parts.headers, direction);
+    let trailers = clean(&mut parts.headers, direction, proxy.credentials.headers());
     identify(&mut parts.headers, grant);
     parts.headers.insert(X_REQUEST_ID, request_id);
     tell(&mut parts.headers, &downstream.peer_text, direction);
@@ -36,7 +36,7 @@ pub fn outbound(
         body_timeout: proxy.body_timeout,
         response_timeout: route.upstream.settings().response_timeout,
     };
-    Request::from_parts(parts, RequestBody::new(body, watch))
+    Request::from_parts(parts, RequestBody::new(body, trailers, watch))
 }
 
 /// Says who asks, where a key was shown.

@@ -3,6 +3,7 @@
 use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::gate::Refusal;
+use crate::listener::vitals::Unread;
 use crate::problem::{Problem, Row};
 use crate::route::path::PathFault;
 use crate::route::table::Miss;
@@ -14,6 +15,9 @@ pub enum Rejection {
     /// The head contradicts itself or HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// Its body may end in more than one place, so nobody knows what comes after it.
+    #[error("{0}")]
+    Framing(&'static str),
     /// The path has no normal form.
     #[error("{0}")]
     BadPath(PathFault),
@@ -32,9 +36,16 @@ pub enum Rejection {
     /// The gate said no.
     #[error(transparent)]
     Gate(#[from] Refusal),
-    /// The key was withdrawn, or lost its right, while the request was running.
-    #[error("the key was revoked while the request was running")]
-    Cut,
+    /// The key was withdrawn, lost its right, or could not be checked any more, while the request
+    /// was running.
+    #[error("the request was ended while it was running: {0}")]
+    Cut(Refusal),
+    /// It is no request.
+    #[error("this is not HTTP/1.1")]
+    Unreadable,
+    /// The head took longer than `header_timeout`.
+    #[error("the request's head did not arrive in time")]
+    HeadTimeout,
     /// The client stopped sending.
     #[error("the request's body did not arrive in time")]
     BodyTimeout,
@@ -53,9 +64,11 @@ impl Rejection {
     /// The row of this refusal: one for each way of saying no.
     pub fn row(&self) -> Row {
         let (status, code, title) = match self {
-            Self::BadRequest(_) | Self::BadPath(_) | Self::Send(SendError::Upload(_)) => {
-                (400, "bad_request", "The request is malformed")
-            }
+            Self::BadRequest(_)
+            | Self::Framing(_)
+            | Self::Unreadable
+            | Self::BadPath(_)
+            | Self::Send(SendError::Upload(_)) => (400, "bad_request", "The request is malformed"),
             Self::UriTooLong => (414, "uri_too_long", "The request target is too long"),
             Self::HeadersTooLarge => (431, "headers_too_large", "The headers are too large"),
             Self::MethodNotAllowed(_) => (405, "method_not_allowed", "The method is not allowed"),
@@ -64,7 +77,11 @@ impl Rejection {
             Self::Gate(Refusal::MalformedKey) => (401, "malformed_key", "This is not a key"),
             Self::Gate(Refusal::AmbiguousKey) => (401, "ambiguous_key", "More than one key"),
             Self::Gate(Refusal::UnknownKey) => (401, "unknown_key", "The key is not known"),
-            Self::Gate(Refusal::RevokedKey) | Self::Cut => {
+            Self::Gate(Refusal::StoreUnreachable) | Self::Cut(Refusal::StoreUnreachable) => {
+                (503, "store_unreachable", "Keys cannot be checked")
+            }
+            // Whatever took the key's right away while it was used, in one word; the detail says it.
+            Self::Gate(Refusal::RevokedKey) | Self::Cut(_) => {
                 (401, "revoked_key", "The key was revoked")
             }
             Self::Gate(Refusal::ExpiredKey) => (401, "expired_key", "The key has expired"),
@@ -73,11 +90,10 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Gate(Refusal::StoreUnreachable) => {
-                (503, "store_unreachable", "Keys cannot be checked")
-            }
             Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
-            Self::BodyTimeout => (408, "request_timeout", "The request took too long to arrive"),
+            Self::HeadTimeout | Self::BodyTimeout => {
+                (408, "request_timeout", "The request took too long to arrive")
+            }
             Self::UpstreamTimeout => (504, "upstream_timeout", "The upstream took too long"),
             Self::Send(SendError::NoEndpoint) => {
                 (503, "no_healthy_endpoint", "No endpoint is there")
@@ -120,6 +136,17 @@ impl Rejection {
             SendError::Unreachable(_) => Some("the upstream cannot be reached"),
             SendError::Failed(_) => Some("the upstream did not answer with HTTP"),
             SendError::NoEndpoint | SendError::Upload(_) => None,
+        }
+    }
+}
+
+impl From<Unread> for Rejection {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Malformed => Self::Unreadable,
+            Unread::TargetTooLong => Self::UriTooLong,
+            Unread::HeadTooLarge => Self::HeadersTooLarge,
+            Unread::TooSlow => Self::HeadTimeout,
         }
     }
 }

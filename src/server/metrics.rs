@@ -75,6 +75,11 @@ impl Scrape {
                 "What was ours of a request's time before it was handed to its upstream",
                 vec![(vec![], totals.overhead.clone())],
             ),
+            one(
+                "keyward_requests_cut",
+                "Requests ended because their key lost its right or could not be checked any more",
+                totals.cut,
+            ),
             one("keyward_panics", "Requests that ended in a panic", totals.panics),
             one(
                 "keyward_access_log_dropped",
@@ -210,7 +215,11 @@ fn connections(totals: &Totals) -> Vec<Family> {
             "Requests sent over a connection that was used before",
             totals.upstream_reused,
         ),
-        one("keyward_upstream_errors", "Requests that an upstream failed", totals.upstream_errors),
+        one(
+            "keyward_upstream_errors",
+            "Requests that an upstream failed or could not be reached for",
+            totals.upstream_errors,
+        ),
         one(
             "keyward_upstream_retries",
             "Requests sent again over another connection",

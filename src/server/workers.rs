@@ -1,12 +1,11 @@
 //! One thread for each worker, with everything on it: sockets, connections, timers, counters.
 
 use std::cell::Cell;
-use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -221,8 +220,26 @@ impl Worker {
                 Err(fault) => pause_after(&fault).await,
             }
         }
-        while let Some((stream, peer)) = waiting(&listener).await {
-            self.seat_somewhere(stream, peer).await;
+        if let Ok(socket) = listener.into_std() {
+            self.empty(&socket).await;
+        }
+    }
+
+    /// Takes in whoever waits in a listening socket's queue. The kernel is asked itself: what tokio
+    /// knows may be old, and after many visitors in a row it says that there are no more.
+    async fn empty(self: &Rc<Self>, socket: &TcpListener) {
+        loop {
+            match socket.accept() {
+                Ok((stream, peer)) => {
+                    let taken = stream.set_nonblocking(true);
+                    match taken.and_then(|()| tokio::net::TcpStream::from_std(stream)) {
+                        Ok(stream) => self.seat_somewhere(stream, peer).await,
+                        Err(fault) => pause_after(&fault).await,
+                    }
+                }
+                Err(fault) if fault.kind() == ErrorKind::WouldBlock => return,
+                Err(fault) => pause_after(&fault).await,
+            }
         }
     }
 
@@ -282,7 +299,8 @@ impl Worker {
         let downstream = Downstream { peer: address, peer_text, vitals: Rc::clone(&vitals) };
         self.proxy.counters.accepted();
         let serve = |request| Rc::clone(&self.proxy).serve(downstream.clone(), request);
-        self.http1.serve(stream, vitals, serve).await;
+        let refuse = |unread| self.proxy.refuse_unread(&downstream, unread);
+        self.http1.serve(stream, vitals, serve, refuse).await;
         self.proxy.counters.closed();
         drop((bed, seat));
     }
@@ -290,7 +308,12 @@ impl Worker {
     async fn recheck(self: Rc<Self>, mut rechecks: mpsc::Receiver<Recheck>) {
         while let Some(recheck) = rechecks.recv().await {
             recheck.carry_out(self.proxy.gate.running());
+            self.count_cut();
         }
+    }
+
+    fn count_cut(&self) {
+        self.proxy.counters.cut_so_far(self.proxy.gate.running().cut());
     }
 
     /// Everything that is late is found here, and nothing on the path reads a clock for it.
@@ -302,6 +325,7 @@ impl Worker {
             let now = Moment::now();
             self.ward.tick(now);
             self.proxy.gate.tick(now);
+            self.count_cut();
             self.proxy.plan.upstreams.iter().for_each(|it| it.tick(now));
             if let Some(access) = &self.proxy.access {
                 access.flush();
@@ -322,19 +346,12 @@ impl Worker {
     }
 }
 
-/// Who waits in a listening socket's queue already.
-async fn waiting(
-    listener: &tokio::net::TcpListener,
-) -> Option<(tokio::net::TcpStream, SocketAddr)> {
-    poll_fn(|context| match listener.poll_accept(context) {
-        Poll::Ready(accepted) => Poll::Ready(accepted.ok()),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-/// Without descriptors, accepting fails at once, again and again.
+/// Who went away before they were accepted is no reason to keep others waiting. Everything else,
+/// as having no descriptors, fails at once again and again.
 async fn pause_after(fault: &std::io::Error) {
+    if matches!(fault.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) {
+        return;
+    }
     tracing::warn!(%fault, "a connection could not be accepted");
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

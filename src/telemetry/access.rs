@@ -12,11 +12,11 @@ use crate::telemetry::outlet::Inlet;
 /// What is written of one request. Never a key, never a query.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// When its head was complete.
+    /// When its last byte was done, `duration` after its head was complete.
     pub time: Timestamp,
     /// By which it is found again elsewhere.
     pub request_id: &'a str,
-    /// Who asked.
+    /// Who asked, as far as it can be believed.
     pub client_ip: IpAddr,
     /// How.
     pub method: &'a str,

@@ -20,6 +20,7 @@ pub struct WorkerCounters {
     upstream_opened: AtomicU64,
     upstream_reused: AtomicU64,
     retries: AtomicU64,
+    cut: AtomicU64,
     panics: AtomicU64,
 }
 
@@ -42,6 +43,7 @@ impl WorkerCounters {
             upstream_opened: AtomicU64::new(0),
             upstream_reused: AtomicU64::new(0),
             retries: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
     }
@@ -57,15 +59,18 @@ impl WorkerCounters {
         let last = self.routes.len().saturating_sub(1);
         let Some(row) = self.routes.get(route.unwrap_or(last)) else { return };
         row.duration.record(took);
-        let Some(codes) = row.by_method.get(method_place(method)) else { return };
-        let codes = codes.get_or_init(|| (0..CODES).map(|_| AtomicU64::new(0)).collect());
-        let code = usize::from(status.as_u16()).saturating_sub(100);
-        if let Some(count) = codes.get(code) {
-            add(count, 1);
+        row.count(method_place(method), status.as_u16());
+    }
+
+    /// What was no request was refused.
+    pub fn unread(&self, status: u16) {
+        let last = self.routes.len().saturating_sub(1);
+        if let Some(row) = self.routes.get(last) {
+            row.count(METHODS.len() - 1, status);
         }
     }
 
-    /// What was ours of a request's time: all but waiting for the upstream.
+    /// What was ours of a request's time before it was handed to its upstream.
     pub fn overhead(&self, took: Duration) {
         self.overhead.record(took);
     }
@@ -93,7 +98,7 @@ impl WorkerCounters {
         self.accepted.load(Ordering::Relaxed).saturating_sub(self.closed.load(Ordering::Relaxed))
     }
 
-    /// An upstream failed a request.
+    /// An upstream failed a request, or could not be reached for one.
     pub fn upstream_error(&self) {
         add(&self.upstream_errors, 1);
     }
@@ -111,6 +116,11 @@ impl WorkerCounters {
     /// A request was sent again, on another connection.
     pub fn retried(&self) {
         add(&self.retries, 1);
+    }
+
+    /// So many requests were ended from outside so far.
+    pub fn cut_so_far(&self, count: u64) {
+        self.cut.store(count, Ordering::Relaxed);
     }
 
     /// A request ended in a panic.
@@ -136,11 +146,20 @@ impl WorkerCounters {
         sum.upstream_opened += self.upstream_opened.load(Ordering::Relaxed);
         sum.upstream_reused += self.upstream_reused.load(Ordering::Relaxed);
         sum.retries += self.retries.load(Ordering::Relaxed);
+        sum.cut += self.cut.load(Ordering::Relaxed);
         sum.panics += self.panics.load(Ordering::Relaxed);
     }
 }
 
 impl RouteCounters {
+    fn count(&self, method: usize, status: u16) {
+        let Some(codes) = self.by_method.get(method) else { return };
+        let codes = codes.get_or_init(|| (0..CODES).map(|_| AtomicU64::new(0)).collect());
+        if let Some(count) = codes.get(usize::from(status).saturating_sub(100)) {
+            add(count, 1);
+        }
+    }
+
     fn add_to(&self, total: &mut RouteTotals) {
         self.duration.add_to(&mut total.duration);
         for (method, codes) in METHODS.iter().zip(&self.by_method) {
@@ -158,7 +177,7 @@ impl RouteCounters {
 pub struct Totals {
     /// By route, in the order of the plan; the last one counts what belongs to none.
     pub routes: Vec<RouteTotals>,
-    /// What was ours of the requests' time.
+    /// What was ours of the requests' time before they were handed to their upstreams.
     pub overhead: crate::telemetry::histogram::Sum,
     /// In the order of [`DECISIONS`].
     pub decisions: [u64; DECISIONS.len()],
@@ -166,7 +185,7 @@ pub struct Totals {
     pub accepted: u64,
     /// Connections open now.
     pub open: u64,
-    /// Requests that an upstream failed.
+    /// Requests that an upstream failed, or could not be reached for.
     pub upstream_errors: u64,
     /// Connections opened to upstreams.
     pub upstream_opened: u64,
@@ -174,6 +193,8 @@ pub struct Totals {
     pub upstream_reused: u64,
     /// Requests sent again on another connection.
     pub retries: u64,
+    /// Requests that were ended because their key lost its right or could not be checked any more.
+    pub cut: u64,
     /// Requests that ended in a panic.
     pub panics: u64,
 }

@@ -12,12 +12,14 @@ use hyper::body::Incoming;
 
 use crate::tasks::deadline::Timed;
 use crate::upstream::pool::Loan;
+use crate::upstream::trailers::Trailers;
 
 /// A request's body on its way to the upstream. It keeps the request's deadline: of the client
-/// while its bytes are awaited, of the upstream once all was sent.
+/// while its bytes are awaited, of the upstream once all was sent and until its answer begins.
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
+    trailers: Trailers,
     upload: Upload,
 }
 
@@ -28,6 +30,8 @@ pub struct Upload(Rc<State>);
 #[derive(Debug)]
 struct State {
     stage: Cell<UploadStage>,
+    /// Whether the upstream has begun to answer: from then on only the client can be waited for.
+    answered: Cell<bool>,
     watch: Watch,
 }
 
@@ -65,18 +69,19 @@ pub enum UploadFault {
 }
 
 impl RequestBody {
-    /// What the client sends, watched over.
-    pub fn new(incoming: Incoming, watch: Watch) -> Self {
+    /// What the client sends, watched over; of its trailers those that may pass.
+    pub fn new(incoming: Incoming, trailers: Trailers, watch: Watch) -> Self {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
-        let upload = Upload(Rc::new(State { stage: Cell::new(stage), watch }));
-        Self { incoming: (!is_empty).then_some(incoming), upload }
+        let (stage, answered) = (Cell::new(stage), Cell::new(false));
+        let upload = Upload(Rc::new(State { stage, answered, watch }));
+        Self { incoming: (!is_empty).then_some(incoming), trailers, upload }
     }
 
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
-        Self { incoming: None, upload }
+        Self { incoming: None, trailers: Trailers::default(), upload }
     }
 
     /// What is known of it from outside.
@@ -99,17 +104,39 @@ impl Upload {
         }
     }
 
-    /// Whose turn it is, and until when.
-    fn note<T>(&self, polled: &Poll<Option<Result<T, hyper::Error>>>) {
-        let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
-        let (stage, limit) = match polled {
-            Poll::Pending => (UploadStage::AwaitingClient, body_timeout),
-            Poll::Ready(Some(Ok(_))) => (UploadStage::AwaitingUpstream, response_timeout),
-            Poll::Ready(None) => (UploadStage::Sent, response_timeout),
-            Poll::Ready(Some(Err(fault))) => (UploadStage::Faulty(fault.into()), response_timeout),
+    /// The answer has begun. A client that is to send more has no longer for it than before.
+    pub fn answered(&self) {
+        self.0.answered.set(true);
+        if self.stage() != UploadStage::AwaitingClient {
+            self.0.watch.deadline.deadline().disarm();
+        }
+    }
+
+    /// Whose turn it is, and until when. Looking for bytes that are not there gives nobody more
+    /// time: hyper looks whenever anything happens on the connection.
+    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) {
+        let stage = match polled {
+            Poll::Pending => UploadStage::AwaitingClient,
+            // Nothing comes after trailers, and hyper does not ask.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => UploadStage::Sent,
+            Poll::Ready(Some(Ok(_))) => UploadStage::AwaitingUpstream,
+            Poll::Ready(None) => UploadStage::Sent,
+            Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(fault.into()),
         };
-        self.0.stage.set(stage);
-        deadline.deadline().arm(*limit);
+        let before = self.0.stage.replace(stage);
+        let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
+        let deadline = deadline.deadline();
+        match stage {
+            UploadStage::AwaitingClient if before == stage => {}
+            UploadStage::AwaitingClient => deadline.arm(*body_timeout),
+            UploadStage::AwaitingUpstream | UploadStage::Sent | UploadStage::Faulty(_) => {
+                if self.0.answered.get() {
+                    deadline.disarm();
+                } else {
+                    deadline.arm(*response_timeout);
+                }
+            }
+        }
     }
 }
 
@@ -128,12 +155,16 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut *incoming).poll_frame(context);
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let mut polled = Pin::new(&mut *incoming).poll_frame(context);
         let is_last = incoming.is_end_stream();
-        self.upload.note(&polled);
-        if is_last && self.upload.fault().is_none() {
-            self.upload.0.stage.set(UploadStage::Sent);
+        this.upload.note(&polled);
+        if is_last && this.upload.fault().is_none() {
+            this.upload.0.stage.set(UploadStage::Sent);
+        }
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled {
+            this.trailers.clean(frame);
         }
         polled
     }
@@ -183,7 +214,12 @@ impl Body for ResponseBody {
         let polled = Pin::new(&mut self.incoming).poll_frame(context);
         match &polled {
             Poll::Ready(None) => self.give_back(),
-            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.give_back(),
+            // Nothing comes after trailers, and hyper does not ask.
+            Poll::Ready(Some(Ok(frame)))
+                if frame.is_trailers() || self.incoming.is_end_stream() =>
+            {
+                self.give_back();
+            }
             Poll::Ready(Some(Err(_))) => drop(self.loan.take()),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }

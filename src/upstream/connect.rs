@@ -10,16 +10,18 @@ use tokio::time::timeout;
 
 use crate::config;
 use crate::upstream::body::RequestBody;
+use crate::upstream::wire::{Heard, Wire};
 
 /// What keeps a connection going; somebody has to poll it.
-pub type Connection = http1::Connection<TokioIo<TcpStream>, RequestBody>;
+pub type Connection = http1::Connection<TokioIo<Wire>, RequestBody>;
 
-/// Connects and agrees on HTTP/1.1, in `limit` at most.
+/// Connects and agrees on HTTP/1.1, in `limit` at most. What comes over it is noted in `heard`.
 pub async fn connect(
     address: &config::Endpoint,
     limit: Duration,
+    heard: Heard,
 ) -> Result<(SendRequest<RequestBody>, Connection), ConnectFault> {
-    timeout(limit, open(address)).await.map_err(|_elapsed| ConnectFault::TimedOut)?
+    timeout(limit, open(address, heard)).await.map_err(|_elapsed| ConnectFault::TimedOut)?
 }
 
 /// Why there is no connection.
@@ -44,12 +46,13 @@ pub enum ConnectFault {
 /// by 27 MiB.
 async fn open(
     address: &config::Endpoint,
+    heard: Heard,
 ) -> Result<(SendRequest<RequestBody>, Connection), ConnectFault> {
     let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
     stream.set_nodelay(true)?;
     let mut builder = http1::Builder::new();
     builder.writev(false).max_buf_size(BUFFER_BYTES);
-    Ok(builder.handshake(TokioIo::new(stream)).await?)
+    Ok(builder.handshake(TokioIo::new(Wire::new(stream, heard))).await?)
 }
 
 /// Where an answer is read into and a request is gathered; also the most that an answer's head

@@ -16,6 +16,7 @@ use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
 use crate::upstream::connect::{ConnectFault, connect};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::wire::Heard;
 
 /// The pool.
 #[derive(Clone, Debug)]
@@ -35,9 +36,25 @@ struct Inner {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    line: Line,
     /// Set by the first tick that sees it.
     since: Option<Moment>,
+}
+
+/// A connection as the pool knows it.
+#[derive(Debug)]
+struct Line {
+    sender: SendRequest<RequestBody>,
+    heard: Heard,
+}
+
+/// Which connections will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Any.
+    Any,
+    /// One that nobody has used before.
+    Fresh,
 }
 
 impl Pool {
@@ -64,19 +81,28 @@ impl Pool {
         &self.0.host
     }
 
-    /// A connection that was used before, or a fresh one.
-    pub async fn checkout(&self, counters: &WorkerCounters) -> Result<Connection, ConnectFault> {
-        if let Some(sender) = self.pop() {
+    /// A connection that was used before, if that will do, or a fresh one.
+    pub async fn checkout(
+        &self,
+        wanted: Wanted,
+        counters: &WorkerCounters,
+    ) -> Result<Connection, ConnectFault> {
+        if wanted == Wanted::Any
+            && let Some(line) = self.pop()
+        {
             counters.upstream_reused();
-            return Ok(Connection { sender, origin: Origin::Reused, pool: self.clone() });
+            return Ok(Connection { line, origin: Origin::Reused, pool: self.clone() });
         }
+        let heard = Heard::default();
         // Boxed, as it is rare and large: every request's future would carry room for it.
-        let connecting = Box::pin(connect(self.0.endpoint.address(), self.0.connect_timeout));
+        let connecting =
+            Box::pin(connect(self.0.endpoint.address(), self.0.connect_timeout, heard.clone()));
         let (sender, connection) = connecting.await?;
         counters.upstream_opened();
         // What goes wrong with a connection is told to whoever waits for an answer on it.
         self.0.tasks.spawn_local(async move { drop(connection.await) });
-        Ok(Connection { sender, origin: Origin::Fresh, pool: self.clone() })
+        let line = Line { sender, heard };
+        Ok(Connection { line, origin: Origin::Fresh, pool: self.clone() })
     }
 
     /// Closes what nobody used for `idle_timeout`.
@@ -87,23 +113,23 @@ impl Pool {
         }
         let limit = self.0.idle_timeout;
         idle.retain(|it| {
-            !it.sender.is_closed() && it.since.is_none_or(|since| now.since(since) < limit)
+            !it.line.sender.is_closed() && it.since.is_none_or(|since| now.since(since) < limit)
         });
     }
 
     /// The last one that can take a request at once. One that was given back a moment ago may
     /// still be busy reading the end of its answer; it stays for the next.
-    fn pop(&self) -> Option<SendRequest<RequestBody>> {
+    fn pop(&self) -> Option<Line> {
         let mut idle = self.0.idle.borrow_mut();
-        let ready = idle.iter().rposition(|it| it.sender.is_ready())?;
-        idle.swap_remove_back(ready).map(|it| it.sender)
+        let ready = idle.iter().rposition(|it| it.line.sender.is_ready())?;
+        idle.swap_remove_back(ready).map(|it| it.line)
     }
 }
 
 /// A connection on which nothing is under way.
 #[derive(Debug)]
 pub struct Connection {
-    sender: SendRequest<RequestBody>,
+    line: Line,
     origin: Origin,
     pool: Pool,
 }
@@ -124,6 +150,8 @@ pub struct Lost {
     pub fault: hyper::Error,
     /// The request, if not a byte of it was sent.
     pub unsent: Option<Request<RequestBody>>,
+    /// Whether the upstream had begun to answer.
+    pub answered: bool,
 }
 
 impl Connection {
@@ -138,13 +166,15 @@ impl Connection {
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, Lost> {
         let upload = request.body().upload();
-        let sending = self.sender.try_send_request(request);
-        let loan = Loan::begin(self.pool, self.sender, upload);
+        let heard = self.line.heard.clone();
+        heard.reset();
+        let sending = self.line.sender.try_send_request(request);
+        let loan = Loan::begin(self.pool, self.line, upload);
         match sending.await {
             Ok(response) => Ok(response.map(|it| ResponseBody::new(it, loan))),
             Err(mut fault) => {
                 let unsent = fault.take_message();
-                Err(Lost { fault: fault.into_error(), unsent })
+                Err(Lost { fault: fault.into_error(), unsent, answered: heard.anything() })
             }
         }
     }
@@ -154,22 +184,22 @@ impl Connection {
 #[derive(Debug)]
 pub struct Loan {
     pool: Pool,
-    sender: Option<SendRequest<RequestBody>>,
+    line: Option<Line>,
     upload: Upload,
 }
 
 impl Loan {
-    fn begin(pool: Pool, sender: SendRequest<RequestBody>, upload: Upload) -> Self {
+    fn begin(pool: Pool, line: Line, upload: Upload) -> Self {
         pool.0.endpoint.begin(pool.0.worker);
-        Self { pool, sender: Some(sender), upload }
+        Self { pool, line: Some(line), upload }
     }
 
     /// The answer has ended. An upstream that answered without having read the request to its
     /// end leaves a connection on which nobody knows where the next one begins.
     pub fn give_back(mut self) {
-        let Some(sender) = self.sender.take() else { return };
-        if self.upload.stage() == UploadStage::Sent && !sender.is_closed() {
-            self.pool.0.idle.borrow_mut().push_back(Idle { sender, since: None });
+        let Some(line) = self.line.take() else { return };
+        if self.upload.stage() == UploadStage::Sent && !line.sender.is_closed() {
+            self.pool.0.idle.borrow_mut().push_back(Idle { line, since: None });
         }
     }
 }

@@ -294,6 +294,7 @@ fn a_malformed_body_is_the_clients_fault() {
         client.assert_closed();
     }
     assert_eq!(upstream.asked(), 0, "a request came to its end");
+    assert_eq!(gateway.metrics().count("keyward_upstream_errors_total"), 0, "it was blamed");
 }
 
 #[test]

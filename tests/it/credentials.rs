@@ -1,11 +1,13 @@
 //! Who shows no good key is told why, in one form, and no key goes any further.
 
+use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::ask::Ask;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Response;
 use crate::support::setup::Setup;
+use crate::support::streams::Endless;
 use crate::support::upstream::Upstream;
 use crate::support::wait::eventually;
 
@@ -236,4 +238,24 @@ fn no_key_stands_in_a_log_at_the_most_verbose_level() {
         let secret = &text[text.len() - 49..];
         assert!(!log.contains(secret), "a secret was written");
     }
+}
+
+#[test]
+fn who_cannot_be_checked_any_more_is_not_told_that_the_key_is_bad() {
+    let endless = Endless::start();
+    let setup = Setup::to(endless.upstream().address()).store("serve_known_for = \"1s\"");
+    let setup = setup.store("lease = \"1s\"").store("response_timeout = \"500ms\"");
+    let gateway = Gateway::start(&setup);
+    let key = gateway.mint("crm");
+    let mut client = gateway.client();
+    client.send(Ask::get("/wait").key(&key).bytes());
+    eventually("it is under way", || endless.upstream().asked() == 1);
+    let store = Connection::open(gateway.file("keyward.db")).unwrap();
+    store.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    client.read().assert_problem(503, "store_unreachable");
+    Ask::get("/").key(&key).to(&gateway).assert_problem(503, "store_unreachable");
+    assert!(!gateway.log().contains("revoked"), "{}", gateway.log());
+    drop(store);
+    eventually("the store is there again", || gateway.readiness() == Some(200));
+    assert_eq!(gateway.metrics().count("keyward_requests_cut_total"), 1);
 }

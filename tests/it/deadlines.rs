@@ -11,6 +11,7 @@ use crate::support::address::fresh;
 use crate::support::ask::Ask;
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
+use crate::support::http::{Framing, read_body};
 use crate::support::setup::Setup;
 use crate::support::upstream::{Upstream, ok};
 
@@ -38,15 +39,11 @@ fn a_head_that_does_not_end_gets_408_at_header_timeout() {
     let head = Ask::get("/").key(&key).bytes();
     for _ in 0..2 {
         // Being idle before the first byte does not count.
-        thread::sleep(LIMIT / 2);
-        let began = Instant::now();
+        thread::sleep(LIMIT);
         client.send(&head[..head.len() / 2]);
-        thread::sleep(LIMIT / 2);
-        client.send(&head[head.len() / 2..head.len() - 2]);
-        if began.elapsed() < LIMIT {
-            client.send("\r\n");
-            assert_eq!(client.read().status, 200);
-        }
+        thread::sleep(LIMIT / 4);
+        client.send(&head[head.len() / 2..]);
+        assert_eq!(client.read().status, 200);
     }
     let began = Instant::now();
     client.send(&head[..head.len() / 2]);
@@ -230,6 +227,51 @@ fn a_slow_answer_is_not_cut_once_it_has_begun() {
     let gateway = Gateway::start(&setup.route("all", "path = \"/\""));
     let answer = Ask::get("/").key(&gateway.mint("crm")).to(&gateway);
     assert_eq!(answer.body, b"xxxx");
+}
+
+/// Answers before the request's body has come to its end, and goes on for twice the deadline.
+fn answers_early() -> Upstream {
+    Upstream::scripted(|conversation| {
+        conversation.head()?;
+        conversation.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        for _ in 0..40 {
+            thread::sleep(LIMIT / 20);
+            conversation.send("1\r\nx\r\n")?;
+        }
+        conversation.send("0\r\n\r\n")
+    })
+}
+
+#[test]
+fn an_answer_that_begins_before_the_upload_has_ended_is_not_cut() {
+    let upstream = answers_early();
+    let setup = Setup::empty().upstream("api", &[upstream.address()]);
+    let setup = setup.upstream_line("response_timeout = \"1500ms\"").route("all", "path = \"/\"");
+    let gateway = Gateway::start(&setup);
+    let mut client = gateway.client();
+    let ask = Ask::new("POST", "/").key(&gateway.mint("crm")).header("content-length", "8");
+    client.send(ask.bytes());
+    let head = client.read_head();
+    assert_eq!(head.status, 200);
+    // The end of the upload comes when the answer has begun.
+    client.send("12345678");
+    let mut body = Vec::new();
+    read_body(client.reader(), Framing::Chunked, |bytes| body.extend_from_slice(bytes)).unwrap();
+    assert_eq!(body.len(), 40);
+}
+
+#[test]
+fn an_upload_that_stops_is_cut_at_body_timeout_though_the_answer_goes_on() {
+    let upstream = answers_early();
+    let (gateway, key) = start(&upstream, "body_timeout = \"1500ms\"");
+    let mut client = gateway.client();
+    client.send(Ask::new("POST", "/").key(&key).header("content-length", "8").bytes());
+    assert_eq!(client.read_head().status, 200);
+    let began = Instant::now();
+    client.send("1234");
+    let rest = client.read_to_end();
+    assert_on_time(began, ());
+    assert!(!rest.ends_with(b"0\r\n\r\n"), "it ended as if it were whole");
 }
 
 #[test]

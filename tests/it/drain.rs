@@ -138,7 +138,9 @@ fn drain_timeout_ends_what_does_not_end() {
     let began = Instant::now();
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait(), Some(0));
-    assert!(began.elapsed() >= Duration::from_secs(1), "it did not wait");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(1), "it did not wait");
+    assert!(took <= Duration::from_secs(4), "it waited for {took:?}");
     assert!(client.try_read().is_err());
     let_go.store(true, Ordering::Relaxed);
 }
@@ -155,13 +157,37 @@ fn a_second_signal_does_not_wait() {
 }
 
 #[test]
+fn whoever_waits_in_the_kernel_when_it_stops_is_served() {
+    let upstream = Upstream::echo();
+    let mut gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
+    let ask = Ask::get("/").key(&gateway.mint("crm"));
+    // Asked of a process that stands still, who connects and what is said to it wait together.
+    gateway.freeze();
+    let mut waiting: Vec<Client> = (0..WAITING).map(|_| gateway.client()).collect();
+    for it in &waiting {
+        it.send(ask.bytes());
+    }
+    gateway.signal(Signal::TERM);
+    gateway.signal(Signal::CONT);
+    let ends = waiting.iter_mut().map(|it| it.try_read().map(|it| it.status));
+    let ends: Vec<Option<u16>> = ends.map(Result::ok).collect();
+    let served = ends.iter().filter(|it| **it == Some(200)).count();
+    assert_eq!(served, WAITING, "the others were turned away");
+    assert_eq!(gateway.wait(), Some(0));
+}
+
+/// More than a task of tokio may accept in one go.
+const WAITING: usize = 1_000;
+
+#[test]
 fn who_was_accepted_while_it_stops_is_served() {
     let upstream = Upstream::echo();
-    let mut gateway = Gateway::start(&Setup::to(upstream.address()));
+    // One socket, so that one moment decides who is let in and who is not.
+    let mut gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
     let ask = Ask::get("/").key(&gateway.mint("crm"));
     let address = gateway.address();
-    let begin = Arc::new(Barrier::new(5));
-    let clients: Vec<_> = (0..4)
+    let begin = Arc::new(Barrier::new(CALLERS + 1));
+    let clients: Vec<_> = (0..CALLERS)
         .map(|_| {
             let (ask, begin) = (ask.clone(), Arc::clone(&begin));
             thread::spawn(move || {
@@ -174,19 +200,27 @@ fn who_was_accepted_while_it_stops_is_served() {
     eventually("there is load", || upstream.asked() > 200);
     gateway.signal(Signal::TERM);
     let ends: Vec<_> = clients.into_iter().map(|it| it.join().unwrap()).collect();
-    assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    // The kernel itself resets whoever it let in between the last look into the queue and the end
+    // of the socket: that is a moment in which hardly anybody comes.
+    let reset = ends.iter().filter(|it| **it == Err(ErrorKind::ConnectionReset)).count();
+    let served = ends.iter().filter(|it| it.is_ok()).count();
+    assert_eq!(served + reset, CALLERS, "{ends:?}");
+    assert!(reset <= CALLERS / 4, "{ends:?}");
     assert_eq!(gateway.wait(), Some(0));
 }
 
-/// The kernel itself resets whoever it let in while the last socket was being closed; who gets
-/// anything gets an answer.
 fn connect_until_nobody_listens(address: SocketAddr, ask: &Ask) -> Result<(), ErrorKind> {
     while let Ok(stream) = TcpStream::connect(address) {
         match Client::over(stream).try_ask(ask).map(|it| it.status).map_err(|it| it.kind()) {
             Ok(200) => {}
-            Err(ErrorKind::ConnectionReset) => break,
+            Err(ErrorKind::ConnectionReset) => {
+                assert!(TcpStream::connect(address).is_err(), "a reset, and somebody listens");
+                return Err(ErrorKind::ConnectionReset);
+            }
             other => return Err(other.err().unwrap_or(ErrorKind::Other)),
         }
     }
     Ok(())
 }
+
+const CALLERS: usize = 16;

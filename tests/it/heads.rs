@@ -5,6 +5,7 @@ use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Response;
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
+use crate::support::wait::eventually;
 
 /// A gateway with one worker, so that everybody is everybody's neighbour.
 struct Stage {
@@ -104,7 +105,8 @@ fn a_body_ends_in_one_way_only() {
     ] {
         let head = stage.get_with("/", &format!("host: a\r\n{framing}"));
         let answer = stage.refused(head.replace("GET", "POST") + "0\r\n\r\n");
-        assert_eq!(answer.status, 400, "{framing:?}");
+        answer.assert_problem(400, "bad_request");
+        assert_eq!(answer.head.get("connection"), Some("close"), "{framing:?}");
     }
 }
 
@@ -121,19 +123,17 @@ fn a_line_has_one_reading() {
         "host: a\r\nx\r\n",
         "host: a\r\n: b\r\n",
     ] {
-        assert_eq!(stage.refused(stage.get_with("/", line)).status, 400, "{line:?}");
+        stage.refused(stage.get_with("/", line)).assert_problem(400, "bad_request");
     }
 }
 
 #[test]
 fn trace_and_connect_are_never_let_through() {
     let stage = Stage::new();
-    for method in ["TRACE", "CONNECT"] {
-        let request = stage.get_with("/", "host: a\r\n").replacen("GET", method, 1);
-        let answer = stage.refused(request);
-        assert_eq!(answer.status, if method == "TRACE" { 405 } else { answer.status });
-        assert!([400, 405].contains(&answer.status));
-    }
+    let request = stage.get_with("/", "host: a\r\n").replacen("GET", "TRACE", 1);
+    stage.refused(request).assert_problem(405, "method_not_allowed");
+    let request = stage.get_with("/", "host: a\r\n").replacen("GET", "CONNECT", 1);
+    stage.refused(request).assert_problem(405, "method_not_allowed");
     let request = stage.get_with("a:443", "host: a:443\r\n").replacen("GET", "CONNECT", 1);
     stage.refused(request).assert_problem(405, "method_not_allowed");
 }
@@ -143,7 +143,7 @@ fn a_method_is_not_endless() {
     let stage = Stage::new();
     for length in [33, 1_000, 70_000] {
         let request = stage.get_with("/", "host: a\r\n").replacen("GET", &"M".repeat(length), 1);
-        assert_eq!(stage.refused(request).status, 400, "{length}");
+        stage.refused(request).assert_problem(400, "bad_request");
     }
 }
 
@@ -156,7 +156,10 @@ fn a_target_is_as_long_as_the_limit_and_no_longer() {
     client.send(get(8 << 10));
     assert_eq!(client.read().status, 200);
     stage.refused(get((8 << 10) + 1)).assert_problem(414, "uri_too_long");
-    assert_eq!(stage.refused(get(65 << 10)).status, 414);
+    stage.refused(get(65 << 10)).assert_problem(414, "uri_too_long");
+    let host = "a".repeat(8 << 10);
+    let absolute = stage.get_with(&format!("http://{host}/"), &format!("host: {host}\r\n"));
+    stage.refused(absolute).assert_problem(414, "uri_too_long");
 }
 
 #[test]
@@ -167,7 +170,7 @@ fn headers_are_as_large_as_the_limit_and_no_larger() {
     client.send(get(31 << 10));
     assert_eq!(client.read().status, 200);
     stage.refused(get(32 << 10)).assert_problem(431, "headers_too_large");
-    assert_eq!(stage.refused(get(100 << 10)).status, 431);
+    stage.refused(get(100 << 10)).assert_problem(431, "headers_too_large");
 }
 
 #[test]
@@ -183,7 +186,7 @@ fn headers_are_as_many_as_the_limit_and_no_more() {
     assert_eq!(client.read().status, 200);
     for count in [99, 150, 2_000] {
         let request = stage.get_with("/", &format!("host: a\r\n{}", lines(count)));
-        assert_eq!(stage.refused(request).status, 431, "{count}");
+        stage.refused(request).assert_problem(431, "headers_too_large");
     }
 }
 
@@ -201,8 +204,43 @@ fn what_is_not_http_gets_400() {
         b"GET / HTTP/1.1 \r\nhost: a\r\n\r\n",
         &hello,
     ] {
-        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(30)]);
-        assert_eq!(stage.refused(bytes).status, 400, "{shown:?}");
+        stage.refused(bytes).assert_problem(400, "bad_request");
+    }
+}
+
+#[test]
+fn what_is_no_request_is_counted_and_logged_with_an_id() {
+    let upstream = Upstream::echo();
+    let setup = Setup::to(upstream.address()).log("access = true");
+    let gateway = Gateway::start(&setup.gateway("header_timeout = \"500ms\""));
+    let key = gateway.mint("crm");
+    let long = format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "a".repeat(65 << 10));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: 1\r\n".repeat(2_000));
+    for (bytes, status, code) in [
+        ("hello\r\n\r\n", 400, "bad_request"),
+        (&*long, 414, "uri_too_long"),
+        (&*many, 431, "headers_too_large"),
+        ("GET / HTTP", 408, "request_timeout"),
+    ] {
+        let sample =
+            format!(r#"keyward_requests_total{{route="_none",method="_OTHER",code="{status}"}}"#);
+        let before = gateway.metrics().count(&sample);
+        let mut client = gateway.client();
+        // Also behind a request that was served.
+        assert_eq!(client.ask(&Ask::get("/").key(&key)).status, 200);
+        drop(client.try_send(bytes));
+        let answer = client.read();
+        answer.assert_problem(status, code);
+        let id = answer.head.get("x-request-id").unwrap().to_owned();
+        assert_eq!(answer.json()["request_id"], *id);
+        assert_eq!(answer.head.get("connection"), Some("close"));
+        client.assert_closed();
+        assert_eq!(gateway.metrics().count(&sample), before + 1, "{code}");
+        eventually("it is in the access log", || {
+            let written = gateway.log();
+            let line = written.lines().find(|it| it.contains("\"access\"") && it.contains(&id));
+            line.is_some_and(|it| it.contains(code) && it.contains(&format!("\"status\":{status}")))
+        });
     }
 }
 
@@ -213,7 +251,7 @@ fn a_key_of_10_mb_is_refused_unread() {
     let request = format!("GET / HTTP/1.1\r\nhost: a\r\napi-key: {key}\r\n\r\n");
     stage.gateway.forget_peak();
     let before = stage.gateway.rss_kib();
-    assert_eq!(stage.refused(request).status, 431);
+    stage.refused(request).assert_problem(431, "headers_too_large");
     let grown = stage.gateway.peak_rss_kib().saturating_sub(before);
     assert!(grown < 8 << 10, "{grown} KiB of it were held in memory");
 }
@@ -252,14 +290,43 @@ fn a_length_beside_chunks_is_not_believed_and_ends_the_connection() {
 }
 
 #[test]
+fn a_connection_outlives_a_refusal_whose_body_was_read_to_its_end() {
+    let stage = Stage::new();
+    let mut client = stage.gateway.client();
+    for (framing, body) in [
+        ("content-length", "5\r\nhello"),
+        ("transfer-encoding", "chunked\r\n5\r\nhello\r\n0\r\n\r\n"),
+    ] {
+        let (value, body) = body.split_once("\r\n").unwrap();
+        client.send(Ask::new("POST", "/").header(framing, value).bytes());
+        client.send(body);
+        let answer = client.read();
+        answer.assert_problem(401, "missing_key");
+        assert_eq!(answer.head.get("connection"), None, "{framing}");
+    }
+    assert_eq!(client.ask(&Ask::get("/").key(&stage.key)).status, 200);
+}
+
+#[test]
 fn nothing_behind_a_refused_body_is_a_request() {
     let stage = Stage::new();
     let inner = stage.get_with("/smuggled", "host: a\r\n");
-    let head = stage
-        .get_with("/", "host: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n");
-    let mut client = stage.gateway.client();
-    client.send(head.replacen("GET", "POST", 1) + "5\r\nhello\r\nz\r\n" + &inner);
-    assert_eq!(client.read().status, 400);
-    client.assert_closed();
+    for framing in [
+        "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+    ] {
+        // Read as chunks, the body ends well.
+        for body in ["5\r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\nz\r\n", "0\r\n\r\n"] {
+            let head = stage.get_with("/", &format!("host: a\r\n{framing}"));
+            let mut client = stage.gateway.client();
+            client.send(head.replacen("GET", "POST", 1) + body + &inner);
+            let answer = client.read();
+            answer.assert_problem(400, "bad_request");
+            assert_eq!(answer.head.get("connection"), Some("close"), "{framing:?} {body:?}");
+            client.assert_closed();
+        }
+    }
     assert_eq!(stage.upstream.asked(), 0);
 }

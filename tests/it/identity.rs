@@ -9,6 +9,7 @@ use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::setup::Setup;
 use crate::support::upstream::{Received, Upstream};
+use crate::support::wait::eventually;
 
 struct Stage {
     upstream: Upstream,
@@ -97,12 +98,46 @@ fn nobody_else_speaks_in_our_name() {
 }
 
 #[test]
+fn nobody_says_below_the_body_what_they_may_not_say_above_it() {
+    let stage = Stage::new("trusted_proxies = [\"127.200.0.0/16\"]");
+    for name in [
+        "x-keyward-owner",
+        "X_Keyward_Owner",
+        "api-key",
+        "api_key",
+        "x-forwarded-for",
+        "X_Forwarded_For",
+        "forwarded",
+        "x-real-ip",
+        "x-request-id",
+        "connection",
+    ] {
+        for peer in [[127, 0, 0, 1], [127, 200, 0, 1]] {
+            let ask = Ask::new("POST", "/").key(&stage.key).header("trailer", "x-check");
+            let ask = ask.header("trailer", name).header("transfer-encoding", "chunked");
+            let mut client = Client::connect_from(IpAddr::from(peer), stage.gateway.address());
+            client.send(ask.bytes());
+            client.send(format!("2\r\nhi\r\n0\r\n{name}: spoofed\r\nx-check: 9\r\n\r\n"));
+            assert_eq!(client.read().status, 200, "{name}");
+            let seen = stage.upstream.last();
+            assert_eq!(seen.header("trailer"), Some("x-check"));
+            assert_eq!(seen.trailers, [("x-check".to_owned(), "9".to_owned())], "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_trusted_proxy_speaks_in_our_name_no_more_than_anyone() {
     let stage = Stage::new("trusted_proxies = [\"127.0.0.0/8\"]");
     let ask = Ask::get("/").key(&stage.key).header("x_keyward_owner", "spoofed");
     let seen = stage.forwarded(&ask.header("x-keyward-owner", "spoofed"));
     assert_eq!(seen.header("x-keyward-owner"), Some("acme"));
     assert_eq!(seen.header("x_keyward_owner"), None);
+    let ask = Ask::get("/").key(&stage.key).header("x_forwarded_for", "10.1.2.3");
+    let seen = stage.forwarded(&ask.header("x_real_ip", "10.1.2.3").header("X_Request_Id", "1"));
+    for name in ["x_forwarded_for", "x_real_ip", "x_request_id"] {
+        assert_eq!(seen.header(name), None);
+    }
 }
 
 #[test]
@@ -175,6 +210,24 @@ fn a_trusted_proxys_chain_is_kept_and_appended_to() {
     let seen = from_proxy(told.header("x-forwarded-host", "www.example.com"));
     assert_eq!(seen.header("x-forwarded-proto"), Some("https"));
     assert_eq!(seen.header("x-forwarded-host"), Some("www.example.com"));
+}
+
+#[test]
+fn the_access_log_names_who_asked_and_not_the_proxy_between() {
+    let upstream = Upstream::echo();
+    let setup = Setup::to(upstream.address()).log("access = true");
+    let gateway = Gateway::start(&setup.gateway("trusted_proxies = [\"127.200.0.0/16\"]"));
+    let key = gateway.mint("crm");
+    for (peer, named) in [([127, 200, 0, 1], "198.51.100.7"), ([127, 9, 9, 9], "127.9.9.9")] {
+        let path = format!("/from-{named}");
+        let ask = Ask::get(&path).key(&key).header("x-forwarded-for", "198.51.100.7");
+        let mut client = Client::connect_from(IpAddr::from(peer), gateway.address());
+        assert_eq!(client.ask(&ask).status, 200);
+        eventually("it is in the access log", || gateway.log().contains(&path));
+        let log = gateway.log();
+        let line = log.lines().find(|it| it.contains(&path)).unwrap();
+        assert!(line.contains(&format!("\"client_ip\":\"{named}\"")), "{line}");
+    }
 }
 
 #[test]

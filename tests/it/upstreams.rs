@@ -1,10 +1,11 @@
 //! Requests reach an endpoint that is there, in the shape in which they were sent, and once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::address::fresh;
 use crate::support::ask::Ask;
+use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Framing;
 use crate::support::setup::Setup;
@@ -92,6 +93,7 @@ fn no_endpoint_up_is_told_as_such() {
     for ask in [Ask::get("/"), Ask::post("/", "x")] {
         ask.key(&key).to(&gateway).assert_problem(502, "upstream_unreachable");
     }
+    assert_eq!(gateway.metrics().count("keyward_upstream_errors_total"), 2);
 }
 
 #[test]
@@ -108,6 +110,37 @@ fn an_upstream_that_does_not_speak_http_has_failed() {
         });
         let (gateway, key) = start(&upstream);
         Ask::get("/").key(&key).to(&gateway).assert_problem(502, "upstream_failed");
+    }
+}
+
+/// Answers the first request of its first eight connections once all eight have come, and every
+/// other request with `answer` and the end of the connection.
+fn ends_after_one(answer: &'static str) -> Upstream {
+    let warm = Arc::new(AtomicUsize::new(0));
+    Upstream::scripted(move |conversation| {
+        if conversation.number() < 8 {
+            conversation.request()?;
+            warm.fetch_add(1, Ordering::SeqCst);
+            eventually("all have come", || warm.load(Ordering::SeqCst) == 8);
+            conversation.send(ok("ok"))?;
+        }
+        conversation.request()?;
+        conversation.send(answer)
+    })
+}
+
+#[test]
+fn what_may_have_been_sent_is_sent_at_most_once_more_and_never_after_a_byte_of_an_answer() {
+    for (answer, sent) in [("", 2), ("SSH-2.0-OpenSSH_9.6\r\n\r\n", 1), ("HTTP/1.1 200 OK\r\n", 1)]
+    {
+        let upstream = ends_after_one(answer);
+        let gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
+        let ask = Ask::get("/").key(&gateway.mint("crm"));
+        let warm = crowd(8, |_| ask.to(&gateway).status);
+        assert_eq!((warm, upstream.asked()), (vec![200; 8], 8));
+        ask.to(&gateway).assert_problem(502, "upstream_failed");
+        assert_eq!(upstream.asked() - 8, sent, "{answer:?}");
+        assert_eq!(upstream.connections() - 8, sent - 1, "{answer:?}");
     }
 }
 
@@ -189,9 +222,7 @@ fn bodies_keep_their_framing_both_ways() {
 
 #[test]
 fn trailers_go_through_both_ways() {
-    let upstream = Upstream::answering(|_| {
-        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n".to_vec()
-    });
+    let upstream = Upstream::answering(|_| TRAILING.to_vec());
     let (gateway, key) = start(&upstream);
     let ask = Ask::new("POST", "/").key(&key).header("transfer-encoding", "chunked");
     let ask = ask.header("trailer", "x-check").header("te", "trailers").header("connection", "te");
@@ -199,8 +230,30 @@ fn trailers_go_through_both_ways() {
     client.send([&*ask.bytes(), b"2\r\nhi\r\n0\r\nx-check: 9\r\n\r\n"].concat());
     let answer = client.read();
     assert_eq!(answer.body, b"ok");
-    assert_eq!(upstream.last().trailers, [("x-check".to_owned(), "9".to_owned())]);
+    let seen = upstream.last();
+    assert_eq!(seen.trailers, [("x-check".to_owned(), "9".to_owned())]);
+    assert_eq!((seen.header("te"), seen.header("connection")), (Some("trailers"), Some("te")));
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "7".to_owned())]);
+}
+
+#[test]
+fn trailers_do_not_cost_a_connection() {
+    let upstream = Upstream::answering(|request| match request.target() {
+        "/down" => TRAILING.to_vec(),
+        _ => ok("ok"),
+    });
+    let gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
+    let key = gateway.mint("crm");
+    let mut client = gateway.client();
+    for _ in 0..4 {
+        let ask = Ask::new("POST", "/up").key(&key).header("transfer-encoding", "chunked");
+        client.send(ask.header("trailer", "x-check").bytes());
+        client.send("2\r\nhi\r\n0\r\nx-check: 9\r\n\r\n");
+        assert_eq!(client.read().status, 200);
+        let ask = Ask::get("/down").key(&key).header("te", "trailers").header("connection", "te");
+        assert_eq!(client.ask(&ask).trailers.len(), 1);
+    }
+    assert_eq!(upstream.connections(), 1, "a connection was thrown away");
 }
 
 #[test]
@@ -229,3 +282,7 @@ fn interim_answers_do_not_end_a_request() {
     let answer = Ask::get("/").key(&key).to(&gateway);
     assert_eq!((answer.status, &*answer.body), (200, &b"done"[..]));
 }
+
+/// An answer with a trailer.
+const TRAILING: &[u8] = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+    2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
