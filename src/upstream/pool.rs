@@ -166,15 +166,14 @@ impl Connection {
         request: Request<RequestBody>,
     ) -> Result<Response<ResponseBody>, Lost> {
         let upload = request.body().upload();
-        let heard = self.line.heard.clone();
-        heard.reset();
+        self.line.heard.reset();
         let sending = self.line.sender.try_send_request(request);
         let loan = Loan::begin(self.pool, self.line, upload);
         match sending.await {
             Ok(response) => Ok(response.map(|it| ResponseBody::new(it, loan))),
             Err(mut fault) => {
                 let unsent = fault.take_message();
-                Err(Lost { fault: fault.into_error(), unsent, answered: heard.anything() })
+                Err(Lost { fault: fault.into_error(), unsent, answered: loan.has_heard() })
             }
         }
     }
@@ -192,6 +191,10 @@ impl Loan {
     fn begin(pool: Pool, line: Line, upload: Upload) -> Self {
         pool.0.endpoint.begin(pool.0.worker);
         Self { pool, line: Some(line), upload }
+    }
+
+    fn has_heard(&self) -> bool {
+        self.line.as_ref().is_some_and(|it| it.heard.anything())
     }
 
     /// The answer has ended. An upstream that answered without having read the request to its
