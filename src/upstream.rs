@@ -13,6 +13,7 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::replay::Replay;
 
+pub mod answer;
 pub mod balance;
 pub mod body;
 pub mod connect;
@@ -83,7 +84,7 @@ impl Upstream {
             };
             let upload = request.body().upload();
             let lost = match connection.send(request).await {
-                Ok(response) => return Ok(response),
+                Ok(response) => return self.checked(response),
                 Err(lost) => lost,
             };
             request = match again(lost, replay, &upload) {
@@ -99,6 +100,19 @@ impl Upstream {
     /// Closes connections that nobody used for long; called by the worker's ticker.
     pub fn tick(&self, now: Moment) {
         self.pools.iter().for_each(|it| it.close_idle(now));
+    }
+
+    fn checked(
+        &self,
+        mut response: Response<ResponseBody>,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        match answer::check(&mut response) {
+            Ok(()) => Ok(response),
+            Err(flaw) => {
+                self.counters.upstream_error();
+                Err(SendError::Flawed(flaw))
+            }
+        }
     }
 
     fn failed(&self, fault: hyper::Error, upload: &Upload) -> SendError {
@@ -138,6 +152,9 @@ pub enum SendError {
     /// The connection broke before there was an answer.
     #[error("the upstream closed the connection or answered with what is not HTTP: {0}")]
     Failed(hyper::Error),
+    /// There was an answer, and it cannot be passed on.
+    #[error("the upstream's answer cannot be passed on: {0}")]
+    Flawed(answer::Flaw),
     /// The client's own body broke off or was malformed.
     #[error("the request's body could not be read")]
     Upload(body::UploadFault),

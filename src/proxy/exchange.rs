@@ -22,7 +22,8 @@ pub struct Exchange {
     method: Method,
     notes: Notes,
     begun: Moment,
-    status: StatusCode,
+    /// None before the answer begins.
+    status: Option<StatusCode>,
     bytes_out: u64,
     line: Option<Box<Line>>,
 }
@@ -72,7 +73,7 @@ impl Exchange {
             method: request.method().clone(),
             notes: Notes::default(),
             begun,
-            status: StatusCode::OK,
+            status: None,
             bytes_out: 0,
             line,
         }
@@ -102,13 +103,18 @@ impl Exchange {
 
     /// The answer begins.
     pub fn begin_answer(&mut self, status: StatusCode) {
-        self.status = status;
+        self.status = Some(status);
         self.vitals.answer();
     }
 
     /// Bytes of the answer were handed over.
     pub fn passed(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
+    }
+
+    /// As it is counted and logged.
+    fn status(&self) -> u16 {
+        self.status.map_or(CLIENT_GONE, |it| it.as_u16())
     }
 
     fn upstream(&self) -> Option<Duration> {
@@ -125,7 +131,7 @@ impl Exchange {
             method: self.method.as_str(),
             host: line.host.to_str().unwrap_or_default(),
             path: &line.path,
-            status: self.status.as_u16(),
+            status: self.status(),
             reason: self.notes.reason,
             key_id: self.notes.key.as_ref().map(KeyId::as_str),
             route: route.map(|it| &*it.terms.name),
@@ -140,7 +146,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = Moment::now().since(self.begun);
         let counters = &self.proxy.counters;
-        counters.answered(self.notes.route, &self.method, self.status, took);
+        counters.answered(self.notes.route, &self.method, self.status(), took);
         if let Some(sent) = self.notes.sent {
             counters.overhead(sent.since(self.begun));
         }
@@ -161,5 +167,8 @@ fn request_id<B>(proxy: &Proxy, downstream: &Downstream, request: &Request<B>) -
     });
     kept.cloned().unwrap_or_else(|| proxy.ids.next())
 }
+
+/// Nobody is answered with it: the client went away before there was an answer. nginx's number.
+const CLIENT_GONE: u16 = 499;
 
 const REQUEST_ID_BYTES_MAX: usize = 128;

@@ -101,7 +101,9 @@ impl Rejection {
             Self::Send(SendError::Unreachable(_)) => {
                 (502, "upstream_unreachable", "The upstream is not there")
             }
-            Self::Send(SendError::Failed(_)) => (502, "upstream_failed", "The upstream failed"),
+            Self::Send(SendError::Failed(_) | SendError::Flawed(_)) => {
+                (502, "upstream_failed", "The upstream failed")
+            }
             Self::Panicked => (500, "internal_error", "Our fault"),
         };
         Row { status, code, title }
@@ -134,8 +136,10 @@ impl Rejection {
         let Self::Send(fault) = self else { return None };
         match fault {
             SendError::Unreachable(_) => Some("the upstream cannot be reached"),
-            SendError::Failed(_) => Some("the upstream did not answer with HTTP"),
-            SendError::NoEndpoint | SendError::Upload(_) => None,
+            SendError::Failed(_) => {
+                Some("the upstream closed the connection, or did not answer with HTTP")
+            }
+            SendError::NoEndpoint | SendError::Flawed(_) | SendError::Upload(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::telemetry::histogram::{Histogram, add};
 
@@ -49,17 +49,11 @@ impl WorkerCounters {
     }
 
     /// One request was answered.
-    pub fn answered(
-        &self,
-        route: Option<usize>,
-        method: &Method,
-        status: StatusCode,
-        took: Duration,
-    ) {
+    pub fn answered(&self, route: Option<usize>, method: &Method, status: u16, took: Duration) {
         let last = self.routes.len().saturating_sub(1);
         let Some(row) = self.routes.get(route.unwrap_or(last)) else { return };
         row.duration.record(took);
-        row.count(method_place(method), status.as_u16());
+        row.count(method_place(method), status);
     }
 
     /// What was no request was refused.

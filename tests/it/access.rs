@@ -141,6 +141,22 @@ fn whoever_goes_away_has_a_line_with_what_they_took() {
     assert_says(&line, &json!({ "status": 200, "bytes_out": 5, "key_id": key.id }));
 }
 
+#[test]
+fn whoever_goes_away_before_there_is_an_answer_was_not_answered() {
+    let upstream = Upstream::scripted(|conversation| {
+        while conversation.request()?.is_some() {}
+        Ok(())
+    });
+    let gateway = Gateway::start(&setup(&upstream));
+    let key = gateway.mint("crm");
+    let client = gateway.client();
+    client.send(Ask::get("/never").key(&key).bytes());
+    eventually("it is forwarded", || upstream.asked() > 0);
+    drop(client);
+    assert_says(&line_of(&gateway, "/never"), &json!({ "status": 499, "bytes_out": 0 }));
+    assert_eq!(gateway.metrics().with("keyward_requests_total", "code=\"499\""), 1);
+}
+
 /// Sends so many requests over many connections; the ids that their answers name.
 fn ask_many(gateway: &Gateway, key: &Key, count: usize, path: &str) -> BTreeSet<String> {
     let ids = crowd(CONNECTIONS, |_| {

@@ -103,6 +103,9 @@ fn an_upstream_that_does_not_speak_http_has_failed() {
         "",
         "HTTP/1.1 2000 OK\r\n\r\n",
         "HTTP/1.1 200 OK\r\nx y: z\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nhello",
     ] {
         let upstream = Upstream::scripted(move |conversation| {
             conversation.request()?;
@@ -110,6 +113,30 @@ fn an_upstream_that_does_not_speak_http_has_failed() {
         });
         let (gateway, key) = start(&upstream);
         Ask::get("/").key(&key).to(&gateway).assert_problem(502, "upstream_failed");
+    }
+}
+
+#[test]
+fn an_answer_is_framed_by_us_whatever_the_upstream_says_of_its_length() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 3\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5, 5\r\n\r\nhello",
+        "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        "HTTP/1.0 200 OK\r\n\r\nhello",
+    ] {
+        let upstream = Upstream::scripted(move |conversation| {
+            conversation.request()?;
+            conversation.send(answer)
+        });
+        let (gateway, key) = start(&upstream);
+        let mut client = gateway.client();
+        let got = client.ask(&Ask::get("/").key(&key));
+        assert_eq!((got.status, &*got.body), (200, &b"hello"[..]), "{answer}");
+        assert_eq!(got.head.word(0), "HTTP/1.1", "{answer}");
+        let lengths = got.head.all("content-length");
+        assert!(lengths.is_empty() || lengths == ["5"], "{answer}");
+        // And the connection is good for the next.
+        assert_eq!(client.ask(&Ask::get("/").key(&key)).status, 200);
     }
 }
 

@@ -1,0 +1,105 @@
+//! Checks what hyper leaves open in an upstream's answer, so that nobody reads more or less of it
+//! than was sent.
+
+use http::{HeaderValue, Response, StatusCode, Version, header};
+
+/// What is wrong with an answer.
+pub type Flaw = &'static str;
+
+/// Makes an answer one that can be passed on, or says why it cannot.
+pub fn check<B>(response: &mut Response<B>) -> Result<(), Flaw> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err("it switched protocols, for which nobody had asked");
+    }
+    if response.headers().contains_key(header::TRANSFER_ENCODING) {
+        check_chunked(response)?;
+        // RFC 9112, 6.3: it has no say beside a transfer coding.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    } else {
+        let mut lengths = response.headers().get_all(header::CONTENT_LENGTH).iter();
+        let first = lengths.next().cloned();
+        if let Some(first) =
+            first.filter(|it| lengths.next().is_some() || it.as_bytes().contains(&b','))
+        {
+            // hyper has found them all to be the same.
+            response.headers_mut().insert(header::CONTENT_LENGTH, first_of(&first)?);
+        }
+    }
+    // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
+    *response.version_mut() = Version::HTTP_11;
+    Ok(())
+}
+
+/// hyper takes off chunks, and nothing else.
+fn check_chunked<B>(response: &Response<B>) -> Result<(), Flaw> {
+    let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |it: &HeaderValue| it.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let one = codings.next().is_some_and(is_chunked) && codings.next().is_none();
+    if one && response.version() == Version::HTTP_11 {
+        Ok(())
+    } else {
+        Err("it has a transfer coding that is not `chunked` alone")
+    }
+}
+
+fn first_of(list: &HeaderValue) -> Result<HeaderValue, Flaw> {
+    let first = list.as_bytes().split(|it| *it == b',').next().unwrap_or_default();
+    HeaderValue::from_bytes(first.trim_ascii()).map_err(|_invisible| "its length is no number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn checked(
+        status: u16,
+        version: Version,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<Response<()>, Flaw> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        *response.version_mut() = version;
+        for (name, value) in headers {
+            response.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        check(&mut response).map(|()| response)
+    }
+
+    #[test]
+    fn one_length_is_left_and_none_beside_chunks() {
+        let lengths = |headers: &[_]| {
+            let response = checked(200, Version::HTTP_11, headers).unwrap();
+            let lengths = response.headers().get_all(header::CONTENT_LENGTH).iter();
+            lengths.map(|it| it.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(lengths(&[("content-length", "3")]), ["3"]);
+        assert_eq!(lengths(&[("content-length", "3, 3")]), ["3"]);
+        assert_eq!(lengths(&[("content-length", "3"), ("content-length", "3")]), ["3"]);
+        let nothing: [&str; 0] = [];
+        assert_eq!(
+            lengths(&[("transfer-encoding", " Chunked "), ("content-length", "3")]),
+            nothing
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_not_passed_on() {
+        for coding in ["gzip", "gzip, chunked", "chunked, identity", "xchunked", "chunked, chunked"]
+        {
+            assert!(
+                checked(200, Version::HTTP_11, &[("transfer-encoding", coding)]).is_err(),
+                "{coding}"
+            );
+        }
+        let twice = [("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")];
+        assert!(checked(200, Version::HTTP_11, &twice).is_err());
+        assert!(checked(200, Version::HTTP_10, &twice[..1]).is_err());
+        assert!(checked(101, Version::HTTP_11, &[("upgrade", "websocket")]).is_err());
+    }
+
+    #[test]
+    fn an_answer_has_our_version() {
+        assert_eq!(checked(200, Version::HTTP_10, &[]).unwrap().version(), Version::HTTP_11);
+    }
+}
