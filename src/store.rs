@@ -152,10 +152,11 @@ impl Store {
         }
     }
 
-    /// Takes a gateway out of the register: it has left, or an operator forgets it.
-    pub async fn leave(&self, gateway: &GatewayId) -> Result<Left, Unavailable> {
+    /// Takes a gateway out of the register, if its `beat` is the one that was judged: it has left,
+    /// or an operator forgets it.
+    pub async fn leave(&self, gateway: &GatewayId, beat: Option<u64>) -> Result<Left, Unavailable> {
         match self {
-            Self::Embedded(store) => store.leave(gateway).await,
+            Self::Embedded(store) => store.leave(gateway, beat).await,
         }
     }
 

@@ -87,8 +87,8 @@ pub async fn forget(asked: Asked) -> Result<Answer, Rejection> {
     let before = serde_json::to_value(gateway(watched, &seen)).ok();
     let row = audit(&author, Action::GatewayForget, id.to_owned(), asked.now());
     store.note(Audit { before, ..row }).await?;
-    if store.leave(&gone).await? == Left::Unknown {
-        return Err(Rejection::NotFound);
+    if store.leave(&gone, Some(watched.entry.beat)).await? == Left::Unknown {
+        return Err(Rejection::StateConflict("this gateway came back, or left, in this moment"));
     }
     tell(&author, Action::GatewayForget, id);
     let propagation = asked.admin.receipts(&ticket).await;

@@ -63,6 +63,7 @@ pub async fn revoke(asked: Asked) -> Result<Answer, Rejection> {
 impl Admin {
     async fn operators(&self) -> Result<Vec<Found>, Rejection> {
         let rows = self.keyring.store().operators().await?;
+        let rows = self.keyring.all_current(rows).await?;
         Ok(rows.iter().filter_map(|row| self.read_listed(row, Kind::Operator)).collect())
     }
 }

@@ -241,20 +241,20 @@ impl Entries {
 
     /// The id of every key in memory.
     pub fn held(&self) -> Vec<KeyId> {
-        self.known().map(|it| it.id).collect()
+        self.each(|it| Some(it.id))
     }
 
     /// Every key that was used since it was last asked, with the time.
     pub fn used_since(&self, since: Timestamp) -> Vec<(KeyId, Timestamp)> {
-        let used = self.known().filter_map(|it| Some((it.id, it.last_used()?)));
-        used.filter(|(_, used)| *used >= since).collect()
+        self.each(|it| it.last_used().filter(|used| *used >= since).map(|used| (it.id, used)))
     }
 
-    fn known(&self) -> impl Iterator<Item = Arc<Entry>> {
-        self.map.iter().filter_map(|slot| match slot.value() {
-            Slot::Known(entry) => Some(Arc::clone(entry)),
+    fn each<T>(&self, look: impl Fn(&Entry) -> Option<T>) -> Vec<T> {
+        let looked = self.map.iter().filter_map(|slot| match slot.value() {
+            Slot::Known(entry) => look(entry),
             Slot::Filling(_) => None,
-        })
+        });
+        looked.collect()
     }
 
     /// Stands in the map before its read is sent, so that no change can pass it unseen.
@@ -271,6 +271,7 @@ impl Entries {
     pub fn end_fill(&self, id: KeyId, fill: &Fill, read: FillRead) -> Ended {
         let Some(outcome) = self.settle(id, fill, read) else { return Ended::Overtaken };
         if matches!(outcome, Outcome::Found(_)) {
+            self.ids.insert(self.hasher.hash_one(id));
             self.note(id);
             self.make_room();
         }
@@ -333,7 +334,6 @@ impl Entries {
 
     /// One more key is in memory; its place in the map is not held any more.
     fn note(&self, id: KeyId) {
-        self.ids.insert(self.hasher.hash_one(id));
         self.count.fetch_add(1, Ordering::Relaxed);
         self.order().push_back(id);
     }

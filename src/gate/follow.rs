@@ -27,6 +27,7 @@ pub async fn run(
     tasks: Tasks,
 ) {
     let mut follower = Follower { draining, ..Follower::new(keyring, card) };
+    let mut said = None;
     while !tasks.is_stopped() {
         // A step may be dropped anywhere: what it did not confirm, nobody counts on.
         let step = tokio::select! {
@@ -34,7 +35,11 @@ pub async fn run(
             () = tasks.stopped() => break,
         };
         if let Err(fault) = step {
-            tracing::warn!(%fault, "the store did not answer; the lease is not renewed");
+            let now = Moment::now();
+            if said.is_none_or(|it| now.since(it) >= SAID_AGAIN_AFTER) {
+                said = Some(now);
+                tracing::warn!(%fault, "following the store fails; without it the lease runs out");
+            }
             tokio::time::sleep(PAUSE_AFTER_FAULT).await;
         }
     }
@@ -75,7 +80,7 @@ impl Follower {
     /// lets nobody in.
     pub async fn leave(self) {
         self.keyring.lease().surrender();
-        if let Err(fault) = self.keyring.store().leave(&self.card.id).await {
+        if let Err(fault) = self.keyring.store().leave(&self.card.id, None).await {
             tracing::warn!(%fault, "this gateway could not leave the register; it will be missed for a while");
         }
     }
@@ -97,7 +102,7 @@ impl Follower {
         };
         self.keyring.lease().set_clock(sent, time);
         let quiet = changes.is_empty();
-        self.apply(changes).await;
+        self.apply(changes).await?;
         if more == More::End {
             self.keyring.lease().renew(sent);
         }
@@ -131,6 +136,8 @@ impl Follower {
         let lost = unseen.into_iter().filter_map(|id| self.keyring.entries().get(id));
         self.keyring.offer(&lost.collect::<Vec<_>>()).await?;
         self.finish_load();
+        // In another past the same numbers were other changes.
+        self.closed.clear();
         self.position = Some(position);
         Ok(())
     }
@@ -146,15 +153,20 @@ impl Follower {
     }
 
     /// Applies changes in order: first the entries, then the cuts; only the next sync confirms.
-    /// A record of a newer format gets its key 503, and is never confirmed.
-    async fn apply(&mut self, changes: Vec<Change>) {
-        let understood = changes.iter().take_while(|it| !it.row.sealed.is_newer()).last();
-        let reached = understood.map(|it| (it.number, it.nonce));
+    /// A record of a newer format gets its key 503; neither it nor what comes after it is confirmed.
+    async fn apply(&mut self, mut changes: Vec<Change>) -> Result<(), Unavailable> {
+        let newer_format = changes.iter().position(|it| it.row.sealed.is_newer());
+        if let Some(place) = newer_format {
+            changes.truncate(place + 1);
+        }
         // By key: what several changes of one key end is told with the last of them.
         let mut moved: HashMap<KeyId, (u64, Arc<Entry>)> = HashMap::new();
+        let mut newer = Vec::new();
         for change in &changes {
-            if let Merged::Changed(entry) = self.keyring.merge(&change.row) {
-                moved.insert(change.row.id, (change.number, entry));
+            match self.keyring.merge(&change.row) {
+                Merged::Changed(entry) => drop(moved.insert(change.row.id, (change.number, entry))),
+                Merged::Kept(entry) => newer.push(entry),
+                Merged::Quiet => {}
             }
         }
         if !moved.is_empty() {
@@ -164,15 +176,18 @@ impl Follower {
             let surplus = self.closed.len().saturating_sub(CLOSED_KEPT);
             self.closed.drain(..surplus);
         }
-        if let (Some(position), Some((number, nonce))) = (&mut self.position, reached) {
-            (position.number, position.nonce) = (number, nonce);
+        let understood = newer_format.unwrap_or(changes.len());
+        let reached = changes.get(..understood).and_then(|it| it.last());
+        if let (Some(position), Some(change)) = (&mut self.position, reached) {
+            (position.number, position.nonce) = (change.number, change.nonce);
         }
-        if changes.iter().any(|it| it.row.sealed.is_newer()) {
+        if newer_format.is_some() {
             tracing::error!(
                 "a change was written by a newer version: update this gateway, it cannot confirm"
             );
-            tokio::time::sleep(PAUSE_AFTER_FAULT).await;
+            tokio::time::sleep(self.keyring.lease().length() / 4).await;
         }
+        self.keyring.offer(&newer).await
     }
 
     /// Nothing new: loads one more page, or waits for the alarm.
@@ -257,3 +272,4 @@ const PAGE: usize = 2_000;
 /// As many as one sync may bring, so that no receipt misses its number.
 const CLOSED_KEPT: usize = CHANGES_PER_SYNC_MAX;
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(50);
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);

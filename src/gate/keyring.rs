@@ -16,7 +16,7 @@ use crate::gate::hashing::Hashing;
 use crate::gate::known::{Known, OperatorRights, Rights, Stored, Verifier};
 use crate::gate::lease::{Lease, Standing};
 use crate::gate::recheck::Workers;
-use crate::gate::throttle::Throttle;
+use crate::gate::throttle::{Throttle, network};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{NewTag, Writeback};
 use crate::key::seal::Comparison;
@@ -117,6 +117,9 @@ impl Keyring {
 
     /// Whether an operator who was let in before may still change something at `now`.
     pub fn judge_operator(&self, id: KeyId, now: Moment) -> Result<(), Refusal> {
+        if self.lease.standing(now) != Standing::Held {
+            return Err(Refusal::StoreUnreachable);
+        }
         let entry = self.entries.get(id).ok_or(Refusal::StoreUnreachable)?;
         entry.known().judge_state(self.lease.store_time(now))
     }
@@ -282,7 +285,7 @@ impl Keyring {
         }
         entry.known().judge_state(time).map_err(|_state| Refusal::UnknownKey)?;
         self.throttle.slow(address).map_err(|_throttled| self.overloaded())?;
-        let turn = entry.turns().take(address).await.map_err(|_full| self.overloaded())?;
+        let turn = entry.turns().take(network(address)).await.map_err(|_full| self.overloaded())?;
         let (phc, revision) = match self.compare(entry, &digest) {
             Compared::Same => return Ok(()),
             Compared::Another => return Err(Refusal::UnknownKey),

@@ -11,13 +11,29 @@ use crate::store::{Row, Unavailable};
 impl Keyring {
     /// The record in `stored`, or the newer one that is known here, which is then written back.
     pub async fn current(&self, stored: Row) -> Result<Row, Unavailable> {
-        let Some(entry) = self.entries().get(stored.id) else { return Ok(stored) };
-        let known = entry.known().row().cloned();
-        let Some(known) = known.filter(|it| it.seniority() > stored.seniority()) else {
-            return Ok(stored);
-        };
+        let Some((entry, known)) = self.newer(&stored) else { return Ok(stored) };
         self.offer(&[entry]).await?;
-        Ok(Row { last_used_at: stored.last_used_at, ..Row::clone(&known) })
+        Ok(known)
+    }
+
+    /// The same for a page of records.
+    pub async fn all_current(&self, stored: Vec<Row>) -> Result<Vec<Row>, Unavailable> {
+        let mut newer = Vec::new();
+        let rows = stored.into_iter().map(|stored| {
+            let Some((entry, known)) = self.newer(&stored) else { return stored };
+            newer.push(entry);
+            known
+        });
+        let rows = rows.collect();
+        self.offer(&newer).await?;
+        Ok(rows)
+    }
+
+    fn newer(&self, stored: &Row) -> Option<(Arc<Entry>, Row)> {
+        let entry = self.entries().get(stored.id)?;
+        let known = entry.known().row().cloned()?;
+        let is_newer = known.seniority() > stored.seniority();
+        is_newer.then(|| (entry, Row { last_used_at: stored.last_used_at, ..Row::clone(&known) }))
     }
 
     /// Has the store take those of these records that it lacks or holds in an older state, and counts

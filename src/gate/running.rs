@@ -1,6 +1,7 @@
 //! Lists the requests that one worker is serving, so that they can be ended.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -38,9 +39,11 @@ impl Running {
     /// Ends the requests of `entries` that would not be let in at `now`; how many of each.
     pub fn recheck(&self, entries: &[Arc<Entry>], now: Timestamp) -> Vec<u64> {
         let mut closed = vec![0; entries.len()];
+        let places: HashMap<*const Entry, usize> =
+            entries.iter().map(Arc::as_ptr).zip(0..).collect();
         for run in self.listed() {
-            let place = entries.iter().position(|it| run.is_of(it));
-            let Some(count) = place.and_then(|it| closed.get_mut(it)) else { continue };
+            let place = run.entry.as_ref().and_then(|it| places.get(&Arc::as_ptr(it)));
+            let Some(count) = place.and_then(|it| closed.get_mut(*it)) else { continue };
             if run.end_unless_allowed(now) {
                 *count += 1;
                 self.count_cut();
@@ -147,10 +150,6 @@ impl Timed for Run {
 }
 
 impl Run {
-    fn is_of(&self, entry: &Arc<Entry>) -> bool {
-        self.entry.as_ref().is_some_and(|it| Arc::ptr_eq(it, entry))
-    }
-
     /// Whether this call ended it.
     fn end_unless_allowed(&self, now: Timestamp) -> bool {
         let Some(entry) = &self.entry else { return false };

@@ -31,8 +31,11 @@ fn strike(text: &str) -> Option<String> {
             done = start + run.len();
         }
     }
+    if done == 0 {
+        return None;
+    }
     shown.push_str(text.get(done..).unwrap_or_default());
-    (done > 0).then_some(shown)
+    Some(shown)
 }
 
 /// Every longest run of letters and digits, and where it starts.
@@ -44,6 +47,9 @@ fn runs(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// Half of a secret is one still where it stands behind an id, and most of one anywhere. Numbers in
 /// hexadecimal and names in one case are none.
 fn is_secret(run: &str, before: &str) -> bool {
+    if run.len() < BEHIND_ID_MIN {
+        return false;
+    }
     let id = before.strip_suffix('_').map(|it| it.rsplit('_').next().unwrap_or_default());
     let has_id = id.is_some_and(|it| {
         it.len() == ID_LEN
@@ -52,7 +58,7 @@ fn is_secret(run: &str, before: &str) -> bool {
     });
     let holds = |kind: fn(&u8) -> bool| run.bytes().any(|it| kind(&it));
     let is_mixed = holds(u8::is_ascii_uppercase) && holds(u8::is_ascii_lowercase);
-    run.len() >= BEHIND_ID_MIN && has_id || run.len() >= ANYWHERE_MIN && is_mixed
+    has_id || run.len() >= ANYWHERE_MIN && is_mixed
 }
 
 const ID_LEN: usize = 12;

@@ -124,6 +124,12 @@ impl Vitals {
             self.writing.disarm();
             self.asking.disarm();
             self.doubt.set(None);
+            // What was left of the last answer had to be taken before anything could be asked.
+            match self.stage.get() {
+                Stage::Idle => self.reading.arm(self.timeouts.idle),
+                Stage::Head => self.reading.arm(self.timeouts.header),
+                Stage::Busy | Stage::Answering => {}
+            }
         }
     }
 
@@ -213,6 +219,8 @@ impl Vitals {
         self.tick_writing(now);
         let reading = self.reading.is_over(now);
         let end = match self.stage.get() {
+            // Until the client has taken its last answer, only that counts.
+            _ if self.blocked.get() => None,
             Stage::Idle if reading => Some(End::Idle),
             Stage::Head if reading => Some(End::HeadTooSlow),
             Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering => None,
@@ -271,5 +279,32 @@ impl Ward {
 impl Drop for Bed {
     fn drop(&mut self) {
         drop(self.ward.0.borrow_mut().try_remove(self.place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_still_takes_the_end_of_an_answer_is_not_idle() {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { header: second, idle: second, write: 30 * second };
+        let vitals = Vitals::new(timeouts);
+        let mut ticks = (1..).map(|it| Moment::from_nanos(it * 200_000_000));
+        let mut pass = |count| ticks.by_ref().take(count).for_each(|it| vitals.tick(it));
+        vitals.begin();
+        vitals.answer();
+        vitals.is_blocked();
+        // hyper has all of it, and the client does not.
+        vitals.finish();
+        pass(50);
+        assert_eq!(vitals.end(), None);
+        // Taken at last: now it is idle, and for as long as anybody may be.
+        vitals.has_written();
+        pass(5);
+        assert_eq!(vitals.end(), None);
+        pass(5);
+        assert_eq!(vitals.end(), Some(End::Idle));
     }
 }

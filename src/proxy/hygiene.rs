@@ -17,8 +17,8 @@ pub enum Direction {
 }
 
 /// Removes hop-by-hop headers and whatever `Connection` names; on the way up also everything of
-/// our own family, and the client's claims about other addresses unless it is trusted. What may not
-/// stand above the body may not stand below it either, nor may `keys`: the trailers that may pass.
+/// our own family, and the client's claims about other addresses unless it is trusted. Answers
+/// which trailers may pass: nothing that may not stand above the body, and on the way up no `keys`.
 pub fn clean(headers: &mut HeaderMap, direction: Direction, keys: &[HeaderName]) -> Trailers {
     let unwanted = headers.keys().filter(|it| is_unwanted(it, direction));
     let unwanted: Vec<HeaderName> = unwanted.cloned().collect();

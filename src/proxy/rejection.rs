@@ -123,7 +123,7 @@ impl Rejection {
         };
         let problem = Problem::new(row, detail);
         if let Self::MethodNotAllowed(allowed) = self {
-            problem.with_header(header::ALLOW, allow(allowed))
+            problem.with_allow(allowed)
         } else if row.status == 401 {
             problem.with_header(header::WWW_AUTHENTICATE, challenge(key_header))
         } else {
@@ -167,9 +167,4 @@ impl From<Miss> for Rejection {
 fn challenge(key_header: &HeaderName) -> HeaderValue {
     let text = format!(r#"ApiKey realm="keyward", header="{key_header}""#);
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("ApiKey"))
-}
-
-fn allow(allowed: &[Method]) -> HeaderValue {
-    let names: Vec<&str> = allowed.iter().map(Method::as_str).collect();
-    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static(""))
 }

@@ -13,6 +13,7 @@ use crate::admin::rejection::Rejection;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
+use crate::key::text::KeyId;
 use crate::server::build::StartFault;
 use crate::server::secret_file;
 use crate::store::Row;
@@ -83,7 +84,7 @@ fn drafts(file: &Path) -> io::Result<Vec<(PathBuf, String)>> {
         let path = entry?.path();
         let other = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
         let id = other.strip_prefix(name).and_then(|it| it.strip_prefix(DRAFT));
-        if let Some(id) = id.map(str::to_owned) {
+        if let Some(id) = id.filter(|it| it.parse::<KeyId>().is_ok()).map(str::to_owned) {
             found.push((path, id));
         }
     }

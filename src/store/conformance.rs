@@ -52,6 +52,7 @@ macro_rules! conformance {
             receipts::a_silent_gateway_that_refuses_is_fenced_after_its_lease_and_not_before,
             receipts::who_leaves_is_not_waited_for,
             receipts::who_is_forgotten_was_known_before,
+            receipts::who_came_back_is_not_forgotten,
             receipts::who_stays_silent_goes_out_of_the_register,
         }
     };

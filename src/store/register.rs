@@ -72,6 +72,7 @@ pub async fn receipts(store: &Store, ticket: &Ticket) -> Propagation {
 #[derive(Debug)]
 struct Round<'a> {
     position: &'a Position,
+    is_own: bool,
     moves: u64,
     start: Moment,
     waiting: Vec<&'a Registered>,
@@ -91,6 +92,7 @@ impl<'a> Round<'a> {
     fn start(ticket: &'a Ticket, start: Moment) -> Self {
         Self {
             position: &ticket.position,
+            is_own: ticket.is_own,
             moves: ticket.register.moves,
             start,
             waiting: ticket.register.entries.iter().collect(),
@@ -143,7 +145,8 @@ impl<'a> Round<'a> {
 
     fn confirm(&mut self, entry: &Registered, seen: &Seen, now: Moment) {
         let card = seen.entry(&entry.card.id).map_or(&entry.card, |it| &it.entry.card);
-        let closed = card.closed.iter().find(|(number, _)| *number == self.position.number);
+        let mut closed = card.closed.iter().filter(|_| self.is_own);
+        let closed = closed.find(|(number, _)| *number == self.position.number);
         let closed_streams = closed.map_or(0, |(_, streams)| *streams);
         self.receipts.push(Receipt {
             closed_streams,
@@ -235,7 +238,7 @@ mod tests {
     /// Change 7 was written at 10 s while the register held `entry` and had moved so often.
     fn verdict(entry: &Registered, moves: u64, sight: &Sight, now: Moment) -> Verdict {
         let register = Arc::new(register(moves, vec![entry.clone()]));
-        let ticket = Ticket { position: position(7), register };
+        let ticket = Ticket { position: position(7), is_own: true, register };
         let seen = sight.watch().borrow().clone();
         Round::start(&ticket, at(10_000)).verdict(entry, &seen, now)
     }

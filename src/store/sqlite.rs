@@ -212,10 +212,10 @@ impl Sqlite {
         self.ask(move |conn| reader::ticket(conn, &identity)).await
     }
 
-    /// Takes a gateway out of the register.
-    pub async fn leave(&self, gateway: &GatewayId) -> Result<Left, Unavailable> {
+    /// Takes a gateway out of the register, if its beat is this one.
+    pub async fn leave(&self, gateway: &GatewayId, beat: Option<u64>) -> Result<Left, Unavailable> {
         let gateway = gateway.clone();
-        self.follow(move |follower| follower.leave(&gateway)).await
+        self.follow(move |follower| follower.leave(&gateway, beat)).await
     }
 
     /// How many records need which pepper, by its name: for their seal, or for their tag.

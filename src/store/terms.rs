@@ -190,8 +190,10 @@ pub enum Written {
 /// A number to be confirmed, and by whom.
 #[derive(Clone, Debug)]
 pub struct Ticket {
-    /// The change.
+    /// The change, or the present end of the changes.
     pub position: Position,
+    /// Whether it is the change that the ticket was given for.
+    pub is_own: bool,
     /// Who was in the register at that moment.
     pub register: Arc<Register>,
 }

@@ -131,7 +131,12 @@ fn write_record(line: &mut String, record: &Record<'_>) -> fmt::Result {
 /// worse places.
 fn write_text(line: &mut String, text: &str) -> fmt::Result {
     line.write_char('"')?;
-    for character in redacted(text).chars() {
+    let text = redacted(text);
+    if text.bytes().all(|it| (b' '..=b'~').contains(&it) && it != b'"' && it != b'\\') {
+        line.push_str(&text);
+        return line.write_char('"');
+    }
+    for character in text.chars() {
         match character {
             '"' | '\\' => line.extend(['\\', character]),
             it if it.is_control() || it == '\u{2028}' || it == '\u{2029}' => {

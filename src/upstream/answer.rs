@@ -1,14 +1,14 @@
 //! Checks what hyper leaves open in an upstream's answer, so that nobody reads more or less of it
 //! than was sent.
 
-use http::{HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, Response, Version, header};
 
 /// What is wrong with an answer.
 pub type Flaw = &'static str;
 
 /// Makes an answer one that can be passed on, or says why it cannot.
 pub fn check<B>(response: &mut Response<B>) -> Result<(), Flaw> {
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if response.status().as_u16() == SWITCHING_PROTOCOLS {
         return Err("it switched protocols, for which nobody had asked");
     }
     if response.headers().contains_key(header::TRANSFER_ENCODING) {
@@ -17,12 +17,12 @@ pub fn check<B>(response: &mut Response<B>) -> Result<(), Flaw> {
         response.headers_mut().remove(header::CONTENT_LENGTH);
     } else {
         let mut lengths = response.headers().get_all(header::CONTENT_LENGTH).iter();
-        let first = lengths.next().cloned();
-        if let Some(first) =
-            first.filter(|it| lengths.next().is_some() || it.as_bytes().contains(&b','))
-        {
-            // hyper has found them all to be the same.
-            response.headers_mut().insert(header::CONTENT_LENGTH, first_of(&first)?);
+        let first = lengths.next();
+        let one_of_many =
+            first.filter(|it| lengths.next().is_some() || it.as_bytes().contains(&b','));
+        // hyper has found them all to be the same.
+        if let Some(length) = one_of_many.map(first_of).transpose()? {
+            response.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
     }
     // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
@@ -47,6 +47,8 @@ fn first_of(list: &HeaderValue) -> Result<HeaderValue, Flaw> {
     HeaderValue::from_bytes(first.trim_ascii()).map_err(|_invisible| "its length is no number")
 }
 
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,9 +59,7 @@ mod tests {
         version: Version,
         headers: &[(&'static str, &'static str)],
     ) -> Result<Response<()>, Flaw> {
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        *response.version_mut() = version;
+        let mut response = Response::builder().status(status).version(version).body(()).unwrap();
         for (name, value) in headers {
             response.headers_mut().append(*name, HeaderValue::from_static(value));
         }

@@ -40,6 +40,7 @@ async fn walk(
     for _ in 0..BATCHES_MAX {
         let rows = admin.keyring.store().page(place, BATCH).await?;
         let is_last = rows.len() < BATCH;
+        let rows = admin.keyring.all_current(rows).await?;
         for row in rows {
             place = Some(row.mark());
             let Some(key) = fitting(admin, &row, &question.filter, now) else { continue };

@@ -68,6 +68,10 @@ pub async fn a_receipt_says_how_many_streams_were_closed(store: &Store) {
     for (ticket, closed) in tickets.iter().zip([7, 9]) {
         assert_eq!(receipts(store, ticket).await.gateways[0].closed_streams, closed);
     }
+    // Whoever only waits for the present end has closed nothing.
+    let end = store.ticket().await.unwrap();
+    assert_eq!(end.position, tickets[1].position);
+    assert_eq!(receipts(store, &end).await.gateways[0].closed_streams, 0);
 }
 
 pub async fn a_silent_gateway_is_unconfirmed_after_its_lease_and_not_before(store: &Store) {
@@ -106,7 +110,7 @@ pub async fn who_leaves_is_not_waited_for(store: &Store) {
     let mut gateway = Gateway::new(store, "a");
     gateway.catch_up(store).await;
     let ticket = applied(store, mint(1)).await;
-    assert_eq!(store.leave(&gateway.card.id).await, Ok(Left::Now));
+    assert_eq!(store.leave(&gateway.card.id, None).await, Ok(Left::Now));
     let propagation = receipts(store, &ticket).await;
     assert!(propagation.complete);
     assert_eq!(states(&propagation), []);
@@ -115,8 +119,19 @@ pub async fn who_leaves_is_not_waited_for(store: &Store) {
 pub async fn who_is_forgotten_was_known_before(store: &Store) {
     let mut gateway = Gateway::new(store, "a");
     gateway.catch_up(store).await;
-    assert_eq!(store.leave(&gateway.card.id).await, Ok(Left::Now));
-    assert_eq!(store.leave(&gateway.card.id).await, Ok(Left::Unknown));
+    assert_eq!(store.leave(&gateway.card.id, None).await, Ok(Left::Now));
+    assert_eq!(store.leave(&gateway.card.id, None).await, Ok(Left::Unknown));
+}
+
+pub async fn who_came_back_is_not_forgotten(store: &Store) {
+    let mut gateway = Gateway::new(store, "a");
+    gateway.catch_up(store).await;
+    let beat = |ticket: Ticket| ticket.register.entries[0].beat;
+    let judged = beat(store.ticket().await.unwrap());
+    gateway.catch_up(store).await;
+    assert_eq!(store.leave(&gateway.card.id, Some(judged)).await, Ok(Left::Unknown));
+    let judged = beat(store.ticket().await.unwrap());
+    assert_eq!(store.leave(&gateway.card.id, Some(judged)).await, Ok(Left::Now));
 }
 
 pub async fn who_stays_silent_goes_out_of_the_register(store: &Store) {

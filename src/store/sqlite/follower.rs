@@ -65,9 +65,9 @@ impl Follower {
         self.twice(|it| it.try_sync(beat))
     }
 
-    /// Takes a gateway out of the register.
-    pub fn leave(&mut self, gateway: &GatewayId) -> rusqlite::Result<Left> {
-        self.twice(|it| it.try_leave(gateway))
+    /// Takes a gateway out of the register, if its beat is this one.
+    pub fn leave(&mut self, gateway: &GatewayId, beat: Option<u64>) -> rusqlite::Result<Left> {
+        self.twice(|it| it.try_leave(gateway, beat))
     }
 
     /// On a full disk a second time, after making room: nobody loses a lease for that.
@@ -99,12 +99,12 @@ impl Follower {
         Ok(Synced::Followed { changes, more, time: Timestamp::now() })
     }
 
-    fn try_leave(&mut self, gateway: &GatewayId) -> rusqlite::Result<Left> {
+    fn try_leave(&mut self, gateway: &GatewayId, beat: Option<u64>) -> rusqlite::Result<Left> {
         let before = Moment::now();
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let removed = transaction
-            .prepare_cached("DELETE FROM gateways WHERE id = ?1")?
-            .execute([&gateway.0])?;
+            .prepare_cached("DELETE FROM gateways WHERE id = ?1 AND beat = ifnull(?2, beat)")?
+            .execute(params![gateway.0, beat])?;
         rows::move_register(&transaction)?;
         transaction.commit()?;
         self.own.remove(gateway);

@@ -54,7 +54,7 @@ pub fn meta(conn: &Connection, identity: &Identity) -> rusqlite::Result<Meta> {
 pub fn ticket(conn: &Connection, identity: &Identity) -> rusqlite::Result<Ticket> {
     let snapshot = conn.unchecked_transaction()?;
     let register = Arc::new(rows::register(&snapshot)?);
-    Ok(Ticket { position: rows::end(&snapshot, identity)?, register })
+    Ok(Ticket { position: rows::end(&snapshot, identity)?, is_own: false, register })
 }
 
 /// How many records need which pepper: for their seal, or for their tag.

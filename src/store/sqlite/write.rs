@@ -33,7 +33,8 @@ pub fn apply(batch: &Batch<'_>, write: &Write) -> rusqlite::Result<Written> {
     if let Some(idempotency) = &write.idempotency {
         remember(batch, idempotency, write.row.id)?;
     }
-    Ok(Written::Applied(ticket(batch, position)))
+    let register = batch.register.clone();
+    Ok(Written::Applied(Ticket { position, is_own: true, register }))
 }
 
 /// Replaces what is sealed in the records that have not been changed since.
@@ -98,7 +99,8 @@ fn recall(batch: &Batch<'_>, asked: &Idempotency) -> rusqlite::Result<Option<Wri
         return Ok(Some(Written::IdempotencyConflict));
     }
     let end = rows::end(batch.conn, batch.identity)?;
-    Ok(Some(Written::Replayed { id, ticket: ticket(batch, end) }))
+    let ticket = Ticket { position: end, is_own: false, register: batch.register.clone() };
+    Ok(Some(Written::Replayed { id, ticket }))
 }
 
 fn forget_old(batch: &Batch<'_>) -> rusqlite::Result<()> {
@@ -158,10 +160,6 @@ fn announce(batch: &Batch<'_>, row: &Row) -> rusqlite::Result<Position> {
 
 fn draw() -> rusqlite::Result<u64> {
     SysRng.try_next_u64().map_err(|it| FromSqlError::other(it).into())
-}
-
-fn ticket(batch: &Batch<'_>, position: Position) -> Ticket {
-    Ticket { position, register: batch.register.clone() }
 }
 
 const REMEMBERED_MICROS: i64 = 24 * 60 * 60 * 1_000_000;

@@ -176,7 +176,8 @@ impl Writer {
                 return Err(fault);
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        self.anchor.check()
     }
 
     /// Wakes whoever waits for changes. Whom this misses, the follower's next look wakes.
