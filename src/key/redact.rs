@@ -8,6 +8,9 @@ use percent_encoding::percent_decode_str;
 /// character was lost or two were swapped, still says too much and is struck out too. So is what
 /// becomes one by percent-decoding, once or several times: then the decoded text is given.
 pub fn redacted(text: &str) -> Cow<'_, str> {
+    if text.len() < BEHIND_ID_MIN {
+        return Cow::Borrowed(text);
+    }
     if text.contains('%') {
         let mut decoded = text.to_owned();
         for _ in 0..DECODED_MAX {

@@ -132,7 +132,9 @@ fn write_record(line: &mut String, record: &Record<'_>) -> fmt::Result {
 fn write_text(line: &mut String, text: &str) -> fmt::Result {
     line.write_char('"')?;
     let text = redacted(text);
-    if text.bytes().all(|it| (b' '..=b'~').contains(&it) && it != b'"' && it != b'\\') {
+    // Counted to the end, so that many bytes are looked at together.
+    let is_plain = |it: &u8| (b' '..=b'~').contains(it) && *it != b'"' && *it != b'\\';
+    if text.bytes().filter(is_plain).count() == text.len() {
         line.push_str(&text);
         return line.write_char('"');
     }
