@@ -84,7 +84,10 @@ impl Upstream {
             };
             let upload = request.body().upload();
             let lost = match connection.send(request).await {
-                Ok(response) => return self.checked(response),
+                Ok(mut response) => {
+                    answer::check(&mut response).map_err(|flaw| self.flawed(flaw))?;
+                    return Ok(response);
+                }
                 Err(lost) => lost,
             };
             request = match again(lost, replay, &upload) {
@@ -102,17 +105,9 @@ impl Upstream {
         self.pools.iter().for_each(|it| it.close_idle(now));
     }
 
-    fn checked(
-        &self,
-        mut response: Response<ResponseBody>,
-    ) -> Result<Response<ResponseBody>, SendError> {
-        match answer::check(&mut response) {
-            Ok(()) => Ok(response),
-            Err(flaw) => {
-                self.counters.upstream_error();
-                Err(SendError::Flawed(flaw))
-            }
-        }
+    fn flawed(&self, flaw: answer::Flaw) -> SendError {
+        self.counters.upstream_error();
+        SendError::Flawed(flaw)
     }
 
     fn failed(&self, fault: hyper::Error, upload: &Upload) -> SendError {
