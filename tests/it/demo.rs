@@ -20,10 +20,11 @@ impl Script {
         self.0.try_wait().unwrap().is_some()
     }
 
-    /// Interrupts it, and waits for its end.
+    /// Ends it as Ctrl-C would, and waits for that. Not by SIGINT, which a shell in the background of
+    /// another cannot hear.
     fn interrupt(&mut self) -> Option<i32> {
         if !self.has_ended() {
-            kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+            kill_process(Pid::from_child(&self.0), Signal::TERM).unwrap();
         }
         self.0.wait().unwrap().code()
     }
