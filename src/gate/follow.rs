@@ -153,12 +153,10 @@ impl Follower {
     }
 
     /// Applies changes in order: first the entries, then the cuts; only the next sync confirms.
-    /// A record of a newer format gets its key 503; neither it nor what comes after it is confirmed.
-    async fn apply(&mut self, mut changes: Vec<Change>) -> Result<(), Unavailable> {
+    /// A record of a newer format gets its key 503; neither it nor what comes after it is confirmed,
+    /// though it is applied: a key that is revoked behind it is not let in.
+    async fn apply(&mut self, changes: Vec<Change>) -> Result<(), Unavailable> {
         let newer_format = changes.iter().position(|it| it.row.sealed.is_newer());
-        if let Some(place) = newer_format {
-            changes.truncate(place + 1);
-        }
         // By key: what several changes of one key end is told with the last of them.
         let mut moved: HashMap<KeyId, (u64, Arc<Entry>)> = HashMap::new();
         let mut newer = Vec::new();

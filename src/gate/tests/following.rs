@@ -4,6 +4,7 @@ use super::*;
 use crate::gate::follow::Follower;
 use crate::gate::lease::Standing;
 use crate::gate::recheck::Recheck;
+use crate::key::seal::Sealed;
 use crate::store::gateway::{GatewayCard, GatewayId};
 
 impl Place {
@@ -173,6 +174,26 @@ async fn what_several_changes_of_a_key_end_is_told_with_the_last() {
     follower.step().await.unwrap();
     let card = place.store.ticket().await.unwrap().register.entries[0].card.clone();
     assert_eq!(card.closed, [(last, 3)]);
+}
+
+#[tokio::test]
+async fn what_comes_behind_a_newer_format_is_applied_and_not_confirmed() {
+    let place = Place::new();
+    let (newer, key) = (Minted::new(1), place.mint(2).await);
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    let row = Row { sealed: Sealed::from_bytes(vec![0xFF; 64]), ..place.row(&newer.record) };
+    let write = Write { row, expect: Expect::Absent, idempotency: None, audit: audit() };
+    assert!(matches!(place.store.write(write).await, Ok(Written::Applied(_))));
+    let before = place.store.ticket().await.unwrap().position.number - 1;
+    place.revoke(&key).await;
+    follower.step().await.unwrap();
+    follower.step().await.unwrap();
+    let judged = place.prove(&key).await.unwrap().known().judge_state(NOW);
+    assert_eq!(judged, Err(Refusal::RevokedKey));
+    assert_eq!(place.prove(&newer).await.unwrap_err(), Refusal::StoreUnreachable);
+    let register = place.store.ticket().await.unwrap().register;
+    assert_eq!(register.entries[0].confirmed.number, before);
 }
 
 #[tokio::test]
