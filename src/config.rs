@@ -12,19 +12,23 @@ use ipnet::IpNet;
 use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
-use crate::route::table::Pattern;
 
 mod check;
 pub mod fault;
 pub mod nearest;
 mod raw;
 mod reader;
+mod route;
 mod schema;
 pub mod sources;
 #[cfg(test)]
 mod tests;
 pub mod units;
+mod upstream;
 mod values;
+
+pub use route::*;
+pub use upstream::*;
 
 /// The environment of this process, for [`sources::load`].
 pub fn environment() -> impl Iterator<Item = (OsString, OsString)> {
@@ -55,8 +59,16 @@ pub struct Config {
 /// The data plane: `[gateway]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gateway {
-    /// Plaintext listeners; none: an admin node.
+    /// Plaintext listeners: HTTP/1.1, and HTTP/2 by prior knowledge.
     pub listen: Vec<SocketAddr>,
+    /// Listeners with TLS: HTTP/1.1 and HTTP/2 by ALPN. None of either: an admin node.
+    pub listen_tls: Vec<SocketAddr>,
+    /// By the name that a client asks for; the first is the default.
+    pub certificates: Vec<Certificate>,
+    /// The oldest TLS that is spoken, downstream and upstream.
+    pub min_tls: TlsVersion,
+    /// Networks whose connections begin with a PROXY header, always.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Whose `X-Forwarded-For` and `X-Request-Id` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How many threads serve requests.
@@ -69,6 +81,10 @@ pub struct Gateway {
     pub max_connections: Connections,
     /// Connections from one address; `None`: unlimited.
     pub max_connections_per_address: Option<NonZeroU32>,
+    /// Requests under way in all.
+    pub max_in_flight: NonZeroU32,
+    /// Requests under way on one HTTP/2 connection.
+    pub max_streams: NonZeroU32,
     /// Bounds of a request's head.
     pub head: HeadLimits,
     /// From the first byte to the end of the head.
@@ -92,6 +108,15 @@ pub enum Workers {
     Auto,
     /// So many.
     Count(NonZeroUsize),
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
 }
 
 /// Whether a key may be shown as a bearer token.
@@ -128,6 +153,8 @@ pub struct HeadLimits {
 pub struct Admin {
     /// Its listeners; none: no admin here.
     pub listen: Vec<SocketAddr>,
+    /// With any, it speaks TLS.
+    pub certificates: Vec<Certificate>,
     /// Plaintext off loopback, in a private network.
     pub plaintext: Plaintext,
     /// What `Host` may say besides its addresses and localhost; lower case, without a port.
@@ -241,74 +268,4 @@ pub struct Keys {
 pub struct Limits {
     /// Look-ups of unknown ids and argon2 runs; `None`: unlimited.
     pub failures_per_address: Option<Rate>,
-}
-
-/// One of `[[upstreams]]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Upstream {
-    /// What routes call it.
-    pub name: String,
-    /// At least one.
-    pub endpoints: Vec<Endpoint>,
-    /// How an endpoint is chosen.
-    pub balance: Balance,
-    /// What the upstream sees in `Host`.
-    pub host: UpstreamHost,
-    /// For a connection.
-    pub connect_timeout: Duration,
-    /// From the end of the request's body to the response's head.
-    pub response_timeout: Duration,
-    /// Of an unused connection.
-    pub idle_timeout: Duration,
-}
-
-/// One address of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Endpoint {
-    /// A name or an address, without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// The less busy of two drawn at random.
-    LeastRequests,
-    /// In turn.
-    RoundRobin,
-}
-
-/// What the upstream sees in `Host`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpstreamHost {
-    /// The client's.
-    Client,
-    /// The endpoint's, with its port unless it is 80.
-    Endpoint,
-    /// This one.
-    Named(http::HeaderValue),
-}
-
-/// One of `[[routes]]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Route {
-    /// What keys, metrics and logs call it; unique.
-    pub name: String,
-    /// What it matches.
-    pub pattern: Pattern,
-    /// Its place in [`Config::upstreams`].
-    pub upstream: usize,
-    /// Who may pass.
-    pub access: Access,
-}
-
-/// Who may pass a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Whoever shows a key.
-    Key,
-    /// Anyone.
-    Public,
 }

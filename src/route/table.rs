@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::iter;
 use std::ops::Bound;
 
-use http::Method;
+use http::{HeaderName, HeaderValue, Method};
 
 use crate::route::host::{Host, HostPattern};
 
@@ -20,6 +20,8 @@ pub struct Pattern {
     pub path: PathPattern,
     /// Any of these; empty: any method.
     pub methods: Vec<Method>,
+    /// Each of these, with this value; empty: whatever there is.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What a route asks of a path, in normal form.
@@ -242,6 +244,7 @@ mod tests {
                 Some(path) => PathPattern::Exact(path.to_owned()),
                 None => PathPattern::Prefix(words[2].to_owned()),
             },
+            headers: Vec::new(),
         }
     }
 

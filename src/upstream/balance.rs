@@ -25,7 +25,7 @@ impl Balancer {
             return 0;
         }
         let chosen = match self.balance {
-            Balance::RoundRobin => place(self.next(), count),
+            Balance::RoundRobin | Balance::Random | Balance::Hash => place(self.next(), count),
             Balance::LeastRequests => {
                 let (first, second) = self.two_of(count);
                 let load =

@@ -10,7 +10,9 @@ use crate::config::check::{MOMENT, file};
 use crate::config::raw::Node;
 use crate::config::reader::Field;
 use crate::config::values::{self, wide};
-use crate::config::{Admin, Bearer, Connections, Gateway, HeadLimits, Plaintext, Workers};
+use crate::config::{
+    Admin, Bearer, Connections, Gateway, HeadLimits, Plaintext, TlsVersion, Workers,
+};
 
 /// Both planes, and what their addresses must be to each other.
 pub fn planes(root: &Field<'_>) -> (Gateway, Admin) {
@@ -42,6 +44,12 @@ fn gateway(section: &Field<'_>, listen: Vec<SocketAddr>) -> Gateway {
     let bearer = values::switch(Bearer::PassedOn, Bearer::Accepted);
     Gateway {
         listen,
+        listen_tls: Vec::new(),
+        certificates: Vec::new(),
+        min_tls: TlsVersion::Tls12,
+        proxy_protocol_from: Vec::new(),
+        max_in_flight: IN_FLIGHT,
+        max_streams: STREAMS,
         trusted_proxies: section.field("trusted_proxies").list(values::network),
         workers: section.field("workers").read(Workers::Auto, workers),
         key_headers: key_headers(&section.field("key_headers")),
@@ -69,6 +77,7 @@ fn admin(section: &Field<'_>, listen: Vec<SocketAddr>) -> Admin {
     }
     Admin {
         listen,
+        certificates: Vec::new(),
         plaintext,
         hosts: section.field("hosts").list(values::bare_host),
         operator_token_file: file(&section.field("operator_token_file"), "operator.token"),
@@ -161,6 +170,8 @@ fn whole(bytes: u64) -> usize {
 
 const CONNECTIONS_MAX: u32 = 10_000_000;
 const WORKERS_MAX: u32 = 1024;
+const IN_FLIGHT: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+const STREAMS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 const HEADERS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// Well below what a `HeaderMap` holds.
 const HEADERS_MAX: u32 = 10_000;

@@ -8,7 +8,7 @@ use crate::config::raw::Node;
 use crate::config::reader::Field;
 use crate::config::schema::suggestion;
 use crate::config::values::{self, expected};
-use crate::config::{Access, Route, Upstream};
+use crate::config::{Access, HeaderEdits, PathPrefix, Preflight, Route, Upstream};
 use crate::route::host::HostPattern;
 use crate::route::path::normal_form;
 use crate::route::table::{PathPattern, Pattern, Table};
@@ -29,14 +29,26 @@ fn route(section: &Field<'_>, upstreams: &[Upstream]) -> Option<Route> {
     let upstream = section.field("upstream").required(|it| place_of(it, upstreams));
     let access = section.field("access").read(Access::Key, access);
     let pattern = pattern(section);
-    Some(Route { name: name?, pattern: pattern?, upstream: upstream?, access })
+    Some(Route {
+        name: name?,
+        pattern: pattern?,
+        upstream: upstream?,
+        access,
+        preflight: Preflight::Key,
+        upgrades: vec!["websocket".to_owned()],
+        prefix: PathPrefix::Kept,
+        request_headers: HeaderEdits::default(),
+        response_headers: HeaderEdits::default(),
+        max_body: None,
+        response_timeout: None,
+    })
 }
 
 fn pattern(section: &Field<'_>) -> Option<Pattern> {
     let hosts = section.field("hosts").whole_list(host_pattern);
     let methods = section.field("methods").whole_list(method);
     let path = path_pattern(section);
-    Some(Pattern { hosts: hosts?, path: path?, methods: methods? })
+    Some(Pattern { hosts: hosts?, path: path?, methods: methods?, headers: Vec::new() })
 }
 
 fn path_pattern(section: &Field<'_>) -> Option<PathPattern> {

@@ -1,5 +1,6 @@
 //! Checks `[[upstreams]]`.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -9,7 +10,9 @@ use crate::config::raw::Node;
 use crate::config::reader::Field;
 use crate::config::schema::not_yet;
 use crate::config::values;
-use crate::config::{Balance, Endpoint, Upstream, UpstreamHost};
+use crate::config::{
+    Balance, ClientTls, Ejection, Endpoint, Percent, Retries, Scheme, Upstream, UpstreamHost,
+};
 use crate::route::host::Host;
 
 /// All upstreams.
@@ -48,6 +51,14 @@ fn upstream(section: &Field<'_>) -> Upstream {
         connect_timeout: time("connect_timeout", 2),
         response_timeout: time("response_timeout", 60),
         idle_timeout: time("idle_timeout", 55),
+        tls: ClientTls::default(),
+        max_connections: None,
+        wait_timeout: Duration::from_secs(1),
+        retries: Retries { per_request: 1, budget: Percent(20) },
+        resolve_every: Duration::from_secs(30),
+        slow_start: None,
+        health: None,
+        ejection: Some(EJECTION),
     }
 }
 
@@ -93,7 +104,12 @@ fn host_and_port(text: &str) -> Result<Endpoint, String> {
     }
     let (host, port) = Host::parse(authority).map_err(|fault| fault.to_string())?;
     let host = host.as_str().trim_start_matches('[').trim_end_matches(']');
-    Ok(Endpoint { host: host.to_owned(), port: port.unwrap_or(HTTP_PORT) })
+    Ok(Endpoint {
+        scheme: Scheme::Http,
+        host: host.to_owned(),
+        port: port.unwrap_or(HTTP_PORT),
+        weight: NonZeroU32::MIN,
+    })
 }
 
 fn upstream_host(node: &Node) -> Result<UpstreamHost, String> {
@@ -110,3 +126,8 @@ fn upstream_host(node: &Node) -> Result<UpstreamHost, String> {
 
 const ENDPOINT: &str = "an endpoint like \"http://127.0.0.1:9000\"";
 const HTTP_PORT: u16 = 80;
+const EJECTION: Ejection = Ejection {
+    failures: NonZeroU32::new(5).unwrap(),
+    period: Duration::from_secs(10),
+    at_most: Percent(50),
+};
