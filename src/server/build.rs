@@ -20,10 +20,11 @@ use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{self, NewTag, Writeback};
 use crate::listener::bind::{BindFault, bind};
+use crate::listener::connection::Transport;
 use crate::listener::doors::Doors;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
-use crate::server::workers::{Common, Workers};
+use crate::server::workers::{Common, Listening, Workers};
 use crate::server::{Addresses, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
@@ -115,7 +116,7 @@ pub async fn build(
     back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
     write_back(&keyring, tags, &back);
     let counters: Vec<Arc<WorkerCounters>> =
-        (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
+        (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
     let common = Common {
         doors: Doors::new(
             limits::connections(config.gateway.max_connections, descriptors),
@@ -174,18 +175,20 @@ fn serve_admin(
 struct Sockets {
     addresses: Addresses,
     /// For each worker, one of each address.
-    gateway: Vec<Vec<TcpListener>>,
+    gateway: Vec<Vec<Listening>>,
     admin: Vec<TcpListener>,
 }
 
 impl Sockets {
     fn bind(config: &Config, workers: usize) -> Result<Self, StartFault> {
-        let mut gateway: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut gateway: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Addresses::default();
         for address in &config.gateway.listen {
             let sockets = bind(*address, workers)?;
             addresses.gateway.extend(sockets.first().and_then(|it| it.local_addr().ok()));
-            gateway.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+            for (worker, socket) in gateway.iter_mut().zip(sockets) {
+                worker.push(Listening { socket, transport: Transport::Plain });
+            }
         }
         let mut admin = Vec::new();
         for address in &config.admin.listen {
