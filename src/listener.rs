@@ -4,4 +4,5 @@ pub mod bind;
 pub mod connection;
 pub mod doors;
 pub mod socket;
+pub mod tls;
 pub mod vitals;

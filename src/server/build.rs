@@ -21,6 +21,7 @@ use crate::gate::vault::Vault;
 use crate::gate::writeback::{self, NewTag, Writeback};
 use crate::listener::bind::{BindFault, bind};
 use crate::listener::doors::Doors;
+use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Workers};
@@ -101,6 +102,7 @@ pub async fn build(
     admin_runtime: &Handle,
 ) -> Result<Built, StartFault> {
     let config = Arc::new(config);
+    let shown = Shown::load(&config)?;
     let descriptors = limits::raise_descriptors();
     let count =
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
@@ -114,6 +116,7 @@ pub async fn build(
     let id = card.id.clone();
     back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
     write_back(&keyring, tags, &back);
+    shown.watch(&back);
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
     let common = Common {
@@ -137,6 +140,7 @@ pub async fn build(
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
+        shown,
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
     let workers =
@@ -157,6 +161,7 @@ fn serve_admin(
     health: &Arc<Health>,
     (desk, runtime): (&Tasks, &Handle),
 ) {
+    let transport = scrape.shown.admin();
     let parts = admin::Parts {
         keyring: Arc::clone(&scrape.keyring),
         config: Arc::clone(&scrape.config),
@@ -166,7 +171,8 @@ fn serve_admin(
     };
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
-        desk.spawn_on(admin::serve::run(socket, Arc::clone(&admin), desk.clone()), runtime);
+        let (transport, admin) = (transport.clone(), Arc::clone(&admin));
+        desk.spawn_on(admin::serve::run(socket, transport, admin, desk.clone()), runtime);
     }
 }
 
