@@ -12,6 +12,7 @@ pub mod session;
 pub mod socket;
 pub mod stream;
 pub mod tap;
+pub mod tls;
 pub mod tunnel;
 pub mod vitals;
 pub mod ward;

@@ -22,6 +22,7 @@ use crate::gate::writeback::{self, NewTag, Writeback};
 use crate::listener::bind::{BindFault, bind};
 use crate::listener::connection::Transport;
 use crate::listener::doors::Doors;
+use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Listening, Workers};
@@ -102,6 +103,7 @@ pub async fn build(
     admin_runtime: &Handle,
 ) -> Result<Built, StartFault> {
     let config = Arc::new(config);
+    let shown = Shown::load(&config)?;
     let descriptors = limits::raise_descriptors();
     let count =
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
@@ -115,6 +117,7 @@ pub async fn build(
     let id = card.id.clone();
     back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
     write_back(&keyring, tags, &back);
+    shown.watch(&back);
     let counters: Vec<Arc<WorkerCounters>> =
         (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
     let common = Common {
@@ -138,6 +141,7 @@ pub async fn build(
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
+        shown,
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
     let workers =
@@ -158,6 +162,7 @@ fn serve_admin(
     health: &Arc<Health>,
     (desk, runtime): (&Tasks, &Handle),
 ) {
+    let transport = scrape.shown.admin();
     let parts = admin::Parts {
         keyring: Arc::clone(&scrape.keyring),
         config: Arc::clone(&scrape.config),
@@ -167,7 +172,8 @@ fn serve_admin(
     };
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
-        desk.spawn_on(admin::serve::run(socket, Arc::clone(&admin), desk.clone()), runtime);
+        let (transport, admin) = (transport.clone(), Arc::clone(&admin));
+        desk.spawn_on(admin::serve::run(socket, transport, admin, desk.clone()), runtime);
     }
 }
 

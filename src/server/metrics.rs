@@ -10,6 +10,7 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
+use crate::server::certificates::Shown;
 use crate::store::gateway::GatewayId;
 use crate::telemetry::counters::{DECISIONS, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
@@ -31,6 +32,8 @@ pub struct Scrape {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// Where lines go.
     pub lines: Inlets,
+    /// What is shown to whom TLS is spoken with.
+    pub shown: Shown,
 }
 
 impl Scrape {
@@ -46,6 +49,7 @@ impl Scrape {
             self.argon2(),
             self.store(),
             self.writes(),
+            self.certificates(),
         ];
         openmetrics(families.concat())
     }
@@ -169,6 +173,17 @@ impl Scrape {
             ),
             Family::gauge("keyward_gateways", "Who follows the store", gateways.to_vec()),
         ]
+    }
+
+    fn certificates(&self) -> Vec<Family> {
+        let ends = self.shown.not_after().into_iter();
+        let ends = ends
+            .map(|(name, end)| (labels(&[("san", &name)]), u64::try_from(end).unwrap_or_default()));
+        vec![Family::gauge(
+            "keyward_tls_cert_not_after_timestamp_seconds",
+            "Until when the certificate that is shown for a name is valid",
+            ends.collect(),
+        )]
     }
 
     fn writes(&self) -> Vec<Family> {
