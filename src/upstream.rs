@@ -20,6 +20,7 @@ pub mod connect;
 pub mod endpoint;
 pub mod pool;
 pub mod replay;
+pub mod standing;
 pub mod trailers;
 pub mod wire;
 
