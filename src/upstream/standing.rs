@@ -109,6 +109,11 @@ impl Standing {
         self.ejected_until.load(Relaxed) != NOT_EJECTED
     }
 
+    /// Whether its ejection is over but for a request that succeeds.
+    pub fn is_due(&self, now: Moment) -> bool {
+        self.is_out() && now.as_nanos() >= self.ejected_until.load(Relaxed)
+    }
+
     /// Ejects it for `period`, or for twice as long as the last time if it has not stayed for as
     /// long as it was away since; for how long.
     pub fn eject(&self, period: Duration, now: Moment) -> Duration {
