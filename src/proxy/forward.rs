@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
+use crate::gate::entries::Entry;
 use crate::gate::running::Grant;
 use crate::gate::{Caller, Refusal};
 use crate::proxy::check::check;
@@ -71,7 +72,9 @@ impl Proxy {
         let outbound = outbound(self, downstream, route, request, &grant);
         let upload = custody.hand_over(outbound.body());
         exchange.notes().sent = Some(Moment::now());
-        let response = until_ended(route.upstream.send(outbound), &grant, &upload).await?;
+        let key = grant.entry().map(Entry::id);
+        let sending = route.upstream.send(outbound, key);
+        let response = until_ended(sending, &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
         Ok(inbound(response, grant))
     }
@@ -171,7 +174,10 @@ fn ended(verdict: Verdict, grant: &Grant, upload: &Upload) -> Rejection {
         (
             Verdict::TimedOut,
             UploadStage::AwaitingUpstream | UploadStage::Sent | UploadStage::Faulty(_),
-        ) => Rejection::UpstreamTimeout,
+        ) => {
+            upload.set_overdue();
+            Rejection::UpstreamTimeout
+        }
     }
 }
 

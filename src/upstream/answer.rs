@@ -32,6 +32,11 @@ pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
     Ok(())
 }
 
+/// Whether an answer says that whoever gave it cannot serve requests for now.
+pub fn says_nobody_is_there<B>(response: &Response<B>) -> bool {
+    matches!(response.status().as_u16(), 502..=504)
+}
+
 /// hyper takes off chunks, and nothing else.
 fn check_chunked<B>(response: &Response<B>) -> Result<(), Flaw> {
     let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();
