@@ -111,9 +111,15 @@ pub const SECTIONS: [Section; 11] = [
     Section { path: "upstreams[].endpoints[]", known: &["url"], later: &["weight"] },
     Section {
         path: "routes[]",
-        known: &["name", "path", "exact", "hosts", "methods", "upstream", "access"],
-        later: &[
+        known: &[
+            "name",
+            "path",
+            "exact",
+            "hosts",
+            "methods",
             "headers",
+            "upstream",
+            "access",
             "preflight",
             "upgrades",
             "strip_prefix",
@@ -123,10 +129,8 @@ pub const SECTIONS: [Section; 11] = [
             "remove_response_headers",
             "max_body",
             "response_timeout",
-            "cost",
-            "rate",
-            "rate_per_address",
         ],
+        later: &["cost", "rate", "rate_per_address"],
     },
 ];
 
