@@ -113,6 +113,23 @@ pub fn word_or_count<T: Copy>(
     }
 }
 
+/// The word, which is nothing, or what `parse` reads.
+pub fn unless<T>(
+    word: &'static str,
+    parse: impl Fn(&Node) -> Result<T, String>,
+) -> impl Fn(&Node) -> Result<Option<T>, String> {
+    move |node| {
+        if node.text() == Some(word) {
+            return Ok(None);
+        }
+        let with_word = |fault: String| match fault.strip_prefix("expected ") {
+            Some(rest) => format!("expected {word:?} or {rest}"),
+            None => fault,
+        };
+        parse(node).map(Some).map_err(with_word)
+    }
+}
+
 /// For what is counted in memory.
 pub fn wide(count: NonZeroU32) -> NonZeroUsize {
     NonZeroUsize::try_from(count).unwrap_or(NonZeroUsize::MAX)
