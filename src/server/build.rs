@@ -104,6 +104,8 @@ pub async fn build(
     let descriptors = limits::raise_descriptors();
     let count =
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
+    let endpoints = Endpoints::new(&config, count);
+    let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     first_token::write(&config, &keyring).await?;
@@ -122,7 +124,7 @@ pub async fn build(
             config.gateway.max_connections_per_address,
             count,
         ),
-        endpoints: Endpoints::new(&config, count),
+        endpoints,
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         access: access(&config, lines),
