@@ -9,6 +9,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 
 use crate::admin::health::Health;
 use crate::admin::{self, Admin};
@@ -24,7 +25,7 @@ use crate::listener::doors::Doors;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, exit, first_token, last_use, limits, peppers};
+use crate::server::{Addresses, care, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
@@ -106,6 +107,7 @@ pub async fn build(
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
     let endpoints = Endpoints::new(&config, count);
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
+    let (_groups, watched) = watch::channel(endpoints.groups());
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     first_token::write(&config, &keyring).await?;
@@ -139,8 +141,10 @@ pub async fn build(
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
+        groups: watched.clone(),
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
+    care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
     let workers =
         Workers::start(&common, gateway, &counters).map_err(|it| StartFault::thread(&it))?;
     Ok(Built { config, keyring, health, addresses, front, desk, back, workers })
