@@ -236,8 +236,8 @@ impl Upstream {
     pub async fn upgrade(
         &self,
         mut request: Request<RequestBody>,
-        protocol: &HeaderValue,
         key: Option<KeyId>,
+        protocol: &HeaderValue,
     ) -> Result<Upgraded, SendError> {
         self.budget.count();
         let upload = request.body().upload();

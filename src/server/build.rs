@@ -21,10 +21,12 @@ use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{self, NewTag, Writeback};
 use crate::listener::bind::{BindFault, bind};
+use crate::listener::connection::Transport;
 use crate::listener::doors::Doors;
+use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
-use crate::server::workers::{Common, Workers};
+use crate::server::workers::{Common, Listening, Workers};
 use crate::server::{Addresses, care, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
@@ -102,6 +104,7 @@ pub async fn build(
     admin_runtime: &Handle,
 ) -> Result<Built, StartFault> {
     let config = Arc::new(config);
+    let shown = Shown::load(&config)?;
     let descriptors = limits::raise_descriptors();
     let count =
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
@@ -118,8 +121,9 @@ pub async fn build(
     let id = card.id.clone();
     back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
     write_back(&keyring, tags, &back);
+    shown.watch(&back);
     let counters: Vec<Arc<WorkerCounters>> =
-        (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
+        (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
     let common = Common {
         doors: Doors::new(
             limits::connections(config.gateway.max_connections, descriptors),
@@ -142,6 +146,7 @@ pub async fn build(
         workers: counters.clone(),
         lines: lines.clone(),
         groups: watched.clone(),
+        shown,
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
     care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
@@ -163,6 +168,7 @@ fn serve_admin(
     health: &Arc<Health>,
     (desk, runtime): (&Tasks, &Handle),
 ) {
+    let transport = scrape.shown.admin();
     let parts = admin::Parts {
         keyring: Arc::clone(&scrape.keyring),
         config: Arc::clone(&scrape.config),
@@ -172,7 +178,8 @@ fn serve_admin(
     };
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
-        desk.spawn_on(admin::serve::run(socket, Arc::clone(&admin), desk.clone()), runtime);
+        let (transport, admin) = (transport.clone(), Arc::clone(&admin));
+        desk.spawn_on(admin::serve::run(socket, transport, admin, desk.clone()), runtime);
     }
 }
 
@@ -180,18 +187,20 @@ fn serve_admin(
 struct Sockets {
     addresses: Addresses,
     /// For each worker, one of each address.
-    gateway: Vec<Vec<TcpListener>>,
+    gateway: Vec<Vec<Listening>>,
     admin: Vec<TcpListener>,
 }
 
 impl Sockets {
     fn bind(config: &Config, workers: usize) -> Result<Self, StartFault> {
-        let mut gateway: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut gateway: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Addresses::default();
         for address in &config.gateway.listen {
             let sockets = bind(*address, workers)?;
             addresses.gateway.extend(sockets.first().and_then(|it| it.local_addr().ok()));
-            gateway.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+            for (worker, socket) in gateway.iter_mut().zip(sockets) {
+                worker.push(Listening { socket, transport: Transport::Plain });
+            }
         }
         let mut admin = Vec::new();
         for address in &config.admin.listen {

@@ -12,8 +12,9 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
+use crate::server::certificates::Shown;
 use crate::store::gateway::GatewayId;
-use crate::telemetry::counters::{DECISIONS, RouteTotals, Totals, WorkerCounters};
+use crate::telemetry::counters::{DECISIONS, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
 use crate::telemetry::histogram::Sum;
 use crate::telemetry::outlet::Inlets;
@@ -38,6 +39,8 @@ pub struct Scrape {
     pub lines: Inlets,
     /// The endpoints of every upstream.
     pub groups: watch::Receiver<Groups>,
+    /// What is shown to whom TLS is spoken with.
+    pub shown: Shown,
 }
 
 impl Scrape {
@@ -54,13 +57,13 @@ impl Scrape {
             self.argon2(),
             self.store(),
             self.writes(),
+            self.certificates(),
         ];
         openmetrics(families.concat())
     }
 
     fn traffic(&self, totals: &Totals) -> Vec<Family> {
-        let names = self.config.routes.iter().map(|it| it.name.as_str()).chain(["_none"]);
-        let routes: Vec<(&str, &RouteTotals)> = names.zip(&totals.routes).collect();
+        let routes = &totals.routes;
         let requests = routes.iter().flat_map(|(name, row)| {
             row.requests.iter().map(move |((method, code), count)| {
                 let code = code.to_string();
@@ -202,6 +205,17 @@ impl Scrape {
             ),
             Family::gauge("keyward_gateways", "Who follows the store", gateways.to_vec()),
         ]
+    }
+
+    fn certificates(&self) -> Vec<Family> {
+        let ends = self.shown.not_after().into_iter();
+        let ends = ends
+            .map(|(name, end)| (labels(&[("san", &name)]), u64::try_from(end).unwrap_or_default()));
+        vec![Family::gauge(
+            "keyward_tls_cert_not_after_timestamp_seconds",
+            "Until when the certificate that is shown for a name is valid",
+            ends.collect(),
+        )]
     }
 
     fn writes(&self) -> Vec<Family> {

@@ -74,9 +74,15 @@ pub fn plan(
             Rc::new(Upstream::new(settings, &group.endpoints, tls, worker, counters))
         })
         .collect();
+    counters.keep_routes(config.routes.iter().map(|it| it.name.as_str()));
     let routes = config.routes.iter().filter_map(|route| {
         let terms = Terms { name: route.name.as_str().into(), access: route.access };
-        Some(Route { terms: Rc::new(terms), upstream: Rc::clone(upstreams.get(route.upstream)?) })
+        Some(Route {
+            terms: Rc::new(terms),
+            upstream: Rc::clone(upstreams.get(route.upstream)?),
+            settings: Rc::new(route.clone()),
+            counters: counters.route(&route.name),
+        })
     });
     Ok(Plan {
         table: Table::new(&patterns)?,

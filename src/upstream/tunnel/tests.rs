@@ -92,7 +92,7 @@ async fn upgrade(address: SocketAddr, request: Request<Incoming>) -> Result<Upgr
         ejection: None,
     };
     let endpoints = [Arc::new(Endpoint::new(endpoint, 1))];
-    let counters = Arc::new(WorkerCounters::new(1));
+    let counters = Arc::new(WorkerCounters::default());
     let upstream = crate::upstream::Upstream::new(Rc::new(settings), &endpoints, None, 0, counters);
     let watch = Watch {
         deadline: Rc::new(Never::default()),
@@ -100,7 +100,7 @@ async fn upgrade(address: SocketAddr, request: Request<Incoming>) -> Result<Upgr
         response_timeout: second,
     };
     let request = request.map(|it| RequestBody::new(it, Trailers::default(), watch));
-    upstream.upgrade(request, &HeaderValue::from_static("websocket")).await
+    upstream.upgrade(request, None, &HeaderValue::from_static("websocket")).await
 }
 
 #[derive(Debug, Default)]
