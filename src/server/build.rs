@@ -10,6 +10,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 
 use crate::admin::health::Health;
 use crate::admin::{self, Admin};
@@ -27,7 +28,7 @@ use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
 use crate::server::workers::{Common, Listening, Workers};
-use crate::server::{Addresses, exit, first_token, last_use, limits, peppers};
+use crate::server::{Addresses, care, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
@@ -109,6 +110,7 @@ pub async fn build(
     let count = if listens(&config.gateway) { limits::workers(config.gateway.workers) } else { 0 };
     let endpoints = Endpoints::new(&config, count);
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
+    let (_groups, watched) = watch::channel(endpoints.groups());
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, &shown, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     first_token::write(&config, &keyring).await?;
@@ -143,9 +145,11 @@ pub async fn build(
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
+        groups: watched.clone(),
         shown,
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
+    care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
     let workers =
         Workers::start(&common, gateway, &counters).map_err(|it| StartFault::thread(&it))?;
     Ok(Built { config, keyring, health, addresses, front, desk, back, workers })

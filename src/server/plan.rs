@@ -10,19 +10,12 @@ use crate::route::table::{Clash, Pattern, Table};
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::{Group, Groups};
 use crate::upstream::tls::{self, Tls, TlsFault};
 
 /// The endpoints of every upstream, and how TLS is spoken to them: what all workers share.
 #[derive(Clone, Debug)]
-pub struct Endpoints(Arc<[Group]>);
-
-/// Those of one upstream.
-#[derive(Debug)]
-struct Group {
-    endpoints: Vec<Arc<Endpoint>>,
-    /// Where one of them speaks it.
-    tls: Option<Tls>,
-}
+pub struct Endpoints(Groups);
 
 /// An upstream whose endpoints cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +34,15 @@ impl Endpoints {
             let tls = tls(upstream, config.gateway.min_tls);
             let tls =
                 tls.map_err(|fault| EndpointsFault { upstream: upstream.name.clone(), fault })?;
-            Ok(Group { endpoints: endpoints.collect(), tls })
+            let settings = Arc::new(upstream.clone());
+            Ok(Group { settings, endpoints: endpoints.collect(), tls })
         };
         Ok(Self(config.upstreams.iter().map(group).collect::<Result<_, _>>()?))
+    }
+
+    /// The same, for whoever looks after them or counts them.
+    pub fn groups(&self) -> Groups {
+        Arc::clone(&self.0)
     }
 }
 
