@@ -1,5 +1,6 @@
 //! The data plane: one request, from its head to the last byte of its answer.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,12 +9,12 @@ use http::HeaderValue;
 
 use crate::config;
 use crate::gate::{Gate, Terms};
-use crate::listener::vitals::Vitals;
+use crate::listener::progress::Progress;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
 use crate::route::table::Table;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::counters::WorkerCounters;
+use crate::telemetry::counters::{RouteCounters, WorkerCounters};
 use crate::upstream::Upstream;
 
 pub mod check;
@@ -33,7 +34,8 @@ pub struct Proxy {
     /// Who may pass.
     pub gate: Gate,
     /// Which request goes where.
-    pub plan: Plan,
+    /// Routes and where they lead, until the next reload.
+    pub plan: RefCell<Rc<Plan>>,
     /// Where keys may stand.
     pub credentials: Credentials,
     /// What a head may be at most.
@@ -70,15 +72,28 @@ pub struct Route {
     pub terms: Rc<Terms>,
     /// Where it leads.
     pub upstream: Rc<Upstream>,
+    /// What is set for it.
+    pub settings: Rc<config::Route>,
+    /// Counts.
+    pub counters: Arc<RouteCounters>,
 }
 
-/// What all requests of one connection have in common.
+impl Proxy {
+    /// Routes and where they lead, as they are now.
+    pub fn plan(&self) -> Rc<Plan> {
+        Rc::clone(&self.plan.borrow())
+    }
+}
+
+/// What a request has from its connection.
 #[derive(Clone, Debug)]
 pub struct Downstream {
     /// Who is on the other side.
     pub peer: IpAddr,
     /// The same as text.
     pub peer_text: HeaderValue,
-    /// Where the connection stands.
-    pub vitals: Rc<Vitals>,
+    /// Over what it came: `http` or `https`.
+    pub scheme: HeaderValue,
+    /// Who is to know how far the request has come.
+    pub progress: Progress,
 }

@@ -27,6 +27,7 @@ pub mod peppers;
 mod plan;
 mod secret_file;
 mod signals;
+mod worker;
 mod workers;
 
 pub use build::StartFault;

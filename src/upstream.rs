@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 
 use crate::clock::Moment;
 use crate::config::{self, UpstreamHost};
@@ -12,6 +12,8 @@ use crate::upstream::body::{RequestBody, ResponseBody, Upload};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::replay::Replay;
+use crate::upstream::tls::Tls;
+use crate::upstream::tunnel::{UpgradeFault, Upgraded};
 
 pub mod answer;
 pub mod balance;
@@ -20,7 +22,9 @@ pub mod connect;
 pub mod endpoint;
 pub mod pool;
 pub mod replay;
+pub mod tls;
 pub mod trailers;
+pub mod tunnel;
 pub mod wire;
 
 /// One worker's way to an upstream.
@@ -37,11 +41,13 @@ impl Upstream {
     pub fn new(
         settings: Rc<config::Upstream>,
         endpoints: &[std::sync::Arc<Endpoint>],
+        tls: Option<&Tls>,
         worker: usize,
         counters: std::sync::Arc<WorkerCounters>,
     ) -> Self {
-        let pools =
-            endpoints.iter().map(|it| Pool::new(std::sync::Arc::clone(it), &settings, worker));
+        let pools = endpoints
+            .iter()
+            .map(|it| Pool::new(std::sync::Arc::clone(it), &settings, tls.cloned(), worker));
         let balancer = Balancer::new(settings.balance, worker);
         Self { pools: pools.collect(), balancer, settings, counters }
     }
@@ -98,6 +104,31 @@ impl Upstream {
             self.counters.retried();
         }
         Err(self.unreachable(connect::ConnectFault::Busy))
+    }
+
+    /// Sends a request without a body that asks for `protocol`, once: there is no second attempt.
+    pub async fn upgrade(
+        &self,
+        request: Request<RequestBody>,
+        protocol: &HeaderValue,
+    ) -> Result<Upgraded, SendError> {
+        let mut request = request;
+        let place = self.balancer.choose(&self.pools, None);
+        let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
+        if self.settings.host == UpstreamHost::Endpoint {
+            request.headers_mut().insert(header::HOST, pool.host().clone());
+        }
+        let upload = request.body().upload();
+        let fresh = pool.unshared(&self.counters).await.map_err(|it| self.unreachable(it))?;
+        match fresh.upgrade(request, protocol).await {
+            Ok(Upgraded::Tunnel(tunnel)) => Ok(Upgraded::Tunnel(tunnel)),
+            Ok(Upgraded::Answer(mut response)) => {
+                answer::check(&mut response).map_err(|flaw| self.flawed(flaw))?;
+                Ok(Upgraded::Answer(response))
+            }
+            Err(UpgradeFault::Lost(lost)) => Err(self.failed(lost.fault, &upload)),
+            Err(UpgradeFault::Flawed(flaw)) => Err(self.flawed(flaw)),
+        }
     }
 
     /// Closes connections that nobody used for long; called by the worker's ticker.

@@ -13,6 +13,9 @@ use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
 
+mod certificates;
+mod endpoints;
+mod health;
 mod listeners;
 mod routes;
 mod upstreams;

@@ -59,8 +59,9 @@ impl Proxy {
     ) -> Result<Inbound, Rejection> {
         let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
-        let place = self.plan.table.find(&check(request, &self.limits)?.head())?;
-        let route = self.plan.routes.get(place).ok_or(Rejection::NoRoute)?;
+        let plan = Rc::clone(exchange.plan());
+        let place = plan.table.find(&check(request, &self.limits)?.head())?;
+        let route = plan.routes.get(place).ok_or(Rejection::NoRoute)?;
         exchange.notes().route = Some(place);
         let shown = self.credentials.take(request.headers_mut());
         let caller = Caller { address, route: &route.terms };
@@ -95,6 +96,8 @@ impl Proxy {
             tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
         }
         let closing = match custody {
+            // What is left unread of a stream ends with the stream.
+            _ if !exchange.progress().ends_by_closing() => Closing::No,
             _ if matches!(rejection, Rejection::Framing(_)) => Closing::AfterThis,
             Custody::Ours(request) => unread(request).await,
             Custody::Upstreams(upload) if upload.stage() == UploadStage::Sent => Closing::No,

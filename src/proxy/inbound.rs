@@ -60,7 +60,7 @@ pub fn reply(
     let status = response.status();
     response.body_mut().exchange.begin_answer(status);
     response.headers_mut().insert(X_REQUEST_ID, request_id);
-    if close == Closing::AfterThis {
+    if close == Closing::AfterThis && response.body().exchange.progress().ends_by_closing() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -84,6 +84,7 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
+        this.exchange.progress().has_room();
         let polled = match &mut this.source {
             Source::Problem(body) => {
                 Pin::new(body).poll_frame(context).map_err(|never| match never {})

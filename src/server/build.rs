@@ -20,11 +20,12 @@ use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{self, NewTag, Writeback};
 use crate::listener::bind::{BindFault, bind};
+use crate::listener::connection::Transport;
 use crate::listener::doors::Doors;
 use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
-use crate::server::workers::{Common, Workers};
+use crate::server::workers::{Common, Listening, Workers};
 use crate::server::{Addresses, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
@@ -106,6 +107,8 @@ pub async fn build(
     let descriptors = limits::raise_descriptors();
     let count =
         if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
+    let endpoints = Endpoints::new(&config, count);
+    let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
     let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     first_token::write(&config, &keyring).await?;
@@ -118,14 +121,14 @@ pub async fn build(
     write_back(&keyring, tags, &back);
     shown.watch(&back);
     let counters: Vec<Arc<WorkerCounters>> =
-        (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
+        (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
     let common = Common {
         doors: Doors::new(
             limits::connections(config.gateway.max_connections, descriptors),
             config.gateway.max_connections_per_address,
             count,
         ),
-        endpoints: Endpoints::new(&config, count),
+        endpoints,
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         access: access(&config, lines),
@@ -180,18 +183,20 @@ fn serve_admin(
 struct Sockets {
     addresses: Addresses,
     /// For each worker, one of each address.
-    gateway: Vec<Vec<TcpListener>>,
+    gateway: Vec<Vec<Listening>>,
     admin: Vec<TcpListener>,
 }
 
 impl Sockets {
     fn bind(config: &Config, workers: usize) -> Result<Self, StartFault> {
-        let mut gateway: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut gateway: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Addresses::default();
         for address in &config.gateway.listen {
             let sockets = bind(*address, workers)?;
             addresses.gateway.extend(sockets.first().and_then(|it| it.local_addr().ok()));
-            gateway.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+            for (worker, socket) in gateway.iter_mut().zip(sockets) {
+                worker.push(Listening { socket, transport: Transport::Plain });
+            }
         }
         let mut admin = Vec::new();
         for address in &config.admin.listen {

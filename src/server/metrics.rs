@@ -12,7 +12,7 @@ use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
 use crate::server::certificates::Shown;
 use crate::store::gateway::GatewayId;
-use crate::telemetry::counters::{DECISIONS, RouteTotals, Totals, WorkerCounters};
+use crate::telemetry::counters::{DECISIONS, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
 use crate::telemetry::histogram::Sum;
 use crate::telemetry::outlet::Inlets;
@@ -55,8 +55,7 @@ impl Scrape {
     }
 
     fn traffic(&self, totals: &Totals) -> Vec<Family> {
-        let names = self.config.routes.iter().map(|it| it.name.as_str()).chain(["_none"]);
-        let routes: Vec<(&str, &RouteTotals)> = names.zip(&totals.routes).collect();
+        let routes = &totals.routes;
         let requests = routes.iter().flat_map(|(name, row)| {
             row.requests.iter().map(move |((method, code), count)| {
                 let code = code.to_string();
