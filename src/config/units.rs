@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_network_of_ipv4_is_one_in_every_spelling() {
-        for (text, network) in [
+        for (text, expected) in [
             ("10.1.2.3/8", "10.0.0.0/8"),
             ("10.1.2.3", "10.1.2.3/32"),
             ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
@@ -139,7 +139,7 @@ mod tests {
             ("::/0", "::/0"),
             ("fd00::1/8", "fd00::/8"),
         ] {
-            assert_eq!(network(text), network.parse().ok(), "parsing {text:?}");
+            assert_eq!(network(text), expected.parse().ok(), "parsing {text:?}");
         }
         for text in ["", "10.0.0.0/33", "::ffff:10.0.0.0/129", "10.0.0/8", "a"] {
             assert_eq!(network(text), None, "parsing {text:?}");

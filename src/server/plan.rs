@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::gate::Terms;
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
 use crate::telemetry::counters::WorkerCounters;
@@ -43,8 +42,7 @@ pub fn plan(
         })
         .collect();
     let routes = config.routes.iter().filter_map(|route| {
-        let terms = Terms { name: route.name.as_str().into(), access: route.access };
-        Some(Route { terms: Rc::new(terms), upstream: Rc::clone(upstreams.get(route.upstream)?) })
+        Some(Route::new(route, upstreams.get(route.upstream)?, &config.gateway.key_headers))
     });
     Ok(Plan {
         table: Table::new(&patterns)?,
