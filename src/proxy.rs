@@ -1,21 +1,25 @@
 //! The data plane: one request, from its head to the last byte of its answer.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
-use crate::config;
+use crate::config::{self, Access, Preflight};
 use crate::gate::{Gate, Terms};
-use crate::listener::vitals::Vitals;
+use crate::listener::progress::Progress;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
+use crate::proxy::hygiene::{Direction, Sieve};
 use crate::route::table::Table;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::counters::WorkerCounters;
+use crate::telemetry::counters::{RouteCounters, WorkerCounters};
 use crate::upstream::Upstream;
 
+pub mod amend;
 pub mod check;
 pub mod credentials;
 pub mod exchange;
@@ -24,8 +28,11 @@ pub mod forwarded;
 pub mod hygiene;
 pub mod inbound;
 pub mod outbound;
+pub mod preflight;
 pub mod rejection;
 pub mod unread;
+#[cfg_attr(not(test), expect(dead_code, reason = "there are no tunnels yet that would ask"))]
+pub mod upgrade;
 
 /// One worker's data plane.
 #[derive(Debug)]
@@ -33,13 +40,14 @@ pub struct Proxy {
     /// Who may pass.
     pub gate: Gate,
     /// Which request goes where.
-    pub plan: Plan,
+    /// Routes and where they lead, until the next reload.
+    pub plan: RefCell<Rc<Plan>>,
     /// Where keys may stand.
     pub credentials: Credentials,
     /// What a head may be at most.
     pub limits: config::HeadLimits,
     /// Without a byte of a request's body.
-    pub body_timeout: std::time::Duration,
+    pub body_timeout: Duration,
     /// Whose word on other addresses is believed.
     pub trust: Trust,
     /// Counts.
@@ -68,17 +76,66 @@ pub struct Plan {
 pub struct Route {
     /// What the gate may know of it.
     pub terms: Rc<Terms>,
+    /// The same for CORS preflights; `None`: they are requests like any other.
+    pub preflight: Option<Rc<Terms>>,
     /// Where it leads.
     pub upstream: Rc<Upstream>,
+    /// What is changed on the way.
+    pub settings: Rc<config::Route>,
+    /// Which trailers pass on the way up.
+    pub up: Rc<Sieve>,
+    /// Which trailers pass on the way down.
+    pub down: Rc<Sieve>,
+    /// Counts.
+    pub counters: Arc<RouteCounters>,
 }
 
-/// What all requests of one connection have in common.
+impl Route {
+    /// As it was configured. Keys stand in `keys`.
+    pub fn new(
+        settings: &config::Route,
+        upstream: &Rc<Upstream>,
+        keys: &[HeaderName],
+        counters: Arc<RouteCounters>,
+    ) -> Self {
+        let terms = |access| Rc::new(Terms { name: settings.name.as_str().into(), access });
+        Self {
+            terms: terms(settings.access),
+            preflight: match settings.preflight {
+                Preflight::Key => None,
+                Preflight::Forward => Some(terms(Access::Public)),
+            },
+            upstream: Rc::clone(upstream),
+            up: Rc::new(Sieve::new(Direction::Up, &settings.request_headers, keys)),
+            down: Rc::new(Sieve::new(Direction::Down, &settings.response_headers, &[])),
+            settings: Rc::new(settings.clone()),
+            counters,
+        }
+    }
+
+    /// From the end of a request's body to the head of its answer.
+    pub fn response_timeout(&self) -> Duration {
+        let own = self.settings.response_timeout;
+        own.unwrap_or(self.upstream.settings().response_timeout)
+    }
+}
+
+impl Proxy {
+    /// Routes and where they lead, as they are now.
+    pub fn plan(&self) -> Rc<Plan> {
+        Rc::clone(&self.plan.borrow())
+    }
+}
+
+/// What a request has from its connection.
 #[derive(Clone, Debug)]
 pub struct Downstream {
     /// Who is on the other side.
     pub peer: IpAddr,
     /// The same as text.
     pub peer_text: HeaderValue,
-    /// Where the connection stands.
-    pub vitals: Rc<Vitals>,
+    /// Over what it came: `http` or `https`.
+    pub scheme: HeaderValue,
+    /// Who is to know how far the request has come.
+    pub progress: Progress,
 }

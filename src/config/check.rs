@@ -13,6 +13,10 @@ use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
 
+mod certificates;
+mod edits;
+mod endpoints;
+mod health;
 mod listeners;
 mod routes;
 mod upstreams;
@@ -21,6 +25,7 @@ mod upstreams;
 pub fn check(root: &Field<'_>) -> Config {
     let upstreams = upstreams::upstreams(&root.field("upstreams"));
     let (gateway, admin) = listeners::planes(root);
+    let routes = routes::routes(&root.field("routes"), &upstreams, &gateway.key_headers);
     let config = Config {
         gateway,
         admin,
@@ -28,7 +33,7 @@ pub fn check(root: &Field<'_>) -> Config {
         store: store(&root.section("store")),
         keys: keys(&root.section("keys")),
         limits: limits(&root.section("limits")),
-        routes: routes::routes(&root.field("routes"), &upstreams),
+        routes,
         upstreams,
     };
     check_files(root, &config);

@@ -10,10 +10,10 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::Location;
 use crate::config::raw::{Content, Node};
 use crate::config::schema::not_yet;
 use crate::config::units;
+use crate::config::{Location, Percent};
 use crate::key::record::Label;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
@@ -72,6 +72,33 @@ pub fn count(most: u32) -> impl Fn(&Node) -> Result<NonZeroU32, String> {
     }
 }
 
+/// A whole number from 0 to `most`.
+pub fn count_or_none(most: u32) -> impl Fn(&Node) -> Result<u32, String> {
+    move |node| {
+        let is_zero = matches!(node.content, Content::Integer(0));
+        let count = if is_zero { Some(0) } else { number(node, most).map(NonZeroU32::get) };
+        count.ok_or_else(|| expected(&format!("a number from 0 to {most}"), node))
+    }
+}
+
+/// A share of at least `least`.
+pub fn percent(least: Percent) -> impl Fn(&Node) -> Result<Percent, String> {
+    move |node| {
+        let share = node.text().and_then(units::percent).filter(|it| *it >= least.0);
+        let wrong = || expected(&format!("a share from \"{}%\" to \"100%\"", least.0), node);
+        share.map(Percent).ok_or_else(wrong)
+    }
+}
+
+/// `"off"`, or a time of at least `least`.
+pub fn time_or_off(least: Duration) -> impl Fn(&Node) -> Result<Option<Duration>, String> {
+    move |node| match (node.text(), node.text().and_then(units::time)) {
+        (Some("off"), _) => Ok(None),
+        (_, Some(_)) => time(least)(node).map(Some),
+        (_, None) => Err(expected("\"off\" or a time like \"30s\"", node)),
+    }
+}
+
 /// The word, or a whole number from 1 to `most`.
 pub fn word_or_count<T: Copy>(
     word: (&'static str, T),
@@ -83,6 +110,23 @@ pub fn word_or_count<T: Copy>(
         let counted = || number(node, most).map(&count);
         let found = if node.text() == Some(text) { Some(value) } else { counted() };
         found.ok_or_else(|| expected(&format!("{text:?} or a number from 1 to {most}"), node))
+    }
+}
+
+/// The word, which is nothing, or what `parse` reads.
+pub fn unless<T>(
+    word: &'static str,
+    parse: impl Fn(&Node) -> Result<T, String>,
+) -> impl Fn(&Node) -> Result<Option<T>, String> {
+    move |node| {
+        if node.text() == Some(word) {
+            return Ok(None);
+        }
+        let with_word = |fault: String| match fault.strip_prefix("expected ") {
+            Some(rest) => format!("expected {word:?} or {rest}"),
+            None => fault,
+        };
+        parse(node).map(Some).map_err(with_word)
     }
 }
 

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
+use crate::gate::entries::Entry;
 use crate::gate::running::Grant;
 use crate::gate::{Caller, Refusal};
 use crate::proxy::check::check;
@@ -21,7 +22,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::inbound::{Closing, Inbound, Reply, inbound, reply};
 use crate::proxy::outbound::outbound;
 use crate::proxy::rejection::Rejection;
-use crate::proxy::{Downstream, Proxy};
+use crate::proxy::{Downstream, Proxy, amend, preflight};
 use crate::tasks::Verdict;
 use crate::upstream::SendError;
 use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
@@ -59,20 +60,27 @@ impl Proxy {
     ) -> Result<Inbound, Rejection> {
         let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
-        let place = self.plan.table.find(&check(request, &self.limits)?.head())?;
-        let route = self.plan.routes.get(place).ok_or(Rejection::NoRoute)?;
-        exchange.notes().route = Some(place);
+        let asked = preflight::asked(request);
+        let plan = Rc::clone(exchange.plan());
+        let found = plan.find(&check(request, &self.limits)?.head(), asked.as_ref())?;
+        let route = found.route;
+        exchange.notes().route = Some(found.place);
+        amend::strip(request.uri_mut(), &route.settings)?;
         let shown = self.credentials.take(request.headers_mut());
-        let caller = Caller { address, route: &route.terms };
+        let caller = Caller { address, route: found.terms };
         let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;
         exchange.admitted(&grant);
+        // Who may not pass learns nothing of what would.
+        amend::check_length(request, &route.settings)?;
         let request = (custody.take()?, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);
         let upload = custody.hand_over(outbound.body());
         exchange.notes().sent = Some(Moment::now());
-        let response = until_ended(route.upstream.send(outbound), &grant, &upload).await?;
+        let key = grant.entry().map(Entry::id);
+        let sending = route.upstream.send(outbound, key);
+        let response = until_ended(sending, &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
-        Ok(inbound(response, grant))
+        Ok(inbound(response, route, grant))
     }
 
     /// Says no in a way that the client can read: what is left of a small body is read first, so
@@ -95,6 +103,8 @@ impl Proxy {
             tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
         }
         let closing = match custody {
+            // What is left unread of a stream ends with the stream.
+            _ if !exchange.progress().ends_by_closing() => Closing::No,
             _ if matches!(rejection, Rejection::Framing(_)) => Closing::AfterThis,
             Custody::Ours(request) => unread(request).await,
             Custody::Upstreams(upload) if upload.stage() == UploadStage::Sent => Closing::No,
@@ -151,7 +161,7 @@ async fn until_ended(
         signal.wake_on_verdict(context.waker());
         match signal.verdict() {
             Some(verdict) => Poll::Ready(Err(ended(verdict, grant, upload))),
-            None => sending.as_mut().poll(context).map_err(Rejection::Send),
+            None => sending.as_mut().poll(context).map_err(Rejection::from),
         }
     });
     let response = sent.await?;
@@ -168,7 +178,10 @@ fn ended(verdict: Verdict, grant: &Grant, upload: &Upload) -> Rejection {
         (
             Verdict::TimedOut,
             UploadStage::AwaitingUpstream | UploadStage::Sent | UploadStage::Faulty(_),
-        ) => Rejection::UpstreamTimeout,
+        ) => {
+            upload.set_overdue();
+            Rejection::UpstreamTimeout
+        }
     }
 }
 
