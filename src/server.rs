@@ -17,6 +17,7 @@ use crate::telemetry::outlet::Inlets;
 
 pub mod accept;
 mod build;
+mod care;
 mod certificates;
 pub mod exit;
 mod first_token;

@@ -14,6 +14,7 @@ use crate::config::{self, UpstreamHost};
 use crate::key::text::KeyId;
 use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
+use crate::upstream::answer::Says;
 use crate::upstream::balance::{Asker, Balancer};
 use crate::upstream::body::{RequestBody, ResponseBody, Upload};
 use crate::upstream::connect::ConnectFault;
@@ -31,8 +32,11 @@ pub mod body;
 pub mod connect;
 pub mod ejection;
 pub mod endpoint;
+pub mod group;
+pub mod health;
 pub mod pool;
 pub mod replay;
+pub mod resolve;
 pub mod retry;
 pub mod standing;
 pub mod tls;
@@ -174,28 +178,41 @@ impl Upstream {
     /// There is an answer; it may be one that another endpoint would not give.
     fn answered(
         &self,
-        mut response: Response<ResponseBody>,
+        response: Response<ResponseBody>,
         attempt: Attempt<'_>,
         replay: Option<Replay>,
         (place, errand): (usize, &mut Errand),
     ) -> Result<Turn, SendError> {
+        let upload = attempt.upload();
+        let (response, says) = self.judged(response, attempt)?;
+        match replay {
+            Some(replay)
+                if says == Says::NobodyIsThere
+                    && self.may_repeat(Failure::Refused, place, errand) =>
+            {
+                errand.kept = Some(Box::new(response));
+                Ok(Turn::Again(replay.request(upload.clone())))
+            }
+            Some(_) | None => Ok(Turn::Answered(response)),
+        }
+    }
+
+    /// What an answer says of the endpoint, if it can be passed on at all.
+    fn judged(
+        &self,
+        mut response: Response<ResponseBody>,
+        attempt: Attempt<'_>,
+    ) -> Result<(Response<ResponseBody>, Says), SendError> {
         if let Err(flaw) = answer::check(&mut response) {
             attempt.failed(Moment::now());
             return Err(self.flawed(flaw));
         }
-        if !answer::says_nobody_is_there(&response) {
-            attempt.succeeded(self.now.get());
-            return Ok(Turn::Answered(response));
+        let says = Says::of(&response);
+        match says {
+            Says::SomebodyIsThere => attempt.succeeded(self.now.get()),
+            Says::NobodyIsThere => attempt.failed(Moment::now()),
         }
-        let upload = attempt.upload().clone();
-        attempt.failed(Moment::now());
-        match replay {
-            Some(replay) if self.may_repeat(Failure::Refused, place, errand) => {
-                errand.kept = Some(Box::new(response));
-                Ok(Turn::Again(replay.request(upload)))
-            }
-            Some(_) | None => Ok(Turn::Answered(response)),
-        }
+        Ok((response, says))
     }
 
     /// Whether a request may go to another endpoint, or to the same once more; if so, it is no
@@ -214,43 +231,51 @@ impl Upstream {
         may
     }
 
-    /// Sends a request without a body that asks for `protocol`, once: there is no second attempt.
+    /// Sends a request without a body that asks for `protocol`, once: it goes elsewhere only where
+    /// nobody could be connected to.
     pub async fn upgrade(
         &self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         key: Option<KeyId>,
         protocol: &HeaderValue,
     ) -> Result<Upgraded, SendError> {
-        let mut request = request;
+        self.budget.count();
         let upload = request.body().upload();
         let asker = Asker { key, failed: None, now: self.now.get() };
-        let choice = self.balancer.choose(&asker).ok_or(SendError::NoEndpoint)?;
-        let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
-        let attempt = self.judge.begin(choice, &upload).ok_or(SendError::NoEndpoint)?;
-        if self.settings.host == UpstreamHost::Endpoint {
-            request.headers_mut().insert(header::HOST, pool.host().clone());
-        }
-        let fresh = match pool.unshared(&self.counters).await {
-            Ok(fresh) => fresh,
-            Err(fault) => {
-                attempt.failed(Moment::now());
-                return Err(self.unreachable(fault));
+        let mut errand = Errand::new(asker, self.settings.retries);
+        let (attempt, host, fresh) = loop {
+            let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
+            let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
+            let attempt = self.judge.begin(choice, &upload).ok_or(SendError::NoEndpoint)?;
+            match pool.unshared(&self.counters).await {
+                Ok(fresh) => break (attempt, pool.host(), fresh),
+                Err(fault) => {
+                    attempt.failed(Moment::now());
+                    if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
+                        return Err(self.unreachable(fault));
+                    }
+                }
             }
         };
-        let upgraded = fresh.upgrade(request, protocol).await;
-        if upgraded.is_ok() {
-            attempt.succeeded(self.now.get());
-        } else {
-            attempt.failed(Moment::now());
+        if self.settings.host == UpstreamHost::Endpoint {
+            request.headers_mut().insert(header::HOST, host.clone());
         }
-        match upgraded {
-            Ok(Upgraded::Tunnel(tunnel)) => Ok(Upgraded::Tunnel(tunnel)),
-            Ok(Upgraded::Answer(mut response)) => {
-                answer::check(&mut response).map_err(|flaw| self.flawed(flaw))?;
-                Ok(Upgraded::Answer(response))
+        match fresh.upgrade(request, protocol).await {
+            Ok(Upgraded::Tunnel(tunnel)) => {
+                attempt.succeeded(self.now.get());
+                Ok(Upgraded::Tunnel(tunnel))
             }
-            Err(UpgradeFault::Lost(lost)) => Err(self.failed(lost.fault)),
-            Err(UpgradeFault::Flawed(flaw)) => Err(self.flawed(flaw)),
+            Ok(Upgraded::Answer(response)) => {
+                self.judged(response, attempt).map(|(response, _)| Upgraded::Answer(response))
+            }
+            Err(UpgradeFault::Lost(lost)) => {
+                attempt.failed(Moment::now());
+                Err(self.failed(lost.fault))
+            }
+            Err(UpgradeFault::Flawed(flaw)) => {
+                attempt.failed(Moment::now());
+                Err(self.flawed(flaw))
+            }
         }
     }
 

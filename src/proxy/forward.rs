@@ -22,7 +22,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::inbound::{Closing, Inbound, Reply, inbound, reply};
 use crate::proxy::outbound::outbound;
 use crate::proxy::rejection::Rejection;
-use crate::proxy::{Downstream, Proxy};
+use crate::proxy::{Downstream, Proxy, amend, preflight};
 use crate::tasks::Verdict;
 use crate::upstream::SendError;
 use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
@@ -60,14 +60,18 @@ impl Proxy {
     ) -> Result<Inbound, Rejection> {
         let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
+        let asked = preflight::asked(request);
         let plan = Rc::clone(exchange.plan());
-        let place = plan.table.find(&check(request, &self.limits)?.head())?;
-        let route = plan.routes.get(place).ok_or(Rejection::NoRoute)?;
-        exchange.notes().route = Some(place);
+        let found = plan.find(&check(request, &self.limits)?.head(), asked.as_ref())?;
+        let route = found.route;
+        exchange.notes().route = Some(found.place);
+        amend::strip(request.uri_mut(), &route.settings)?;
         let shown = self.credentials.take(request.headers_mut());
-        let caller = Caller { address, route: &route.terms };
+        let caller = Caller { address, route: found.terms };
         let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;
         exchange.admitted(&grant);
+        // Who may not pass learns nothing of what would.
+        amend::check_length(request, &route.settings)?;
         let request = (custody.take()?, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);
         let upload = custody.hand_over(outbound.body());
@@ -76,7 +80,7 @@ impl Proxy {
         let sending = route.upstream.send(outbound, key);
         let response = until_ended(sending, &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
-        Ok(inbound(response, grant))
+        Ok(inbound(response, route, grant))
     }
 
     /// Says no in a way that the client can read: what is left of a small body is read first, so
@@ -157,7 +161,7 @@ async fn until_ended(
         signal.wake_on_verdict(context.waker());
         match signal.verdict() {
             Some(verdict) => Poll::Ready(Err(ended(verdict, grant, upload))),
-            None => sending.as_mut().poll(context).map_err(Rejection::Send),
+            None => sending.as_mut().poll(context).map_err(Rejection::from),
         }
     });
     let response = sent.await?;

@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use crate::gate::running::Grant;
+use crate::proxy::Route;
+use crate::proxy::amend::edit;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
@@ -40,9 +42,11 @@ pub struct Answer {
 /// What of an answer was cleaned and is still to be sealed with its exchange.
 pub type Inbound = Response<Answer>;
 
-/// The upstream's answer without what concerned its connection alone.
-pub fn inbound(mut response: Response<ResponseBody>, grant: Grant) -> Inbound {
-    let trailers = clean(response.headers_mut(), Direction::Down, &[]);
+/// The upstream's answer without what concerned its connection alone, and as its route says.
+pub fn inbound(mut response: Response<ResponseBody>, route: &Route, grant: Grant) -> Inbound {
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    let trailers = clean(response.headers_mut(), Direction::Down, version, &route.down);
+    edit(response.headers_mut(), &route.settings.response_headers);
     response.map(|body| Answer { body, trailers, grant })
 }
 

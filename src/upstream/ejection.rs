@@ -79,9 +79,9 @@ impl Judge {
     }
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
     /// How far the request's body has come.
-    pub fn upload(&self) -> &Upload {
+    pub fn upload(&self) -> &'a Upload {
         self.upload
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use crate::config;
+use crate::config::{self, Scheme};
 use crate::telemetry::histogram::add;
 use crate::upstream::standing::Standing;
 
@@ -133,15 +133,23 @@ impl Endpoint {
 }
 
 impl fmt::Display for Endpoint {
+    /// As it stands in the configuration.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.address.host, self.address.port)
+        let config::Endpoint { scheme, host, port, .. } = &self.address;
+        let scheme = match scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+            Scheme::H2 => "h2",
+            Scheme::H2s => "h2s",
+        };
+        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{host}{close}:{port}")
     }
 }
 
 /// Gateways of one fleet are to send a key to the same endpoint, whatever they were built with.
 fn mark(address: &config::Endpoint) -> u64 {
-    let config::Endpoint { scheme, host, port, .. } = address;
-    let digest = blake3::hash(format!("{scheme:?} {host} {port}").as_bytes());
+    let digest = blake3::hash(format!("{} {}", address.host, address.port).as_bytes());
     let first = digest.as_bytes().first_chunk().copied();
     u64::from_le_bytes(first.unwrap_or_default())
 }
@@ -153,7 +161,7 @@ mod tests {
     use super::*;
 
     fn endpoint(host: &str) -> Endpoint {
-        let scheme = config::Scheme::Http;
+        let scheme = Scheme::Http;
         let address =
             config::Endpoint { scheme, host: host.to_owned(), port: 80, weight: NonZeroU32::MIN };
         Endpoint::new(address, 1)
@@ -183,5 +191,6 @@ mod tests {
             assert!(!endpoint.is_named() && !endpoint.set_addresses(addresses(&[7])));
             assert_eq!(endpoint.addresses()[0].ip().to_string(), host);
         }
+        assert_eq!(endpoint("::1").to_string(), "http://[::1]:80");
     }
 }
