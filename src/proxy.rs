@@ -30,9 +30,10 @@ pub mod inbound;
 pub mod outbound;
 pub mod preflight;
 pub mod rejection;
+pub mod tunnel;
 pub mod unread;
-#[cfg_attr(not(test), expect(dead_code, reason = "there are no tunnels yet that would ask"))]
 pub mod upgrade;
+pub mod websocket;
 
 /// One worker's data plane.
 #[derive(Debug)]
