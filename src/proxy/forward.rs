@@ -61,6 +61,7 @@ impl Proxy {
         custody: &mut Custody,
         exchange: &mut Exchange,
     ) -> Result<Forwarded, Rejection> {
+        exchange.check_load()?;
         let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
         let asked = preflight::asked(request);

@@ -13,6 +13,9 @@ use crate::upstream::body::UploadFault;
 /// Why a request is not answered by its upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
+    /// As many requests are under way as may be.
+    #[error("as many requests are under way as this gateway takes")]
+    Overloaded,
     /// The head contradicts itself or HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -95,7 +98,9 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
+            Self::Overloaded | Self::Gate(Refusal::Overloaded) => {
+                (503, "overloaded", "Too much to do")
+            }
             Self::HeadTimeout | Self::BodyTimeout => {
                 (408, "request_timeout", "The request took too long to arrive")
             }
@@ -116,7 +121,8 @@ impl Rejection {
 
     /// Whose fault it was, for the log: a failure of ours or of the upstream is worth a line.
     pub fn is_failure(&self) -> bool {
-        self.row().status >= 500 && !matches!(self, Self::Gate(Refusal::Overloaded))
+        self.row().status >= 500
+            && !matches!(self, Self::Overloaded | Self::Gate(Refusal::Overloaded))
     }
 
     /// As it goes to the client. Details of upstreams stay inside.
