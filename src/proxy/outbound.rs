@@ -29,14 +29,14 @@ pub fn outbound(
     parts.headers.insert(X_REQUEST_ID, request_id);
     tell(&mut parts.headers, downstream, direction);
     name_host(&mut parts.headers, &route.upstream.settings().host);
-    parts.version = Version::HTTP_11;
+    let origin = std::mem::replace(&mut parts.version, Version::HTTP_11);
     parts.uri = origin_form(parts.uri);
     let watch = Watch {
         deadline: std::rc::Rc::clone(grant.run()) as _,
         body_timeout: proxy.body_timeout,
         response_timeout: route.upstream.settings().response_timeout,
     };
-    Request::from_parts(parts, RequestBody::new(body, trailers, watch))
+    Request::from_parts(parts, RequestBody::new((body, origin), trailers, watch))
 }
 
 /// Says who asks, where a key was shown.

@@ -90,7 +90,9 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
+            Self::Gate(Refusal::Overloaded) | Self::Send(SendError::Crowded) => {
+                (503, "overloaded", "Too much to do")
+            }
             Self::HeadTimeout | Self::BodyTimeout => {
                 (408, "request_timeout", "The request took too long to arrive")
             }
@@ -111,7 +113,7 @@ impl Rejection {
 
     /// Whose fault it was, for the log: a failure of ours or of the upstream is worth a line.
     pub fn is_failure(&self) -> bool {
-        self.row().status >= 500 && !matches!(self, Self::Gate(Refusal::Overloaded))
+        self.row().status >= 500 && self.row().code != "overloaded"
     }
 
     /// As it goes to the client. Details of upstreams stay inside.
@@ -139,6 +141,7 @@ impl Rejection {
             SendError::Failed(_) => {
                 Some("the upstream closed the connection, or did not answer with HTTP")
             }
+            SendError::Crowded => Some("no connection to the upstream became free"),
             SendError::NoEndpoint | SendError::Flawed(_) | SendError::Upload(_) => None,
         }
     }
