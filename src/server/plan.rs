@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{self, Config, Scheme, TlsVersion};
-use crate::gate::Terms;
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
 use crate::telemetry::counters::WorkerCounters;
@@ -78,13 +77,8 @@ pub fn plan(
         .collect();
     counters.keep_routes(config.routes.iter().map(|it| it.name.as_str()));
     let routes = config.routes.iter().filter_map(|route| {
-        let terms = Terms { name: route.name.as_str().into(), access: route.access };
-        Some(Route {
-            terms: Rc::new(terms),
-            upstream: Rc::clone(upstreams.get(route.upstream)?),
-            settings: Rc::new(route.clone()),
-            counters: counters.route(&route.name),
-        })
+        let (upstream, counters) = (upstreams.get(route.upstream)?, counters.route(&route.name));
+        Some(Route::new(route, upstream, &config.gateway.key_headers, counters))
     });
     Ok(Plan {
         table: Table::new(&patterns)?,

@@ -7,7 +7,8 @@ use http_body::Body;
 /// What is wrong with an answer.
 pub type Flaw = &'static str;
 
-/// Makes an answer one that can be passed on, or says why it cannot.
+/// Makes an answer one that can be passed on, or says why it cannot. That it came over HTTP/2 can
+/// still be told from its version: there trailers need not be announced.
 pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
     if response.status().as_u16() == SWITCHING_PROTOCOLS {
         return Err("it switched protocols, for which nobody had asked");
@@ -31,8 +32,10 @@ pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
         // Over HTTP/2 hyper takes several lengths, and what is none, for no length at all.
         return Err("its length is no number");
     }
-    // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
-    *response.version_mut() = Version::HTTP_11;
+    if response.version() != Version::HTTP_2 {
+        // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
+        *response.version_mut() = Version::HTTP_11;
+    }
     Ok(())
 }
 

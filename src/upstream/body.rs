@@ -21,6 +21,8 @@ use crate::upstream::trailers::Trailers;
 pub struct RequestBody {
     incoming: Option<Incoming>,
     origin: Version,
+    /// How many bytes more there may be; `None`: unlimited.
+    left: Option<u64>,
     trailers: Trailers,
     upload: Upload,
 }
@@ -73,24 +75,35 @@ pub enum UploadStage {
     Faulty(UploadFault),
 }
 
-/// Why a request's body could not be read. Always the client's doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a request's body could not be read to its end. Always the client's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UploadFault {
     /// It is not framed as HTTP asks.
+    #[error("the request's body is malformed")]
     Malformed,
     /// The connection was closed in the middle of it.
+    #[error("the request's body broke off")]
     Incomplete,
+    /// It is longer than it may be.
+    #[error("the request's body is longer than it may be")]
+    TooLarge,
 }
 
 impl RequestBody {
-    /// What the client sends over this version of HTTP, watched over; of its trailers those that
-    /// may pass.
-    pub fn new((incoming, origin): (Incoming, Version), trailers: Trailers, watch: Watch) -> Self {
+    /// What the client sends over this version of HTTP, watched over; of its trailers those that may pass, and of its bytes
+    /// no more than `most`: what is longer breaks off, and never seems to have come to its end.
+    pub fn new(
+        (incoming, origin): (Incoming, Version),
+        most: Option<u64>,
+        trailers: Trailers,
+        watch: Watch,
+    ) -> Self {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
         let upload = Upload::new(stage, watch);
-        Self { incoming: (!is_empty).then_some(incoming), origin, trailers, upload }
+        let incoming = (!is_empty).then_some(incoming);
+        Self { incoming, origin, left: most, trailers, upload }
     }
 
     /// No body, for a request of our own, over which somebody else watches.
@@ -103,13 +116,21 @@ impl RequestBody {
 
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
-        let trailers = Trailers::default();
-        Self { incoming: None, origin: Version::HTTP_11, trailers, upload }
+        let (origin, trailers) = (Version::HTTP_11, Trailers::default());
+        Self { incoming: None, origin, left: None, trailers, upload }
     }
 
     /// What is known of it from outside.
     pub fn upload(&self) -> Upload {
         self.upload.clone()
+    }
+
+    /// The same, unless there is more of it than may be.
+    fn within_limit(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadFault> {
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.checked_sub(data.len() as u64).ok_or(UploadFault::TooLarge)?;
+        }
+        Ok(frame)
     }
 }
 
@@ -152,14 +173,14 @@ impl Upload {
 
     /// Whose turn it is, and until when. Looking for bytes that are not there gives nobody more
     /// time: hyper looks whenever anything happens on the connection.
-    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, BodyFault>>>) {
+    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, UploadFault>>>) {
         let stage = match polled {
             Poll::Pending => UploadStage::AwaitingClient,
             // Nothing comes after trailers, and hyper does not ask.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => UploadStage::Sent,
             Poll::Ready(Some(Ok(_))) => UploadStage::AwaitingUpstream,
             Poll::Ready(None) => UploadStage::Sent,
-            Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(fault.into()),
+            Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(*fault),
         };
         let before = self.0.stage.replace(stage);
         let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
@@ -189,8 +210,8 @@ pub enum BodyFault {
     CutShort,
 }
 
-impl From<&BodyFault> for UploadFault {
-    fn from(fault: &BodyFault) -> Self {
+impl From<BodyFault> for UploadFault {
+    fn from(fault: BodyFault) -> Self {
         let BodyFault::Http(fault) = fault else { return Self::Incomplete };
         let closed = fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
         if closed { Self::Incomplete } else { Self::Malformed }
@@ -199,16 +220,18 @@ impl From<&BodyFault> for UploadFault {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BodyFault;
+    type Error = UploadFault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let mut polled = poll_whole(incoming, this.origin, context);
+        let polled = poll_whole(incoming, this.origin, context);
         let is_last = incoming.is_end_stream();
+        let limited = |it: Result<Frame<Bytes>, BodyFault>| this.within_limit(it?);
+        let mut polled = polled.map(|it| it.map(limited));
         this.upload.note(&polled);
         if is_last && this.upload.fault().is_none() {
             this.upload.0.stage.set(UploadStage::Sent);
