@@ -14,7 +14,7 @@ use crate::proxy::amend::edit;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
-use crate::upstream::body::ResponseBody;
+use crate::upstream::body::{BodyFault, ResponseBody};
 use crate::upstream::trailers::Trailers;
 
 /// An answer's body on its way to the client. It holds the grant to its last byte, and says so
@@ -161,5 +161,5 @@ pub enum Broken {
     Cut,
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off: {0}")]
-    Upstream(hyper::Error),
+    Upstream(BodyFault),
 }

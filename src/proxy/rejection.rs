@@ -98,7 +98,9 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Overloaded | Self::Gate(Refusal::Overloaded) => {
+            Self::Overloaded
+            | Self::Gate(Refusal::Overloaded)
+            | Self::Send(SendError::Crowded) => {
                 (503, "overloaded", "Too much to do")
             }
             Self::HeadTimeout | Self::BodyTimeout => {
@@ -121,8 +123,7 @@ impl Rejection {
 
     /// Whose fault it was, for the log: a failure of ours or of the upstream is worth a line.
     pub fn is_failure(&self) -> bool {
-        self.row().status >= 500
-            && !matches!(self, Self::Overloaded | Self::Gate(Refusal::Overloaded))
+        self.row().status >= 500 && self.row().code != "overloaded"
     }
 
     /// As it goes to the client. Details of upstreams stay inside.
@@ -150,6 +151,7 @@ impl Rejection {
             SendError::Failed(_) => {
                 Some("the upstream closed the connection, or did not answer with HTTP")
             }
+            SendError::Crowded => Some("no connection to the upstream became free"),
             SendError::NoEndpoint | SendError::Flawed(_) | SendError::Upload(_) => None,
         }
     }
@@ -161,6 +163,7 @@ impl From<SendError> for Rejection {
             SendError::Upload(UploadFault::TooLarge) => Self::BodyTooLarge,
             SendError::Upload(UploadFault::Malformed | UploadFault::Incomplete)
             | SendError::NoEndpoint
+            | SendError::Crowded
             | SendError::Unreachable(_)
             | SendError::Failed(_)
             | SendError::Flawed(_) => Self::Send(fault),
