@@ -254,6 +254,7 @@ impl Upstream {
                     if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
                         return Err(self.unreachable(fault));
                     }
+                    self.counters.retried();
                 }
             }
         };
