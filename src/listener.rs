@@ -8,6 +8,7 @@ pub mod frames;
 pub mod http1;
 pub mod http2;
 pub mod progress;
+pub mod proxy_protocol;
 pub mod session;
 pub mod socket;
 pub mod stream;

@@ -1,6 +1,7 @@
 //! Puts the parts together, in the order in which they need each other.
 
 use std::io;
+use std::iter::repeat;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +15,7 @@ use tokio::sync::watch;
 use crate::admin::health::Health;
 use crate::admin::{self, Admin};
 use crate::clock::Timestamp;
-use crate::config::{AccessLog, Config, Location};
+use crate::config::{AccessLog, Config, Gateway, Location};
 use crate::gate::follow;
 use crate::gate::hashing::Hashing;
 use crate::gate::keyring::{Keyring, Parts};
@@ -106,12 +107,11 @@ pub async fn build(
     let config = Arc::new(config);
     let shown = Shown::load(&config)?;
     let descriptors = limits::raise_descriptors();
-    let count =
-        if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
+    let count = if listens(&config.gateway) { limits::workers(config.gateway.workers) } else { 0 };
     let endpoints = Endpoints::new(&config, count);
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
     let (_groups, watched) = watch::channel(endpoints.groups());
-    let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
+    let Sockets { addresses, gateway, admin } = Sockets::bind(&config, &shown, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     first_token::write(&config, &keyring).await?;
     keyring.store().answer_within(config.store.response_timeout);
@@ -183,6 +183,10 @@ fn serve_admin(
     }
 }
 
+fn listens(gateway: &Gateway) -> bool {
+    !gateway.listen.is_empty() || !gateway.listen_tls.is_empty()
+}
+
 /// Every listening socket.
 struct Sockets {
     addresses: Addresses,
@@ -192,14 +196,17 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn bind(config: &Config, workers: usize) -> Result<Self, StartFault> {
+    fn bind(config: &Config, shown: &Shown, workers: usize) -> Result<Self, StartFault> {
         let mut gateway: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Addresses::default();
-        for address in &config.gateway.listen {
+        let plain = config.gateway.listen.iter().map(|it| (it, Transport::Plain));
+        let tls = shown.gateway().map(|it| Transport::Tls(it.into()));
+        let tls = tls.iter().flat_map(|it| config.gateway.listen_tls.iter().zip(repeat(it)));
+        for (address, transport) in plain.chain(tls.map(|(at, it)| (at, it.clone()))) {
             let sockets = bind(*address, workers)?;
             addresses.gateway.extend(sockets.first().and_then(|it| it.local_addr().ok()));
             for (worker, socket) in gateway.iter_mut().zip(sockets) {
-                worker.push(Listening { socket, transport: Transport::Plain });
+                worker.push(Listening { socket, transport: transport.clone() });
             }
         }
         let mut admin = Vec::new();

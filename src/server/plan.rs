@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{self, Config, Scheme, TlsVersion};
-use crate::gate::Terms;
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
 use crate::telemetry::counters::WorkerCounters;
@@ -31,11 +30,13 @@ impl Endpoints {
         let group = |upstream: &config::Upstream| {
             let endpoints = upstream.endpoints.iter();
             let endpoints = endpoints.map(|it| Arc::new(Endpoint::new(it.clone(), workers)));
+            let endpoints: Vec<_> = endpoints.collect();
+            endpoints.iter().for_each(|it| it.cap().set_limit(upstream.max_connections));
             let tls = tls(upstream, config.gateway.min_tls);
             let tls =
                 tls.map_err(|fault| EndpointsFault { upstream: upstream.name.clone(), fault })?;
             let settings = Arc::new(upstream.clone());
-            Ok(Group { settings, endpoints: endpoints.collect(), tls })
+            Ok(Group { settings, endpoints, tls })
         };
         Ok(Self(config.upstreams.iter().map(group).collect::<Result<_, _>>()?))
     }
@@ -76,13 +77,8 @@ pub fn plan(
         .collect();
     counters.keep_routes(config.routes.iter().map(|it| it.name.as_str()));
     let routes = config.routes.iter().filter_map(|route| {
-        let terms = Terms { name: route.name.as_str().into(), access: route.access };
-        Some(Route {
-            terms: Rc::new(terms),
-            upstream: Rc::clone(upstreams.get(route.upstream)?),
-            settings: Rc::new(route.clone()),
-            counters: counters.route(&route.name),
-        })
+        let (upstream, counters) = (upstreams.get(route.upstream)?, counters.route(&route.name));
+        Some(Route::new(route, upstream, &config.gateway.key_headers, counters))
     });
     Ok(Plan {
         table: Table::new(&patterns)?,

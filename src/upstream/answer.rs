@@ -7,7 +7,8 @@ use http_body::Body;
 /// What is wrong with an answer.
 pub type Flaw = &'static str;
 
-/// Makes an answer one that can be passed on, or says why it cannot.
+/// Makes an answer one that can be passed on, or says why it cannot. That it came over HTTP/2 can
+/// still be told from its version: there trailers need not be announced.
 pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
     if response.status().as_u16() == SWITCHING_PROTOCOLS {
         return Err("it switched protocols, for which nobody had asked");
@@ -27,8 +28,14 @@ pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
     }
-    // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
-    *response.version_mut() = Version::HTTP_11;
+    if !has_length && response.headers().contains_key(header::CONTENT_LENGTH) {
+        // Over HTTP/2 hyper takes several lengths, and what is none, for no length at all.
+        return Err("its length is no number");
+    }
+    if response.version() != Version::HTTP_2 {
+        // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
+        *response.version_mut() = Version::HTTP_11;
+    }
     Ok(())
 }
 
@@ -147,6 +154,17 @@ mod tests {
         assert!(checked(200, Version::HTTP_11, &twice).is_err());
         assert!(checked(200, Version::HTTP_10, &twice[..1]).is_err());
         assert!(checked(101, Version::HTTP_11, &[("upgrade", "websocket")]).is_err());
+    }
+
+    #[test]
+    fn an_answer_whose_length_nobody_could_read_is_not_passed_on() {
+        let mut response = Response::builder().version(Version::HTTP_2).body(Read(SizeHint::new()));
+        let response = response.as_mut().unwrap();
+        assert!(check(response).is_ok());
+        for length in ["3", "4"] {
+            response.headers_mut().append("content-length", HeaderValue::from_static(length));
+        }
+        assert!(check(response).is_err());
     }
 
     #[test]
