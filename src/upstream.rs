@@ -153,10 +153,7 @@ impl Upstream {
             Ok(connection) => connection,
             Err(fault) => {
                 tracing::debug!(endpoint = %pool.endpoint(), %fault, "no connection");
-                // Our own limit says nothing of the endpoint.
-                if !matches!(fault, ConnectFault::Crowded) {
-                    attempt.failed(Moment::now());
-                }
+                attempt.unconnected(&fault, Moment::now());
                 let again = self.may_repeat(Failure::Unreachable, place, errand);
                 return if again { Ok(Turn::Again(request)) } else { Err(self.unreachable(fault)) };
             }
@@ -260,10 +257,11 @@ impl Upstream {
             match pool.unshared(&self.counters).await {
                 Ok(fresh) => break (attempt, pool.host(), fresh),
                 Err(fault) => {
-                    attempt.failed(Moment::now());
+                    attempt.unconnected(&fault, Moment::now());
                     if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
                         return Err(self.unreachable(fault));
                     }
+                    self.counters.retried();
                 }
             }
         };
