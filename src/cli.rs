@@ -27,6 +27,7 @@ mod operators;
 mod serve;
 mod span;
 mod store;
+mod trust;
 mod words;
 
 /// Where a command writes: results on one, words about them on the other.

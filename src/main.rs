@@ -9,6 +9,8 @@ use keyward::cli::{self, Streams};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Whoever speaks TLS without saying how finds this one; nobody was there before.
+    rustls::crypto::aws_lc_rs::default_provider().install_default().unwrap_or_default();
     ExitCode::from(cli::caught(|| {
         let mut streams = Streams { out: &mut io::stdout(), err: &mut io::stderr() };
         cli::run(env::args_os(), &mut streams)

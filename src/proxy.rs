@@ -1,5 +1,6 @@
 //! The data plane: one request, from its head to the last byte of its answer.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use http::{HeaderName, HeaderValue};
 
 use crate::config::{self, Access, Preflight};
 use crate::gate::{Gate, Terms};
-use crate::listener::vitals::Vitals;
+use crate::listener::progress::Progress;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
 use crate::proxy::hygiene::{Direction, Sieve};
 use crate::route::table::Table;
 use crate::telemetry::access::AccessLog;
-use crate::telemetry::counters::WorkerCounters;
+use crate::telemetry::counters::{RouteCounters, WorkerCounters};
 use crate::upstream::Upstream;
 
 pub mod amend;
@@ -29,9 +30,10 @@ pub mod inbound;
 pub mod outbound;
 pub mod preflight;
 pub mod rejection;
+pub mod tunnel;
 pub mod unread;
-#[cfg_attr(not(test), expect(dead_code, reason = "there are no tunnels yet that would ask"))]
 pub mod upgrade;
+pub mod websocket;
 
 /// One worker's data plane.
 #[derive(Debug)]
@@ -39,7 +41,8 @@ pub struct Proxy {
     /// Who may pass.
     pub gate: Gate,
     /// Which request goes where.
-    pub plan: Plan,
+    /// Routes and where they lead, until the next reload.
+    pub plan: RefCell<Rc<Plan>>,
     /// Where keys may stand.
     pub credentials: Credentials,
     /// What a head may be at most.
@@ -84,11 +87,18 @@ pub struct Route {
     pub up: Rc<Sieve>,
     /// Which trailers pass on the way down.
     pub down: Rc<Sieve>,
+    /// Counts.
+    pub counters: Arc<RouteCounters>,
 }
 
 impl Route {
     /// As it was configured. Keys stand in `keys`.
-    pub fn new(settings: &config::Route, upstream: &Rc<Upstream>, keys: &[HeaderName]) -> Self {
+    pub fn new(
+        settings: &config::Route,
+        upstream: &Rc<Upstream>,
+        keys: &[HeaderName],
+        counters: Arc<RouteCounters>,
+    ) -> Self {
         let terms = |access| Rc::new(Terms { name: settings.name.as_str().into(), access });
         Self {
             terms: terms(settings.access),
@@ -100,6 +110,7 @@ impl Route {
             up: Rc::new(Sieve::new(Direction::Up, &settings.request_headers, keys)),
             down: Rc::new(Sieve::new(Direction::Down, &settings.response_headers, &[])),
             settings: Rc::new(settings.clone()),
+            counters,
         }
     }
 
@@ -110,13 +121,22 @@ impl Route {
     }
 }
 
-/// What all requests of one connection have in common.
+impl Proxy {
+    /// Routes and where they lead, as they are now.
+    pub fn plan(&self) -> Rc<Plan> {
+        Rc::clone(&self.plan.borrow())
+    }
+}
+
+/// What a request has from its connection.
 #[derive(Clone, Debug)]
 pub struct Downstream {
     /// Who is on the other side.
     pub peer: IpAddr,
     /// The same as text.
     pub peer_text: HeaderValue,
-    /// Where the connection stands.
-    pub vitals: Rc<Vitals>,
+    /// Over what it came: `http` or `https`.
+    pub scheme: HeaderValue,
+    /// Who is to know how far the request has come.
+    pub progress: Progress,
 }

@@ -17,6 +17,8 @@ use crate::telemetry::outlet::Inlets;
 
 pub mod accept;
 mod build;
+mod care;
+mod certificates;
 pub mod exit;
 mod first_token;
 mod last_use;
@@ -26,6 +28,7 @@ pub mod peppers;
 mod plan;
 mod secret_file;
 mod signals;
+mod worker;
 mod workers;
 
 pub use build::StartFault;

@@ -42,7 +42,8 @@ impl Hosts {
         let host = host.as_str();
         LOCALHOST.contains(&host)
             || self.0.iter().any(|it| it == host)
-            || (host == as_host(own.ip()) && port.unwrap_or(HTTP_PORT) == own.port())
+            || (host == as_host(own.ip())
+                && port.map_or_else(|| is_usual(own), |it| it == own.port()))
     }
 }
 
@@ -71,6 +72,11 @@ fn is_same(origin: &[u8], host: &HostAndPort<'_>) -> bool {
     };
     let port = |it: Option<u16>| it.unwrap_or(default_port);
     Host::parse(rest).is_ok_and(|it| it.0 == host.0 && port(it.1) == port(host.1))
+}
+
+/// Whether a client need not name the port: the listener speaks either HTTP or TLS.
+fn is_usual(own: SocketAddr) -> bool {
+    [HTTP_PORT, HTTPS_PORT].contains(&own.port())
 }
 
 fn as_host(address: IpAddr) -> String {

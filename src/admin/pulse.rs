@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Counts whatever moves on one connection.
 #[derive(Clone, Debug, Default)]
@@ -35,21 +35,21 @@ impl Pulse {
     }
 }
 
-/// A socket whose pulse is taken.
+/// A stream whose pulse is taken.
 #[derive(Debug)]
-pub struct Pulsing {
-    io: TokioIo<TcpStream>,
+pub struct Pulsing<S> {
+    io: TokioIo<S>,
     pulse: Pulse,
 }
 
-impl Pulsing {
+impl<S> Pulsing<S> {
     /// Takes the pulse of `stream`.
-    pub fn new(stream: TcpStream, pulse: Pulse) -> Self {
+    pub fn new(stream: S, pulse: Pulse) -> Self {
         Self { io: TokioIo::new(stream), pulse }
     }
 }
 
-impl Read for Pulsing {
+impl<S: AsyncRead + Unpin> Read for Pulsing<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -60,7 +60,7 @@ impl Read for Pulsing {
     }
 }
 
-impl Write for Pulsing {
+impl<S: AsyncWrite + Unpin> Write for Pulsing<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

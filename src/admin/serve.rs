@@ -13,7 +13,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::admin::Admin;
@@ -23,8 +26,22 @@ use crate::admin::router::router;
 use crate::listener::doors::{Doors, Place, Seat};
 use crate::tasks::Tasks;
 
+/// What a connection to the admin listener begins with.
+#[derive(Clone, Debug)]
+pub enum Transport {
+    /// HTTP.
+    Plain,
+    /// A handshake.
+    Tls(Arc<ServerConfig>),
+}
+
 /// Serves until told to stop, and then until every request has been answered.
-pub async fn run(listener: std::net::TcpListener, admin: Arc<Admin>, tasks: Tasks) {
+pub async fn run(
+    listener: std::net::TcpListener,
+    transport: Transport,
+    admin: Arc<Admin>,
+    tasks: Tasks,
+) {
     let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
     let listener = match listener {
         Ok(listener) => listener,
@@ -38,8 +55,9 @@ pub async fn run(listener: std::net::TcpListener, admin: Arc<Admin>, tasks: Task
     let connections = tasks.child();
     while let Some((stream, ends, seat)) = next(&listener, &doors, &tasks).await {
         let (router, stop) = (router.clone(), connections.clone());
+        let transport = transport.clone();
         connections.spawn(async move {
-            serve(stream, ends, router, &stop).await;
+            attend(stream, ends, transport, (router, &stop)).await;
             drop(seat);
         });
     }
@@ -71,7 +89,10 @@ async fn next(
 
 fn seat(stream: &TcpStream, peer: IpAddr, doors: &Doors, place: Place) -> Option<(Ends, Seat)> {
     let own: SocketAddr = stream.local_addr().ok()?;
-    let seat = doors.seat(place, peer, 0)?;
+    let mut seat = doors.seat(place, 0);
+    if !seat.is_open_to(peer) {
+        return None;
+    }
     Some((Ends { peer: peer.to_canonical(), own }, seat))
 }
 
@@ -83,7 +104,47 @@ async fn pause_after(fault: &io::Error) {
     }
 }
 
-async fn serve(stream: TcpStream, ends: Ends, router: Router, tasks: &Tasks) {
+async fn attend(
+    stream: TcpStream,
+    ends: Ends,
+    transport: Transport,
+    (router, stop): (Router, &Tasks),
+) {
+    match transport {
+        Transport::Plain => serve(stream, ends, router, stop).await,
+        Transport::Tls(config) => {
+            if let Some(stream) = shake_hands(stream, config, &ends).await {
+                serve(stream, ends, router, stop).await;
+            }
+        }
+    }
+}
+
+/// `None`: it came to nothing, which is no concern of anybody else's.
+async fn shake_hands(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    ends: &Ends,
+) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    let accept = TlsAcceptor::from(config).accept(stream);
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept).await {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(fault)) => {
+            tracing::debug!(peer = %ends.peer, %fault, "a handshake with the admin listener failed");
+        }
+        Err(_elapsed) => {
+            tracing::debug!(peer = %ends.peer, "a handshake with the admin listener took too long");
+        }
+    }
+    None
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    ends: Ends,
+    router: Router,
+    tasks: &Tasks,
+) {
     let pulse = Pulse::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().insert(ends);
@@ -112,6 +173,7 @@ async fn serve(stream: TcpStream, ends: Ends, router: Router, tasks: &Tasks) {
 const CONNECTIONS_MAX: usize = 512;
 const CONNECTIONS_PER_ADDRESS_MAX: NonZeroU32 = NonZeroU32::new(256).unwrap();
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// From the end of the last answer to the end of the next head: hyper has one time for both.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::documents::{self, Problem};
 use crate::cli::failure::Failure;
+use crate::cli::trust;
 
 /// The admin API of one listener, with an operator's token.
 #[derive(Debug)]
@@ -23,9 +24,10 @@ pub struct Api {
 }
 
 impl Api {
-    /// For the listener at `url`.
-    pub fn new(url: &str, token: Token) -> Result<Self, Failure> {
-        Ok(Self { wire: Wire::new(url)?, token })
+    /// For the listener at `url`, which the authorities in the file `ca` speak for, or else the
+    /// system's.
+    pub fn new(url: &str, ca: Option<&Path>, token: Token) -> Result<Self, Failure> {
+        Ok(Self { wire: Wire::new(url, ca)?, token })
     }
 
     /// A call without a body; reqwest marks the token as sensitive.
@@ -79,10 +81,6 @@ impl Token {
     pub fn find(environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Self, Failure> {
         let (mut token, mut file) = (None, None);
         for (name, value) in environment {
-            if name == "KEYWARD_ADMIN_CA" && !value.is_empty() {
-                let words = "KEYWARD_ADMIN_CA is not yet known to this version: unset it";
-                return Err(Failure::Usage(words.to_owned()));
-            }
             if name == "KEYWARD_ADMIN_TOKEN" && !value.is_empty() {
                 token = Some(Zeroizing::new(value.to_string_lossy().into_owned()));
             }
@@ -134,21 +132,28 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// To the listener at `url`.
-    pub fn new(url: &str) -> Result<Self, Failure> {
+    /// To the listener at `url`, which the authorities in the file `ca` speak for, or else the
+    /// system's.
+    pub fn new(url: &str, ca: Option<&Path>) -> Result<Self, Failure> {
         let base = url.trim_end_matches('/').to_owned();
-        let parsed = Url::parse(&base).ok().filter(|it| it.scheme() == "http" && it.has_host());
-        if parsed.is_none() {
-            return Err(Failure::Usage(format!(
-                "`{base}` is no address of an admin listener: expected one like {EXAMPLE}"
-            )));
-        }
+        let parsed = Url::parse(&base).ok().filter(Url::has_host);
         // A token must not meet a proxy, nor follow a redirect.
         let client = Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
+            .timeout(TIMEOUT);
+        let tls = match parsed.as_ref().map(Url::scheme) {
+            Some("https") => trust::client_config(ca)?,
+            Some("http") => trust::nobody()?,
+            Some(_) | None => {
+                return Err(Failure::Usage(format!(
+                    "`{base}` is no address of an admin listener: expected one like {EXAMPLE}"
+                )));
+            }
+        };
+        let client = client
+            .tls_backend_preconfigured(tls)
             .build()
             .map_err(|it| Failure::Failed(format!("no HTTP client can be made: {it}")))?;
         let runtime = Builder::new_current_thread()
@@ -182,11 +187,14 @@ impl Wire {
                 TIMEOUT.as_secs()
             ));
         }
-        Failure::Unreachable(format!(
-            "{base} cannot be reached ({}): is the gateway running, and does KEYWARD_ADMIN_URL \
-             name its admin listener?",
-            innermost(fault)
-        ))
+        let advice = if is_of_tls(fault) {
+            "is that name in its certificate, and does KEYWARD_ADMIN_CA name the file with the \
+             authority that signed it?"
+        } else {
+            "is the gateway running, and does KEYWARD_ADMIN_URL name its admin listener?"
+        };
+        let innermost = innermost(fault);
+        Failure::Unreachable(format!("{base} cannot be reached ({innermost}): {advice}"))
     }
 
     fn refused(&self, status: StatusCode, document: &Value) -> Failure {
@@ -204,6 +212,19 @@ impl Wire {
             status.as_u16()
         ))
     }
+}
+
+/// Whether somebody was there who could not be believed or understood.
+fn is_of_tls(fault: &reqwest::Error) -> bool {
+    let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(fault);
+    while let Some(fault) = layer {
+        let inside = fault.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if inside.and_then(|it| it.downcast_ref::<rustls::Error>()).is_some() {
+            return true;
+        }
+        layer = fault.source();
+    }
+    false
 }
 
 /// What the system said, without the address and the layers in between.

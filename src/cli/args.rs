@@ -1,6 +1,7 @@
 //! Holds what can be typed.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -97,9 +98,27 @@ pub struct Access {
         default_value = ADMIN_URL
     )]
     pub admin_url: String,
+    /// Who speaks for it.
+    #[command(flatten)]
+    pub authority: Authority,
     /// How.
     #[command(flatten)]
     pub form: Form,
+}
+
+/// Who is believed that it is the admin listener, where that speaks TLS.
+#[derive(Args, Debug)]
+pub struct Authority {
+    /// The authorities that sign its certificate (PEM), instead of the system's
+    #[arg(long = "admin-ca", global = true, value_name = "FILE", env = "KEYWARD_ADMIN_CA")]
+    file: Option<OsString>,
+}
+
+impl Authority {
+    /// The file that holds them; an empty variable names none.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref().filter(|it| !it.is_empty()).map(Path::new)
+    }
 }
 
 /// How answers look.
@@ -245,6 +264,9 @@ pub struct Healthcheck {
     /// Where the admin listener is
     #[arg(long, value_name = "URL", env = "KEYWARD_ADMIN_URL", default_value = ADMIN_URL)]
     pub url: String,
+    /// Who speaks for it.
+    #[command(flatten)]
+    pub authority: Authority,
 }
 
 /// `keyward completions`

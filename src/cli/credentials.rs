@@ -26,7 +26,8 @@ pub struct Credentials {
 impl Credentials {
     /// Those under `path`; people call one a `kind`.
     pub fn new(kind: &'static str, path: &'static str, access: &Access) -> Result<Self, Failure> {
-        let api = Api::new(&access.admin_url, Token::find(config::environment())?)?;
+        let token = Token::find(config::environment())?;
+        let api = Api::new(&access.admin_url, access.authority.file(), token)?;
         Ok(Self { api, path, kind, output: access.form.output })
     }
 

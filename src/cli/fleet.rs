@@ -13,8 +13,10 @@ use crate::config;
 
 /// Does what was typed after `keyward fleet`.
 pub fn fleet(typed: &Fleet, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let api = Api::new(&typed.access.admin_url, Token::find(config::environment())?)?;
-    let output = typed.access.form.output;
+    let access = &typed.access;
+    let token = Token::find(config::environment())?;
+    let api = Api::new(&access.admin_url, access.authority.file(), token)?;
+    let output = access.form.output;
     match &typed.action {
         FleetAction::List => list(&api, output, streams),
         FleetAction::Forget { id } => forget(&api, id, output, streams),

@@ -10,7 +10,7 @@ use crate::cli::failure::Failure;
 
 /// Done if it is ready, failed if it is not, unreachable if it does not answer.
 pub fn healthcheck(typed: &Healthcheck, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let wire = Wire::new(&typed.url)?;
+    let wire = Wire::new(&typed.url, typed.authority.file())?;
     let (status, body) = wire.send(wire.request(Method::GET, "/readyz"))?;
     if status.is_success() {
         return Ok(writeln!(streams.out, "ready")?);

@@ -50,7 +50,8 @@ fn announce(config: &Config, addresses: &Addresses) {
     }
     for address in &addresses.admin {
         info!(%address, "the admin API listens");
-        if !address.ip().is_loopback() && config.admin.plaintext == Plaintext::Allowed {
+        let is_plain = config.admin.certificates.is_empty();
+        if is_plain && !address.ip().is_loopback() && config.admin.plaintext == Plaintext::Allowed {
             warn!(%address, "the admin API speaks plaintext here: in a private network only");
         }
     }

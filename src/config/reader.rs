@@ -105,6 +105,21 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Whether it was written as a text, and as this one.
+    pub fn says(&self, word: &str) -> bool {
+        self.node.and_then(Node::text) == Some(word)
+    }
+
+    /// Whether it was written, and not as an empty list.
+    pub fn is_filled(&self) -> bool {
+        self.node.is_some_and(|it| !matches!(&it.content, Content::List(it) if it.is_empty()))
+    }
+
+    /// Whether it was written as a table.
+    pub fn holds_table(&self) -> bool {
+        self.node.is_some_and(|it| it.table().is_some())
+    }
+
     /// The settings of this table, whose names are anybody's; one that is none has none.
     pub fn entries(&self) -> Vec<(&'a str, Self)> {
         self.is_table("a table like { name = \"value\" }");
@@ -127,7 +142,7 @@ impl<'a> Field<'a> {
     }
 
     /// The items, none where it was not written; `None`, and a fault, where it is no list.
-    fn items(&self, expected: &str) -> Option<Vec<Self>> {
+    pub fn items(&self, expected: &str) -> Option<Vec<Self>> {
         let Some(node) = self.node else { return Some(Vec::new()) };
         let Content::List(nodes) = &node.content else {
             self.fault(format!("expected {expected}, {}", node.found()));
@@ -137,7 +152,7 @@ impl<'a> Field<'a> {
     }
 
     /// Whether it is a table, or was not written; anything else is a fault.
-    fn is_table(&self, expected: &str) -> bool {
+    pub fn is_table(&self, expected: &str) -> bool {
         let wrong = self.node.filter(|it| it.table().is_none());
         if let Some(node) = wrong {
             self.fault(format!("expected {expected}, {}", node.found()));

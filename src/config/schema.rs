@@ -17,7 +17,7 @@ pub struct Section {
 }
 
 /// Every table there is.
-pub const SECTIONS: [Section; 11] = [
+pub const SECTIONS: [Section; 15] = [
     Section {
         path: "",
         known: &["gateway", "admin", "log", "store", "keys", "limits", "upstreams", "routes"],
@@ -27,15 +27,21 @@ pub const SECTIONS: [Section; 11] = [
         path: "gateway",
         known: &[
             "listen",
+            "listen_tls",
+            "certificates",
+            "min_tls",
+            "proxy_protocol_from",
             "trusted_proxies",
             "workers",
             "key_headers",
             "accept_bearer",
             "max_connections",
             "max_connections_per_address",
+            "max_in_flight",
             "max_header_bytes",
             "max_headers",
             "max_uri_bytes",
+            "max_streams",
             "header_timeout",
             "body_timeout",
             "write_timeout",
@@ -43,20 +49,15 @@ pub const SECTIONS: [Section; 11] = [
             "drain_delay",
             "drain_timeout",
         ],
-        later: &[
-            "listen_tls",
-            "certificates",
-            "min_tls",
-            "proxy_protocol_from",
-            "max_in_flight",
-            "max_streams",
-        ],
+        later: &[],
     },
+    Section { path: "gateway.certificates[]", known: &CERTIFICATE, later: &[] },
     Section {
         path: "admin",
-        known: &["listen", "allow_plaintext", "hosts", "operator_token_file"],
-        later: &["certificates"],
+        known: &["listen", "certificates", "allow_plaintext", "hosts", "operator_token_file"],
+        later: &[],
     },
+    Section { path: "admin.certificates[]", known: &CERTIFICATE, later: &[] },
     Section { path: "log", known: &["level", "format", "access"], later: &[] },
     Section {
         path: "store",
@@ -90,14 +91,12 @@ pub const SECTIONS: [Section; 11] = [
             "endpoints",
             "balance",
             "host",
-            "connect_timeout",
-            "response_timeout",
-            "idle_timeout",
-        ],
-        later: &[
             "ca",
             "certificate",
             "private_key",
+            "connect_timeout",
+            "response_timeout",
+            "idle_timeout",
             "max_connections",
             "wait_timeout",
             "retries",
@@ -107,8 +106,15 @@ pub const SECTIONS: [Section; 11] = [
             "health",
             "ejection",
         ],
+        later: &[],
     },
-    Section { path: "upstreams[].endpoints[]", known: &["url"], later: &["weight"] },
+    Section { path: "upstreams[].endpoints[]", known: &["url", "weight"], later: &[] },
+    Section {
+        path: "upstreams[].health",
+        known: &["path", "tcp", "interval", "timeout", "unhealthy_after", "healthy_after"],
+        later: &[],
+    },
+    Section { path: "upstreams[].ejection", known: &["failures", "period", "at_most"], later: &[] },
     Section {
         path: "routes[]",
         known: &[
@@ -252,12 +258,16 @@ impl Inspection<'_> {
     }
 }
 
-fn section(path: &str) -> Option<&'static Section> {
+/// The table at `path`, which has `[]` for every list.
+pub fn section(path: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|it| it.path == path)
 }
 
-const LISTS: [&str; 6] = [
+const CERTIFICATE: [&str; 2] = ["certificate", "private_key"];
+const LISTS: [&str; 8] = [
     "gateway.listen",
+    "gateway.listen_tls",
+    "gateway.proxy_protocol_from",
     "gateway.trusted_proxies",
     "gateway.key_headers",
     "admin.listen",

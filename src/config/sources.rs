@@ -73,9 +73,6 @@ fn apply_variable(root: &mut Node, name: &OsStr, value: &OsStr) -> Result<(), Fa
     let Some(text) = value.to_str() else {
         return Err(Fault { place, path, message: "is not UTF-8".to_owned() });
     };
-    if COMMAND_LINE_LATER.contains(&rest) {
-        return Err(Fault { place, path: String::new(), message: schema::not_yet(&name) });
-    }
     let suggest = || {
         let names = schema::settable().map(|it| it.replace('.', "__").to_ascii_uppercase());
         let names = names.chain(COMMAND_LINE.iter().map(ToString::to_string));
@@ -138,6 +135,6 @@ fn is_of_others(name: &str) -> bool {
 }
 
 const PREFIX: &str = "KEYWARD_";
-const COMMAND_LINE: [&str; 4] = ["ADMIN_URL", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "CONFIG"];
-const COMMAND_LINE_LATER: [&str; 1] = ["ADMIN_CA"];
+const COMMAND_LINE: [&str; 5] =
+    ["ADMIN_CA", "ADMIN_URL", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "CONFIG"];
 const TABLES: [&str; 2] = ["upstreams", "routes"];

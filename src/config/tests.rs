@@ -9,8 +9,10 @@ use crate::config::schema::{self, SECTIONS};
 use crate::config::sources::{Loaded, load};
 
 mod files;
+mod listeners;
 mod routes;
 mod sources;
+mod upstreams;
 mod values;
 
 /// A file in a directory of its own.
@@ -156,9 +158,9 @@ fn a_file_that_cannot_be_read_is_a_fault() {
 #[test]
 fn what_a_later_version_will_know_is_refused_even_at_its_default() {
     check(
-        "[gateway]\nmin_tls = '1.2'\n[limits]\nrate = 'unlimited'\n[[schemes]]\nname = 'x'\n",
+        "[store]\nnamespace = 'kw'\n[limits]\nrate = 'unlimited'\n[[schemes]]\nname = 'x'\n",
         &[
-            "keyward.toml:2:1: gateway.min_tls: \"min_tls\" is not yet known to this version",
+            "keyward.toml:2:1: store.namespace: \"namespace\" is not yet known to this version",
             "keyward.toml:4:1: limits.rate: \"rate\" is not yet known to this version",
             "keyward.toml:5:3: schemes: \"schemes\" is not yet known to this version",
         ],

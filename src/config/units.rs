@@ -1,4 +1,4 @@
-//! Decides how times, sizes and networks are written.
+//! Decides how times, sizes, shares and networks are written.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -51,6 +51,14 @@ pub fn size_text(bytes: u64) -> String {
         units.into_iter().find(|(_unit, size)| bytes >= *size && bytes.is_multiple_of(*size));
     let (unit, size) = fitting.unwrap_or(("B", 1));
     format!("{}{unit}", bytes / size)
+}
+
+/// Reads a share like `20%`, from 0 to 100.
+pub fn percent(text: &str) -> Option<u8> {
+    match split(text)? {
+        (count, "%") => u8::try_from(count).ok().filter(|it| *it <= 100),
+        (_, _) => None,
+    }
 }
 
 /// Reads a network like `10.0.0.0/8`, or one address. One of IPv4 addresses written as IPv6 is one
@@ -122,6 +130,16 @@ mod tests {
         }
         for text in ["", "KiB", "32", "32KB", "32kib", "32K", "1.5MiB", "-1B", "99999999999GiB"] {
             assert_eq!(size(text), None, "parsing {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_a_number_up_to_100_and_its_sign() {
+        for (text, share) in [("0%", 0), ("20%", 20), ("100%", 100)] {
+            assert_eq!(percent(text), Some(share), "parsing {text:?}");
+        }
+        for text in ["", "%", "20", "101%", "256%", "1.5%", "-1%", "20 %", "20%%"] {
+            assert_eq!(percent(text), None, "parsing {text:?}");
         }
     }
 

@@ -67,6 +67,24 @@ pub enum Scheme {
     H2s,
 }
 
+impl Scheme {
+    /// The port of an endpoint that names none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Http | Self::H2 => 80,
+            Self::Https | Self::H2s => 443,
+        }
+    }
+
+    /// Whether it is spoken over TLS.
+    pub const fn is_secure(self) -> bool {
+        match self {
+            Self::Http | Self::H2 => false,
+            Self::Https | Self::H2s => true,
+        }
+    }
+}
+
 /// How an endpoint is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {

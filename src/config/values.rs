@@ -10,10 +10,10 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::config::Location;
 use crate::config::raw::{Content, Node};
 use crate::config::schema::not_yet;
 use crate::config::units;
+use crate::config::{Location, Percent};
 use crate::key::record::Label;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
@@ -72,6 +72,33 @@ pub fn count(most: u32) -> impl Fn(&Node) -> Result<NonZeroU32, String> {
     }
 }
 
+/// A whole number from 0 to `most`.
+pub fn count_or_none(most: u32) -> impl Fn(&Node) -> Result<u32, String> {
+    move |node| {
+        let is_zero = matches!(node.content, Content::Integer(0));
+        let count = if is_zero { Some(0) } else { number(node, most).map(NonZeroU32::get) };
+        count.ok_or_else(|| expected(&format!("a number from 0 to {most}"), node))
+    }
+}
+
+/// A share of at least `least`.
+pub fn percent(least: Percent) -> impl Fn(&Node) -> Result<Percent, String> {
+    move |node| {
+        let share = node.text().and_then(units::percent).filter(|it| *it >= least.0);
+        let wrong = || expected(&format!("a share from \"{}%\" to \"100%\"", least.0), node);
+        share.map(Percent).ok_or_else(wrong)
+    }
+}
+
+/// `"off"`, or a time of at least `least`.
+pub fn time_or_off(least: Duration) -> impl Fn(&Node) -> Result<Option<Duration>, String> {
+    move |node| match (node.text(), node.text().and_then(units::time)) {
+        (Some("off"), _) => Ok(None),
+        (_, Some(_)) => time(least)(node).map(Some),
+        (_, None) => Err(expected("\"off\" or a time like \"30s\"", node)),
+    }
+}
+
 /// The word, or a whole number from 1 to `most`.
 pub fn word_or_count<T: Copy>(
     word: (&'static str, T),
@@ -121,15 +148,11 @@ pub fn switch<T: Copy>(off: T, on: T) -> impl Fn(&Node) -> Result<T, String> {
     }
 }
 
-/// One of a few words; those in `later` are for a later version.
+/// One of a few words.
 pub fn one_of<T: Copy, const N: usize>(
     words: [(&'static str, T); N],
-    later: &'static [&'static str],
 ) -> impl Fn(&Node) -> Result<T, String> {
     move |node| {
-        if let Some(word) = later.iter().find(|it| node.text() == Some(**it)) {
-            return Err(not_yet(word));
-        }
         let found = words.iter().find(|(word, _value)| node.text() == Some(*word));
         found.map(|(_word, value)| *value).ok_or_else(|| {
             let words: Vec<String> =

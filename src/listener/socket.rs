@@ -1,4 +1,4 @@
-//! A socket as hyper sees it, which tells the connection's vitals what passes.
+//! An HTTP/1.1 connection as hyper sees it, which tells the connection's vitals what passes.
 //!
 //! hyper answers by itself, with a bare status, what it cannot read as a request. That goes no
 //! further than here: what was wrong is noted, and a problem is sent instead once hyper is done.
@@ -8,44 +8,31 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
-use crate::listener::vitals::{Doubt, Unread, Vitals};
+use crate::listener::stream::Stream;
+use crate::listener::vitals::{Unread, Vitals};
 
-/// A downstream connection's socket.
+/// A downstream connection.
 #[derive(Debug)]
 pub struct Socket {
-    io: TokioIo<TcpStream>,
+    io: TokioIo<Stream>,
+    /// Read already, and not by who reads now.
+    ahead: Bytes,
     vitals: Rc<Vitals>,
 }
 
 impl Socket {
-    /// Watches over `stream`.
-    pub fn new(stream: TcpStream, vitals: Rc<Vitals>) -> Self {
-        Self { io: TokioIo::new(stream), vitals }
+    /// Watches over `stream`, of which `ahead` was read already.
+    pub fn new(stream: Stream, ahead: Bytes, vitals: Rc<Vitals>) -> Self {
+        Self { io: TokioIo::new(stream), ahead, vitals }
     }
 
-    /// The socket itself.
-    pub fn into_stream(self) -> TcpStream {
+    /// The stream itself.
+    pub fn into_stream(self) -> Stream {
         self.io.into_inner()
-    }
-
-    /// Writes past the readiness that the kernel reported, where that is in doubt.
-    fn ask_kernel(&self, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Some(doubt) = self.vitals.doubt() else { return Poll::Pending };
-        match SockRef::from(self.io.inner()).send(bytes) {
-            Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => match doubt {
-                Doubt::Ask => Poll::Pending,
-                Doubt::AskLast => {
-                    self.vitals.give_up();
-                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-                }
-            },
-            sent => Poll::Ready(sent),
-        }
     }
 }
 
@@ -53,8 +40,14 @@ impl Read for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let count = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(count));
+            self.vitals.has_read();
+            return Poll::Ready(Ok(()));
+        }
         let polled = Pin::new(&mut self.io).poll_read(context, buffer);
         if matches!(polled, Poll::Ready(Ok(()))) {
             self.vitals.has_read();
@@ -75,15 +68,7 @@ impl Write for Socket {
             self.vitals.cannot_read(unread);
             return Poll::Ready(Ok(bytes.len()));
         }
-        let polled = match Pin::new(&mut self.io).poll_write(context, bytes) {
-            Poll::Pending => self.ask_kernel(bytes),
-            ready @ Poll::Ready(_) => ready,
-        };
-        match &polled {
-            Poll::Pending => self.vitals.is_blocked(),
-            Poll::Ready(_) => self.vitals.has_written(),
-        }
-        polled
+        Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

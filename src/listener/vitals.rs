@@ -1,15 +1,16 @@
-//! Knows where a connection stands, and when that has lasted too long.
+//! Knows where an HTTP/1.1 connection stands, and when that has lasted too long.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use slab::Slab;
-
 use crate::clock::Moment;
-use crate::tasks::deadline::{Deadline, TICK};
-use crate::tasks::{Ending, Signal, Verdict};
+use crate::listener::flow::Flow;
+use crate::listener::tunnel::Tunnel;
+use crate::listener::ward::Patient;
+use crate::tasks::Ending;
+use crate::tasks::deadline::Deadline;
 
 /// How long a client may take for what.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +19,7 @@ pub struct Timeouts {
     pub header: Duration,
     /// Without a request.
     pub idle: Duration,
-    /// Without the client taking a byte.
+    /// Without taking a byte.
     pub write: Duration,
 }
 
@@ -26,20 +27,21 @@ pub struct Timeouts {
 #[derive(Debug)]
 pub struct Vitals {
     timeouts: Timeouts,
+    flow: Rc<Flow>,
     stage: Cell<Stage>,
     /// Of the head, or of being idle.
     reading: Deadline,
-    writing: Deadline,
-    blocked: Cell<bool>,
-    /// Until the kernel is asked again whether a client that seems to take nothing does.
-    asking: Deadline,
-    doubt: Cell<Option<Doubt>>,
+    /// Until an idle connection is taken apart.
+    resting: Deadline,
+    rested: Cell<bool>,
+    /// Whether the client was still to take what was left of the last answer.
+    owed: Cell<bool>,
     /// Whether a request has begun since all was flushed: otherwise nothing written is an answer.
     begun: Cell<bool>,
     unread: Cell<Option<Unread>>,
     end: Cell<Option<End>>,
-    signal: Signal,
     current: RefCell<Option<Rc<dyn Ending>>>,
+    tunnel: RefCell<Option<Box<dyn Tunnel>>>,
 }
 
 /// What a connection is doing.
@@ -53,16 +55,8 @@ pub enum Stage {
     Busy,
     /// The answer has begun.
     Answering,
-}
-
-/// What a kernel that reports no room is to be asked. It reports some only once a third of what it
-/// holds for the client is free: at 1 KiB/s that takes longer than any deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doubt {
-    /// Whether there is some nevertheless.
-    Ask,
-    /// The same, and without it `write_timeout` is over.
-    AskLast,
+    /// It is no longer HTTP.
+    Changed,
 }
 
 /// Why what came never became a request. Nobody but the listener sees it, so it is told on.
@@ -91,23 +85,28 @@ pub enum End {
 
 impl Vitals {
     /// A connection that was just accepted.
-    pub fn new(timeouts: Timeouts) -> Self {
+    pub fn new(timeouts: Timeouts, flow: Rc<Flow>) -> Self {
         let vitals = Self {
             timeouts,
+            flow,
             stage: Cell::new(Stage::Idle),
             reading: Deadline::default(),
-            writing: Deadline::default(),
-            blocked: Cell::new(false),
-            asking: Deadline::default(),
-            doubt: Cell::new(None),
+            resting: Deadline::default(),
+            rested: Cell::new(false),
+            owed: Cell::new(false),
             begun: Cell::new(false),
             unread: Cell::new(None),
             end: Cell::new(None),
-            signal: Signal::default(),
             current: RefCell::new(None),
+            tunnel: RefCell::new(None),
         };
         vitals.reading.arm(timeouts.idle);
         vitals
+    }
+
+    /// What goes out over it.
+    pub fn flow(&self) -> &Rc<Flow> {
+        &self.flow
     }
 
     /// Bytes came in.
@@ -118,43 +117,15 @@ impl Vitals {
         }
     }
 
-    /// The client took bytes.
-    pub fn has_written(&self) {
-        if self.blocked.replace(false) {
-            self.writing.disarm();
-            self.asking.disarm();
-            self.doubt.set(None);
-            // What was left of the last answer had to be taken before anything could be asked.
-            match self.stage.get() {
-                Stage::Idle => self.reading.arm(self.timeouts.idle),
-                Stage::Head => self.reading.arm(self.timeouts.header),
-                Stage::Busy | Stage::Answering => {}
-            }
-        }
-    }
-
-    /// The client takes nothing at the moment.
-    pub fn is_blocked(&self) {
-        if !self.blocked.replace(true) {
-            self.writing.arm(self.timeouts.write);
-            self.asking.arm(ASK_EVERY);
-        }
-    }
-
-    /// The client took nothing for longer than it may.
-    pub fn give_up(&self) {
-        self.end.set(Some(End::Abort));
+    /// What came before the first request, a handshake or a PROXY header, is over.
+    pub fn has_opened(&self) {
+        self.stage.set(Stage::Idle);
+        self.reading.arm(self.timeouts.idle);
     }
 
     /// Why the connection ended from outside, if it did.
     pub fn end(&self) -> Option<End> {
-        self.end.get()
-    }
-
-    /// What the kernel, which reports no room, is to be asked now, if anything. It is asked when it
-    /// says so first: what it takes then, its own buffer takes and not the client.
-    pub fn doubt(&self) -> Option<Doubt> {
-        if self.blocked.get() { self.doubt.take() } else { Some(Doubt::Ask) }
+        self.end.get().or_else(|| self.flow.is_ended().then_some(End::Abort))
     }
 
     /// All that was written was handed over.
@@ -184,6 +155,7 @@ impl Vitals {
         self.begun.set(true);
         self.stage.set(Stage::Busy);
         self.reading.disarm();
+        self.resting.disarm();
     }
 
     /// The request was let in; it may be told to end.
@@ -200,13 +172,35 @@ impl Vitals {
     pub fn finish(&self) {
         self.stage.set(Stage::Idle);
         self.reading.arm(self.timeouts.idle);
+        self.resting.arm(REST_AFTER);
         *self.current.borrow_mut() = None;
+    }
+
+    /// The answer is a change of protocols: once it is out, the connection is `tunnel`'s.
+    pub fn change_over(&self, tunnel: Box<dyn Tunnel>) {
+        self.stage.set(Stage::Changed);
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    /// Whether it is somebody else's as soon as the answer is out.
+    pub fn is_changing_over(&self) -> bool {
+        self.tunnel.borrow().is_some()
+    }
+
+    /// Who gets the connection now.
+    pub fn take_tunnel(&self) -> Option<Box<dyn Tunnel>> {
+        self.tunnel.borrow_mut().take()
+    }
+
+    /// Whether nobody has asked anything for so long that what waits for a request may go.
+    pub fn is_at_rest(&self) -> bool {
+        self.rested.take() && self.stage.get() == Stage::Idle && !self.begun.get()
     }
 
     /// Why the connection is to end now, if it is; otherwise `waker` is woken when it is.
     pub fn must_end(&self, waker: &Waker) -> Option<End> {
-        self.signal.wake_on_verdict(waker);
-        self.end.get().or_else(|| self.is_cut_short().then_some(End::Abort))
+        self.flow.wake(waker);
+        self.end().or_else(|| self.is_cut_short().then_some(End::Abort))
     }
 
     /// A request whose answer has begun can only be ended with its connection.
@@ -215,72 +209,46 @@ impl Vitals {
             && self.current.borrow().as_ref().is_some_and(|it| it.signal().verdict().is_some())
     }
 
+    fn finish_waiting(&self, end: End) {
+        self.end.set(Some(end));
+        self.flow.nudge();
+    }
+}
+
+impl Patient for Vitals {
     fn tick(&self, now: Moment) {
-        self.tick_writing(now);
-        let reading = self.reading.is_over(now);
-        let end = match self.stage.get() {
-            // Until the client has taken its last answer, only that counts.
-            _ if self.blocked.get() => None,
-            Stage::Idle if reading => Some(End::Idle),
-            Stage::Head if reading => Some(End::HeadTooSlow),
-            Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering => None,
-        };
-        if end.is_some() {
-            self.end.set(end);
-            self.signal.give(Verdict::TimedOut);
+        self.flow.tick(now);
+        let (over, rested) = (self.reading.is_over(now), self.resting.is_over(now));
+        // Until the client has taken its last answer, only that counts.
+        if self.flow.is_blocked() {
+            return self.owed.set(true);
+        }
+        if self.owed.take() {
+            match self.stage.get() {
+                Stage::Idle => self.reading.arm(self.timeouts.idle),
+                Stage::Head => self.reading.arm(self.timeouts.header),
+                Stage::Busy | Stage::Answering | Stage::Changed => {}
+            }
+            return;
+        }
+        match self.stage.get() {
+            Stage::Idle if over => self.finish_waiting(End::Idle),
+            Stage::Head if over => self.finish_waiting(End::HeadTooSlow),
+            Stage::Idle if rested => {
+                self.resting.disarm();
+                self.rested.set(true);
+                self.flow.nudge();
+            }
+            Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering | Stage::Changed => {}
         }
     }
 
-    fn tick_writing(&self, now: Moment) {
-        let (over, ask) = (self.writing.is_over(now), self.asking.is_over(now));
-        if over || ask {
-            self.asking.arm(ASK_EVERY);
-            self.doubt.set(Some(if over { Doubt::AskLast } else { Doubt::Ask }));
-            self.signal.nudge();
-        }
-    }
+    /// An idle client may be about to ask: it is told with the answer to that.
+    fn drain(&self) {}
 }
 
-/// So that a client that takes its last byte soon after the kernel was asked is not closed much
-/// later than `write_timeout` after it.
-const ASK_EVERY: Duration = TICK;
-
-/// Every connection of one worker.
-#[derive(Debug, Default)]
-pub struct Ward(RefCell<Slab<Rc<Vitals>>>);
-
-/// A connection's bed in the ward; given up when dropped.
-#[derive(Debug)]
-pub struct Bed {
-    ward: Rc<Ward>,
-    place: usize,
-}
-
-impl Ward {
-    /// Looks after one more connection.
-    pub fn admit(self: &Rc<Self>, vitals: &Rc<Vitals>) -> Bed {
-        let place = self.0.borrow_mut().insert(Rc::clone(vitals));
-        Bed { ward: Rc::clone(self), place }
-    }
-
-    /// How many connections there are.
-    pub fn count(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    /// Looks at every connection's deadlines. Waking a connection only schedules it.
-    pub fn tick(&self, now: Moment) {
-        for (_, vitals) in self.0.borrow().iter() {
-            vitals.tick(now);
-        }
-    }
-}
-
-impl Drop for Bed {
-    fn drop(&mut self) {
-        drop(self.ward.0.borrow_mut().try_remove(self.place));
-    }
-}
+/// Without a request for so long, a connection gives back what it needs to read one.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -290,18 +258,18 @@ mod tests {
     fn whoever_still_takes_the_end_of_an_answer_is_not_idle() {
         let second = Duration::from_secs(1);
         let timeouts = Timeouts { header: second, idle: second, write: 30 * second };
-        let vitals = Vitals::new(timeouts);
+        let vitals = Vitals::new(timeouts, Rc::new(Flow::new(timeouts.write)));
         let mut ticks = (1..).map(|it| Moment::from_nanos(it * 200_000_000));
         let mut pass = |count| ticks.by_ref().take(count).for_each(|it| vitals.tick(it));
         vitals.begin();
         vitals.answer();
-        vitals.is_blocked();
+        vitals.flow().cannot_write();
         // hyper has all of it, and the client does not.
         vitals.finish();
         pass(50);
         assert_eq!(vitals.end(), None);
         // Taken at last: now it is idle, and for as long as anybody may be.
-        vitals.has_written();
+        vitals.flow().has_written();
         pass(5);
         assert_eq!(vitals.end(), None);
         pass(5);

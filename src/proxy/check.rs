@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri, header};
+use http::{HeaderMap, Method, Request, Uri, Version, header};
 
 use crate::config::HeadLimits;
 use crate::proxy::rejection::Rejection;
@@ -93,8 +93,16 @@ fn normalise(uri: &mut Uri) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Exactly one valid `Host`; in absolute form it agrees with the authority.
+/// Exactly one valid `Host`; in absolute form it agrees with the authority, which on HTTP/2 may
+/// also stand alone.
 fn host<B>(request: &Request<B>) -> Result<Host<'_>, Rejection> {
+    if request.version() == Version::HTTP_2 && !request.headers().contains_key(header::HOST) {
+        let authority = request.uri().authority();
+        let authority = authority.ok_or(Rejection::BadRequest("there is no :authority"))?;
+        return Host::parse(authority.as_str())
+            .map(|(host, _port)| host)
+            .map_err(|_malformed| Rejection::BadRequest("the :authority is not a host"));
+    }
     let mut values = request.headers().get_all(header::HOST).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return Err(Rejection::BadRequest("there must be exactly one host header"));

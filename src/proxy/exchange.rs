@@ -9,15 +9,16 @@ use http::{HeaderValue, Method, Request, StatusCode, header};
 use crate::clock::{Moment, Timestamp};
 use crate::gate::running::Grant;
 use crate::key::text::KeyId;
-use crate::listener::vitals::Vitals;
-use crate::proxy::{Downstream, Proxy};
+use crate::listener::progress::Progress;
+use crate::proxy::{Downstream, Plan, Proxy};
 use crate::telemetry::access;
 
 /// One request and its answer. Dropping it counts it.
 #[derive(Debug)]
 pub struct Exchange {
     proxy: Rc<Proxy>,
-    vitals: Rc<Vitals>,
+    plan: Rc<Plan>,
+    progress: Progress,
     request_id: HeaderValue,
     method: Method,
     notes: Notes,
@@ -59,16 +60,16 @@ impl Exchange {
         request: &Request<B>,
         begun: Moment,
     ) -> Self {
-        downstream.vitals.begin();
+        downstream.progress.begin();
         let line = proxy.access.as_ref().map(|_| {
-            let host = request.headers().get(header::HOST).cloned();
-            let host = host.unwrap_or(HeaderValue::from_static(""));
+            let host = host(request);
             let client = proxy.trust.caller(downstream.peer, request.headers());
             Box::new(Line { client, host, path: request.uri().path().to_owned() })
         });
         Self {
             proxy: Rc::clone(proxy),
-            vitals: Rc::clone(&downstream.vitals),
+            plan: proxy.plan(),
+            progress: downstream.progress.clone(),
             request_id: request_id(proxy, downstream, request),
             method: request.method().clone(),
             notes: Notes::default(),
@@ -77,6 +78,16 @@ impl Exchange {
             bytes_out: 0,
             line,
         }
+    }
+
+    /// Where requests went when it came; the next one may see others.
+    pub fn plan(&self) -> &Rc<Plan> {
+        &self.plan
+    }
+
+    /// Who knows how far it has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// By which it is found again.
@@ -98,18 +109,19 @@ impl Exchange {
     pub fn admitted(&mut self, grant: &Grant) {
         self.notes.key = grant.entry().map(crate::gate::entries::Entry::id);
         self.proxy.counters.decided(if self.notes.key.is_some() { "allowed" } else { "public" });
-        self.vitals.attend(Rc::clone(grant.run()) as _);
+        self.progress.attend(Rc::clone(grant.run()) as _);
     }
 
     /// The answer begins.
     pub fn begin_answer(&mut self, status: StatusCode) {
         self.status = Some(status);
-        self.vitals.answer();
+        self.progress.answer();
     }
 
     /// Bytes of the answer were handed over.
     pub fn passed(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
+        self.progress.has_passed();
     }
 
     /// As it is counted and logged.
@@ -123,7 +135,7 @@ impl Exchange {
 
     fn log(&self, line: &Line, took: Duration) {
         let Some(log) = &self.proxy.access else { return };
-        let route = self.notes.route.and_then(|it| self.proxy.plan.routes.get(it));
+        let route = self.notes.route.and_then(|it| self.plan.routes.get(it));
         log.record(&access::Record {
             time: Timestamp::now(),
             request_id: self.request_id.to_str().unwrap_or_default(),
@@ -146,15 +158,23 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let took = Moment::now().since(self.begun);
         let counters = &self.proxy.counters;
-        counters.answered(self.notes.route, &self.method, self.status(), took);
+        let route = self.notes.route.and_then(|it| self.plan.routes.get(it));
+        let of_route = route.map_or(counters.unrouted(), |it| &*it.counters);
+        of_route.answered(&self.method, self.status(), took);
         if let Some(sent) = self.notes.sent {
             counters.overhead(sent.since(self.begun));
         }
         if let Some(line) = &self.line {
             self.log(line, took);
         }
-        self.vitals.finish();
+        self.progress.finish();
     }
+}
+
+fn host<B>(request: &Request<B>) -> HeaderValue {
+    let authority = request.uri().authority().map(|it| HeaderValue::from_str(it.as_str()).ok());
+    let host = request.headers().get(header::HOST).cloned().or(authority.flatten());
+    host.unwrap_or(HeaderValue::from_static(""))
 }
 
 /// A trusted proxy's id is kept, if it is visible and not too long; otherwise one is made.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
+use crate::proxy::Downstream;
 use crate::proxy::hygiene::Direction;
 
 /// Whose word on other addresses is believed.
@@ -57,7 +58,8 @@ impl Trust {
 
 /// Says upstream who asked, for which host, over what. What was not believed is gone already; a
 /// trusted proxy's chain is kept and appended to.
-pub fn tell(headers: &mut HeaderMap, peer: &HeaderValue, direction: Direction) {
+pub fn tell(headers: &mut HeaderMap, downstream: &Downstream, direction: Direction) {
+    let (peer, scheme) = (&downstream.peer_text, &downstream.scheme);
     let host = headers.get(header::HOST).cloned();
     if direction == Direction::UpTrusted {
         let chain: Vec<&[u8]> =
@@ -65,11 +67,11 @@ pub fn tell(headers: &mut HeaderMap, peer: &HeaderValue, direction: Direction) {
         let chain = [chain.as_slice(), &[peer.as_bytes()]].concat().join(&b", "[..]);
         let chain = HeaderValue::from_bytes(&chain).unwrap_or_else(|_own| peer.clone());
         headers.insert(X_FORWARDED_FOR, chain);
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+        headers.entry(X_FORWARDED_PROTO).or_insert_with(|| scheme.clone());
         host.map(|it| headers.entry(X_FORWARDED_HOST).or_insert(it));
     } else {
         headers.insert(X_FORWARDED_FOR, peer.clone());
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, scheme.clone());
         host.map(|it| headers.insert(X_FORWARDED_HOST, it));
     }
 }

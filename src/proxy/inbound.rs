@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, Version, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -22,13 +22,16 @@ use crate::upstream::trailers::Trailers;
 #[derive(Debug)]
 pub struct Reply {
     source: Source,
-    exchange: Exchange,
+    /// None where the connection's next owner has it.
+    exchange: Option<Exchange>,
 }
 
 #[derive(Debug)]
 enum Source {
     Upstream(Answer),
     Problem(Full<Bytes>),
+    /// None: the protocol changes.
+    Changed,
 }
 
 /// An upstream's answer.
@@ -66,21 +69,39 @@ fn spared<B>(response: &Response<B>) -> Option<u64> {
 /// Joins an answer with its exchange; from here on only the client can hold it up.
 pub fn reply(
     answer: Result<Inbound, Response<Full<Bytes>>>,
-    exchange: Exchange,
+    mut exchange: Exchange,
     close: Closing,
 ) -> Response<Reply> {
-    let request_id = exchange.request_id().clone();
     let mut response = match answer {
-        Ok(inbound) => inbound.map(|answer| Reply { source: Source::Upstream(answer), exchange }),
-        Err(problem) => problem.map(|body| Reply { source: Source::Problem(body), exchange }),
+        Ok(inbound) => inbound.map(|it| Reply { source: Source::Upstream(it), exchange: None }),
+        Err(problem) => problem.map(|it| Reply { source: Source::Problem(it), exchange: None }),
     };
-    let status = response.status();
-    response.body_mut().exchange.begin_answer(status);
-    response.headers_mut().insert(X_REQUEST_ID, request_id);
-    if close == Closing::AfterThis {
+    let close = close == Closing::AfterThis && exchange.progress().ends_by_closing();
+    begin(&mut response, &mut exchange);
+    if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response.body_mut().exchange = Some(exchange);
     response
+}
+
+/// The answer that changes the protocol; the exchange goes on with it, in `next`.
+pub fn changed(
+    headers: HeaderMap,
+    mut exchange: Exchange,
+    next: impl FnOnce(Exchange),
+) -> Response<Reply> {
+    let mut response = Response::new(Reply { source: Source::Changed, exchange: None });
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    begin(&mut response, &mut exchange);
+    next(exchange);
+    response
+}
+
+fn begin(response: &mut Response<Reply>, exchange: &mut Exchange) {
+    exchange.begin_answer(response.status());
+    response.headers_mut().insert(X_REQUEST_ID, exchange.request_id().clone());
 }
 
 /// Whether the connection goes on after an answer.
@@ -101,10 +122,14 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
+        if let Some(exchange) = &this.exchange {
+            exchange.progress().has_room();
+        }
         let polled = match &mut this.source {
             Source::Problem(body) => {
                 Pin::new(body).poll_frame(context).map_err(|never| match never {})
             }
+            Source::Changed => return Poll::Ready(None),
             Source::Upstream(answer) => {
                 let signal = answer.grant.signal();
                 signal.wake_on_verdict(context.waker());
@@ -118,8 +143,8 @@ impl Body for Reply {
                 polled.map_err(Broken::Upstream)
             }
         };
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.exchange.passed(frame.data_ref().map_or(0, Bytes::len));
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&polled, &mut this.exchange) {
+            exchange.passed(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }
@@ -128,6 +153,7 @@ impl Body for Reply {
         match &self.source {
             Source::Upstream(answer) => answer.spared.is_none() && answer.body.is_end_stream(),
             Source::Problem(body) => body.is_end_stream(),
+            Source::Changed => true,
         }
     }
 
@@ -136,6 +162,7 @@ impl Body for Reply {
             Source::Upstream(Answer { spared: Some(bytes), .. }) => SizeHint::with_exact(*bytes),
             Source::Upstream(answer) => answer.body.size_hint(),
             Source::Problem(body) => body.size_hint(),
+            Source::Changed => SizeHint::with_exact(0),
         }
     }
 }

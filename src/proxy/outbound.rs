@@ -33,7 +33,7 @@ pub fn outbound(
     edit(&mut parts.headers, &route.settings.request_headers);
     identify(&mut parts.headers, grant);
     parts.headers.insert(X_REQUEST_ID, request_id);
-    tell(&mut parts.headers, &downstream.peer_text, direction);
+    tell(&mut parts.headers, downstream, direction);
     name_host(&mut parts.headers, &route.upstream.settings().host);
     parts.version = Version::HTTP_11;
     parts.uri = origin_form(parts.uri);

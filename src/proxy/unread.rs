@@ -1,16 +1,17 @@
 //! Answers what came and never became a request: with a problem, counted and logged like any other.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::listener::vitals::Unread;
+use crate::proxy::Proxy;
 use crate::proxy::rejection::Rejection;
-use crate::proxy::{Downstream, Proxy};
 use crate::telemetry::access;
 
 impl Proxy {
     /// The whole answer to what was no request. Of it no more is known than what was wrong.
-    pub fn refuse_unread(&self, downstream: &Downstream, unread: Unread) -> Vec<u8> {
+    pub fn refuse_unread(&self, peer: IpAddr, unread: Unread) -> Vec<u8> {
         let rejection = Rejection::from(unread);
         let row = rejection.row();
         let id = self.ids.next();
@@ -20,7 +21,7 @@ impl Proxy {
             log.record(&access::Record {
                 time: Timestamp::now(),
                 request_id: id,
-                client_ip: downstream.peer,
+                client_ip: peer,
                 method: "",
                 host: "",
                 path: "",

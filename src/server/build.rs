@@ -1,6 +1,7 @@
 //! Puts the parts together, in the order in which they need each other.
 
 use std::io;
+use std::iter::repeat;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,22 +10,25 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 
 use crate::admin::health::Health;
 use crate::admin::{self, Admin};
 use crate::clock::Timestamp;
-use crate::config::{AccessLog, Config, Location};
+use crate::config::{AccessLog, Config, Gateway, Location};
 use crate::gate::follow;
 use crate::gate::hashing::Hashing;
 use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{self, NewTag, Writeback};
 use crate::listener::bind::{BindFault, bind};
+use crate::listener::connection::Transport;
 use crate::listener::doors::Doors;
+use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
-use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, exit, first_token, last_use, limits, peppers};
+use crate::server::workers::{Common, Listening, Workers};
+use crate::server::{Addresses, care, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
@@ -101,10 +105,13 @@ pub async fn build(
     admin_runtime: &Handle,
 ) -> Result<Built, StartFault> {
     let config = Arc::new(config);
+    let shown = Shown::load(&config)?;
     let descriptors = limits::raise_descriptors();
-    let count =
-        if config.gateway.listen.is_empty() { 0 } else { limits::workers(config.gateway.workers) };
-    let Sockets { addresses, gateway, admin } = Sockets::bind(&config, count)?;
+    let count = if listens(&config.gateway) { limits::workers(config.gateway.workers) } else { 0 };
+    let endpoints = Endpoints::new(&config, count);
+    let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
+    let (_groups, watched) = watch::channel(endpoints.groups());
+    let Sockets { addresses, gateway, admin } = Sockets::bind(&config, &shown, count)?;
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     first_token::write(&config, &keyring).await?;
     keyring.store().answer_within(config.store.response_timeout);
@@ -114,15 +121,16 @@ pub async fn build(
     let id = card.id.clone();
     back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
     write_back(&keyring, tags, &back);
+    shown.watch(&back);
     let counters: Vec<Arc<WorkerCounters>> =
-        (0..count).map(|_| Arc::new(WorkerCounters::new(config.routes.len()))).collect();
+        (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
     let common = Common {
         doors: Doors::new(
             limits::connections(config.gateway.max_connections, descriptors),
             config.gateway.max_connections_per_address,
             count,
         ),
-        endpoints: Endpoints::new(&config, count),
+        endpoints,
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         access: access(&config, lines),
@@ -137,8 +145,11 @@ pub async fn build(
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
+        groups: watched.clone(),
+        shown,
     };
     serve_admin(admin, scrape, &health, (&desk, admin_runtime));
+    care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
     let workers =
         Workers::start(&common, gateway, &counters).map_err(|it| StartFault::thread(&it))?;
     Ok(Built { config, keyring, health, addresses, front, desk, back, workers })
@@ -157,6 +168,7 @@ fn serve_admin(
     health: &Arc<Health>,
     (desk, runtime): (&Tasks, &Handle),
 ) {
+    let transport = scrape.shown.admin();
     let parts = admin::Parts {
         keyring: Arc::clone(&scrape.keyring),
         config: Arc::clone(&scrape.config),
@@ -166,26 +178,36 @@ fn serve_admin(
     };
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
-        desk.spawn_on(admin::serve::run(socket, Arc::clone(&admin), desk.clone()), runtime);
+        let (transport, admin) = (transport.clone(), Arc::clone(&admin));
+        desk.spawn_on(admin::serve::run(socket, transport, admin, desk.clone()), runtime);
     }
+}
+
+fn listens(gateway: &Gateway) -> bool {
+    !gateway.listen.is_empty() || !gateway.listen_tls.is_empty()
 }
 
 /// Every listening socket.
 struct Sockets {
     addresses: Addresses,
     /// For each worker, one of each address.
-    gateway: Vec<Vec<TcpListener>>,
+    gateway: Vec<Vec<Listening>>,
     admin: Vec<TcpListener>,
 }
 
 impl Sockets {
-    fn bind(config: &Config, workers: usize) -> Result<Self, StartFault> {
-        let mut gateway: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    fn bind(config: &Config, shown: &Shown, workers: usize) -> Result<Self, StartFault> {
+        let mut gateway: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
         let mut addresses = Addresses::default();
-        for address in &config.gateway.listen {
+        let plain = config.gateway.listen.iter().map(|it| (it, Transport::Plain));
+        let tls = shown.gateway().map(|it| Transport::Tls(it.into()));
+        let tls = tls.iter().flat_map(|it| config.gateway.listen_tls.iter().zip(repeat(it)));
+        for (address, transport) in plain.chain(tls.map(|(at, it)| (at, it.clone()))) {
             let sockets = bind(*address, workers)?;
             addresses.gateway.extend(sockets.first().and_then(|it| it.local_addr().ok()));
-            gateway.iter_mut().zip(sockets).for_each(|(worker, socket)| worker.push(socket));
+            for (worker, socket) in gateway.iter_mut().zip(sockets) {
+                worker.push(Listening { socket, transport: transport.clone() });
+            }
         }
         let mut admin = Vec::new();
         for address in &config.admin.listen {

@@ -4,17 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::admin::fleet::census;
 use crate::admin::tally::{FAILURES, Tallied, Tally};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
+use crate::server::certificates::Shown;
 use crate::store::gateway::GatewayId;
-use crate::telemetry::counters::{DECISIONS, RouteTotals, Totals, WorkerCounters};
+use crate::telemetry::counters::{DECISIONS, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
 use crate::telemetry::histogram::Sum;
 use crate::telemetry::outlet::Inlets;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::{Group, Groups};
+use crate::upstream::standing::Openness;
 
 /// Everything that is counted.
 #[derive(Clone, Debug)]
@@ -31,6 +37,10 @@ pub struct Scrape {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// Where lines go.
     pub lines: Inlets,
+    /// The endpoints of every upstream.
+    pub groups: watch::Receiver<Groups>,
+    /// What is shown to whom TLS is spoken with.
+    pub shown: Shown,
 }
 
 impl Scrape {
@@ -42,17 +52,18 @@ impl Scrape {
             build_info(),
             self.traffic(&totals),
             connections(&totals),
+            self.endpoints(),
             self.gate(&totals),
             self.argon2(),
             self.store(),
             self.writes(),
+            self.certificates(),
         ];
         openmetrics(families.concat())
     }
 
     fn traffic(&self, totals: &Totals) -> Vec<Family> {
-        let names = self.config.routes.iter().map(|it| it.name.as_str()).chain(["_none"]);
-        let routes: Vec<(&str, &RouteTotals)> = names.zip(&totals.routes).collect();
+        let routes = &totals.routes;
         let requests = routes.iter().flat_map(|(name, row)| {
             row.requests.iter().map(move |((method, code), count)| {
                 let code = code.to_string();
@@ -90,6 +101,30 @@ impl Scrape {
                 "keyward_log_dropped",
                 "Log lines that nobody took in time",
                 self.lines.log.dropped(),
+            ),
+        ]
+    }
+
+    fn endpoints(&self) -> Vec<Family> {
+        let (groups, now) = (Arc::clone(&self.groups.borrow()), Moment::now());
+        let each = |value: &dyn Fn(&Endpoint) -> u64| -> Vec<(Labels, u64)> {
+            let members = groups.iter().flat_map(Group::members);
+            let sample = |(endpoint, group): (&Arc<Endpoint>, &Group)| {
+                let (upstream, url) = (group.settings.name.as_str(), endpoint.to_string());
+                (labels(&[("upstream", upstream), ("endpoint", &url)]), value(endpoint))
+            };
+            members.map(sample).collect()
+        };
+        vec![
+            Family::gauge(
+                "keyward_upstream_endpoint_healthy",
+                "Whether an endpoint gets requests: it is not ejected, and well as far as it is asked",
+                each(&|it| u64::from(it.standing().at(now) == Openness::Open)),
+            ),
+            Family::counter(
+                "keyward_upstream_ejections",
+                "How often an endpoint was left out because it failed requests",
+                each(&|it| it.standing().ejections()),
             ),
         ]
     }
@@ -170,6 +205,17 @@ impl Scrape {
             ),
             Family::gauge("keyward_gateways", "Who follows the store", gateways.to_vec()),
         ]
+    }
+
+    fn certificates(&self) -> Vec<Family> {
+        let ends = self.shown.not_after().into_iter();
+        let ends = ends
+            .map(|(name, end)| (labels(&[("san", &name)]), u64::try_from(end).unwrap_or_default()));
+        vec![Family::gauge(
+            "keyward_tls_cert_not_after_timestamp_seconds",
+            "Until when the certificate that is shown for a name is valid",
+            ends.collect(),
+        )]
     }
 
     fn writes(&self) -> Vec<Family> {

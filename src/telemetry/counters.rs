@@ -1,7 +1,8 @@
 //! Counts what one worker does: it alone writes, a scrape reads and sums.
 
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::Method;
@@ -9,9 +10,12 @@ use http::Method;
 use crate::telemetry::histogram::{Histogram, add};
 
 /// One worker's counters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct WorkerCounters {
-    routes: Box<[RouteCounters]>,
+    /// Each route's, by its name; whoever answers requests holds its own.
+    routes: Mutex<BTreeMap<Box<str>, Arc<RouteCounters>>>,
+    /// Of what belongs to no route.
+    unrouted: RouteCounters,
     overhead: Histogram,
     decisions: [AtomicU64; DECISIONS.len()],
     accepted: AtomicU64,
@@ -24,44 +28,35 @@ pub struct WorkerCounters {
     panics: AtomicU64,
 }
 
+/// What one worker does for one route.
 #[derive(Debug, Default)]
-struct RouteCounters {
+pub struct RouteCounters {
     by_method: [OnceLock<Box<[AtomicU64]>>; METHODS.len()],
     duration: Histogram,
 }
 
 impl WorkerCounters {
-    /// For so many routes; one more row counts what belongs to none.
-    pub fn new(routes: usize) -> Self {
-        Self {
-            routes: (0..=routes).map(|_| RouteCounters::default()).collect(),
-            overhead: Histogram::default(),
-            decisions: Default::default(),
-            accepted: AtomicU64::new(0),
-            closed: AtomicU64::new(0),
-            upstream_errors: AtomicU64::new(0),
-            upstream_opened: AtomicU64::new(0),
-            upstream_reused: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
-            cut: AtomicU64::new(0),
-            panics: AtomicU64::new(0),
-        }
+    /// The counters of the route of that name; they go on through reloads.
+    pub fn route(&self, name: &str) -> Arc<RouteCounters> {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(routes.entry(name.into()).or_default())
     }
 
-    /// One request was answered.
-    pub fn answered(&self, route: Option<usize>, method: &Method, status: u16, took: Duration) {
-        let last = self.routes.len().saturating_sub(1);
-        let Some(row) = self.routes.get(route.unwrap_or(last)) else { return };
-        row.duration.record(took);
-        row.count(method_place(method), status);
+    /// Forgets the routes that are not among `names`.
+    pub fn keep_routes<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let names: BTreeSet<&str> = names.collect();
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|name, _counters| names.contains(&**name));
+    }
+
+    /// Those of what belongs to no route.
+    pub fn unrouted(&self) -> &RouteCounters {
+        &self.unrouted
     }
 
     /// What was no request was refused.
     pub fn unread(&self, status: u16) {
-        let last = self.routes.len().saturating_sub(1);
-        if let Some(row) = self.routes.get(last) {
-            row.count(METHODS.len() - 1, status);
-        }
+        self.unrouted.count(METHODS.len() - 1, status);
     }
 
     /// What was ours of a request's time before it was handed to its upstream.
@@ -125,10 +120,11 @@ impl WorkerCounters {
     /// Adds everything to a sum over workers.
     pub fn add_to(&self, sum: &mut Totals) {
         self.overhead.add_to(&mut sum.overhead);
-        sum.routes.resize_with(self.routes.len().max(sum.routes.len()), RouteTotals::default);
-        for (total, row) in sum.routes.iter_mut().zip(&self.routes) {
-            row.add_to(total);
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, row) in &routes {
+            row.add_to(sum.routes.entry(name.to_string()).or_default());
         }
+        self.unrouted.add_to(sum.routes.entry(UNROUTED.to_owned()).or_default());
         for (place, count) in self.decisions.iter().enumerate() {
             if let Some(total) = sum.decisions.get_mut(place) {
                 *total += count.load(Ordering::Relaxed);
@@ -146,6 +142,12 @@ impl WorkerCounters {
 }
 
 impl RouteCounters {
+    /// One request was answered.
+    pub fn answered(&self, method: &Method, status: u16, took: Duration) {
+        self.duration.record(took);
+        self.count(method_place(method), status);
+    }
+
     fn count(&self, method: usize, status: u16) {
         let Some(codes) = self.by_method.get(method) else { return };
         let codes = codes.get_or_init(|| (0..CODES).map(|_| AtomicU64::new(0)).collect());
@@ -169,8 +171,8 @@ impl RouteCounters {
 /// What all workers did.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
-    /// By route, in the order of the plan; the last one counts what belongs to none.
-    pub routes: Vec<RouteTotals>,
+    /// By the route's name.
+    pub routes: BTreeMap<String, RouteTotals>,
     /// What was ours of the requests' time before they were handed to their upstreams.
     pub overhead: crate::telemetry::histogram::Sum,
     /// In the order of [`DECISIONS`].
@@ -197,7 +199,7 @@ pub struct Totals {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RouteTotals {
     /// By method and status.
-    pub requests: std::collections::BTreeMap<(&'static str, u16), u64>,
+    pub requests: BTreeMap<(&'static str, u16), u64>,
     /// From the end of the head to the last byte of the answer.
     pub duration: crate::telemetry::histogram::Sum,
 }
@@ -208,6 +210,9 @@ fn method_place(method: &Method) -> usize {
 
 /// Methods that are counted by name; a client cannot invent new series.
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "_OTHER"];
+
+/// Whose name no route can have.
+const UNROUTED: &str = "_none";
 
 /// How many statuses there can be: 100 to 599.
 const CODES: usize = 500;

@@ -35,6 +35,25 @@ pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
     Ok(())
 }
 
+/// What an answer says of who gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// It does its work, well or badly.
+    SomebodyIsThere,
+    /// It cannot serve requests for now, or nobody behind it can.
+    NobodyIsThere,
+}
+
+impl Says {
+    /// By its status.
+    pub fn of<B>(response: &Response<B>) -> Self {
+        match response.status().as_u16() {
+            502..=504 => Self::NobodyIsThere,
+            _ => Self::SomebodyIsThere,
+        }
+    }
+}
+
 /// hyper takes off chunks, and nothing else.
 fn check_chunked<B>(response: &Response<B>) -> Result<(), Flaw> {
     let mut codings = response.headers().get_all(header::TRANSFER_ENCODING).iter();

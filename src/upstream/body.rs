@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::tasks::deadline::Timed;
+use crate::tasks::deadline::{Deadline, Timed};
 use crate::upstream::pool::Loan;
 use crate::upstream::trailers::Trailers;
 
@@ -34,6 +34,8 @@ struct State {
     stage: Cell<UploadStage>,
     /// Whether the upstream has begun to answer: from then on only the client can be waited for.
     answered: Cell<bool>,
+    /// Whether the upstream's time was up.
+    overdue: Cell<bool>,
     watch: Watch,
 }
 
@@ -46,6 +48,16 @@ pub struct Watch {
     pub body_timeout: Duration,
     /// For the upstream, from the end of the body to the head of the answer.
     pub response_timeout: Duration,
+}
+
+/// A deadline that nobody looks at.
+#[derive(Debug, Default)]
+struct Unwatched(Deadline);
+
+impl Timed for Unwatched {
+    fn deadline(&self) -> &Deadline {
+        &self.0
+    }
 }
 
 /// How far a request's body has come.
@@ -82,9 +94,16 @@ impl RequestBody {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
-        let (stage, answered) = (Cell::new(stage), Cell::new(false));
-        let upload = Upload(Rc::new(State { stage, answered, watch }));
+        let upload = Upload::new(stage, watch);
         Self { incoming: (!is_empty).then_some(incoming), left: most, trailers, upload }
+    }
+
+    /// No body, for a request of our own, over which somebody else watches.
+    pub fn none() -> Self {
+        let deadline = Rc::new(Unwatched::default());
+        let never = Duration::MAX;
+        let watch = Watch { deadline, body_timeout: never, response_timeout: never };
+        Self::empty(Upload::new(UploadStage::Sent, watch))
     }
 
     /// No body, for a request that is sent again.
@@ -107,6 +126,11 @@ impl RequestBody {
 }
 
 impl Upload {
+    fn new(stage: UploadStage, watch: Watch) -> Self {
+        let [answered, overdue] = [(); 2].map(|()| Cell::new(false));
+        Self(Rc::new(State { stage: Cell::new(stage), answered, overdue, watch }))
+    }
+
     /// How far it has come.
     pub fn stage(&self) -> UploadStage {
         self.0.stage.get()
@@ -126,6 +150,16 @@ impl Upload {
         if self.stage() != UploadStage::AwaitingClient {
             self.0.watch.deadline.deadline().disarm();
         }
+    }
+
+    /// The request is given up, because the upstream took too long.
+    pub fn set_overdue(&self) {
+        self.0.overdue.set(true);
+    }
+
+    /// Whether it was given up for that.
+    pub fn is_overdue(&self) -> bool {
+        self.0.overdue.get()
     }
 
     /// Whose turn it is, and until when. Looking for bytes that are not there gives nobody more

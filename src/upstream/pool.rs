@@ -14,8 +14,10 @@ use crate::config;
 use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
-use crate::upstream::connect::{ConnectFault, connect};
+use crate::upstream::connect::{self, ConnectFault, Driver, Way};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::tls::Tls;
+use crate::upstream::tunnel::Unshared;
 use crate::upstream::wire::Heard;
 
 /// The pool.
@@ -25,6 +27,7 @@ pub struct Pool(Rc<Inner>);
 #[derive(Debug)]
 struct Inner {
     endpoint: Arc<Endpoint>,
+    tls: Option<Tls>,
     host: HeaderValue,
     worker: usize,
     connect_timeout: Duration,
@@ -43,9 +46,11 @@ struct Idle {
 
 /// A connection as the pool knows it.
 #[derive(Debug)]
-struct Line {
-    sender: SendRequest<RequestBody>,
-    heard: Heard,
+pub struct Line {
+    /// Takes a request.
+    pub sender: SendRequest<RequestBody>,
+    /// Whether anything came over it.
+    pub heard: Heard,
 }
 
 /// Which connections will do.
@@ -59,10 +64,16 @@ pub enum Wanted {
 
 impl Pool {
     /// An empty pool of `worker`.
-    pub fn new(endpoint: Arc<Endpoint>, settings: &config::Upstream, worker: usize) -> Self {
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        settings: &config::Upstream,
+        tls: Option<Tls>,
+        worker: usize,
+    ) -> Self {
         Self(Rc::new(Inner {
             host: host(endpoint.address()),
             endpoint,
+            tls,
             worker,
             connect_timeout: settings.connect_timeout,
             idle_timeout: settings.idle_timeout,
@@ -93,16 +104,33 @@ impl Pool {
             counters.upstream_reused();
             return Ok(Connection { line, origin: Origin::Reused, pool: self.clone() });
         }
+        let (line, driver) = self.open(counters).await?;
+        self.drive(driver);
+        Ok(Connection { line, origin: Origin::Fresh, pool: self.clone() })
+    }
+
+    /// A fresh connection for a single request, which may take it out of HTTP's hands.
+    pub async fn unshared(&self, counters: &WorkerCounters) -> Result<Unshared, ConnectFault> {
+        let (line, driver) = self.open(counters).await?;
+        Ok(Unshared::new(line, driver, Busy::begin(self.clone())))
+    }
+
+    async fn open(&self, counters: &WorkerCounters) -> Result<(Line, Driver), ConnectFault> {
+        let way = Way {
+            endpoint: &self.0.endpoint,
+            tls: self.0.tls.as_ref(),
+            limit: self.0.connect_timeout,
+        };
         let heard = Heard::default();
         // Boxed, as it is rare and large: every request's future would carry room for it.
-        let connecting =
-            Box::pin(connect(self.0.endpoint.address(), self.0.connect_timeout, heard.clone()));
-        let (sender, connection) = connecting.await?;
+        let opened = Box::pin(connect::http1(way, heard.clone())).await?;
         counters.upstream_opened();
-        // What goes wrong with a connection is told to whoever waits for an answer on it.
-        self.0.tasks.spawn_local(async move { drop(connection.await) });
-        let line = Line { sender, heard };
-        Ok(Connection { line, origin: Origin::Fresh, pool: self.clone() })
+        Ok((Line { sender: opened.sender, heard }, opened.driver))
+    }
+
+    /// What goes wrong with a connection is told to whoever waits for an answer on it.
+    fn drive(&self, driver: Driver) {
+        self.0.tasks.spawn_local(async move { drop(driver.await) });
     }
 
     /// Closes what nobody used for `idle_timeout`.
@@ -179,41 +207,72 @@ impl Connection {
     }
 }
 
+/// A request under way, as the endpoint counts it.
+#[derive(Debug)]
+pub struct Busy(Pool);
+
+impl Busy {
+    fn begin(pool: Pool) -> Self {
+        pool.0.endpoint.begin(pool.0.worker);
+        Self(pool)
+    }
+
+    /// Has somebody keep a connection going that nobody else polls any more.
+    pub fn drive(&self, driver: Driver) {
+        self.0.drive(driver);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let Inner { endpoint, worker, .. } = &*self.0.0;
+        endpoint.end(*worker);
+    }
+}
+
 /// A connection with a request under way. Dropped, it is closed; given back, it is used again.
 #[derive(Debug)]
 pub struct Loan {
-    pool: Pool,
-    line: Option<Line>,
+    busy: Busy,
+    line: Line,
     upload: Upload,
+    then: Then,
+}
+
+/// What becomes of a connection after an answer that was read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Kept,
+    Closed,
 }
 
 impl Loan {
     fn begin(pool: Pool, line: Line, upload: Upload) -> Self {
-        pool.0.endpoint.begin(pool.0.worker);
-        Self { pool, line: Some(line), upload }
+        Self { busy: Busy::begin(pool), line, upload, then: Then::Kept }
+    }
+
+    /// Of a connection that is not used again.
+    pub fn once(busy: Busy, line: Line, upload: Upload) -> Self {
+        Self { busy, line, upload, then: Then::Closed }
     }
 
     fn has_heard(&self) -> bool {
-        self.line.as_ref().is_some_and(|it| it.heard.anything())
+        self.line.heard.anything()
     }
 
     /// The answer has ended. An upstream that answered without having read the request to its
     /// end leaves a connection on which nobody knows where the next one begins.
-    pub fn give_back(mut self) {
-        let Some(line) = self.line.take() else { return };
-        if self.upload.stage() == UploadStage::Sent && !line.sender.is_closed() {
-            self.pool.0.idle.borrow_mut().push_back(Idle { line, since: None });
+    pub fn give_back(self) {
+        let Self { busy, line, upload, then } = self;
+        let is_whole = then == Then::Kept && upload.stage() == UploadStage::Sent;
+        if is_whole && !line.sender.is_closed() {
+            busy.0.0.idle.borrow_mut().push_back(Idle { line, since: None });
         }
     }
 }
 
-impl Drop for Loan {
-    fn drop(&mut self) {
-        self.pool.0.endpoint.end(self.pool.0.worker);
-    }
-}
-
-fn host(address: &config::Endpoint) -> HeaderValue {
+/// What an endpoint is called in `Host`.
+pub fn host(address: &config::Endpoint) -> HeaderValue {
     let bare = &address.host;
     let host = if bare.contains(':') { format!("[{bare}]") } else { bare.clone() };
     let text = if address.port == 80 { host } else { format!("{host}:{}", address.port) };

@@ -99,10 +99,10 @@ fn what_is_no_toml_and_what_is_no_file_is_bad_configuration() {
 
 #[test]
 fn a_setting_of_a_later_version_is_refused_and_not_ignored() {
-    let setup = Setup::to(fresh()).gateway("listen_tls = [\"127.0.0.1:8443\"]");
+    let setup = Setup::to(fresh()).limits("rate = \"100/s\"");
     let (_directory, outcome) = serve(&text(&setup));
     assert_eq!(outcome.code, Some(78));
-    assert!(outcome.output.contains("gateway.listen_tls: "), "{}", outcome.output);
+    assert!(outcome.output.contains("limits.rate: "), "{}", outcome.output);
     assert!(outcome.output.contains("not yet known"), "{}", outcome.output);
 }
 

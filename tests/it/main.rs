@@ -14,6 +14,7 @@ mod bodies;
 mod closing;
 mod commands;
 mod configuration;
+mod corpus;
 mod crashes;
 mod credentials;
 mod deadlines;

@@ -25,7 +25,7 @@ fn answering(response: &'static str) -> String {
 
 fn sent_to(url: &str) -> Result<Value, Failure> {
     let token = Token::parse("kwop_x", "here").unwrap();
-    let api = Api::new(url, token).unwrap();
+    let api = Api::new(url, None, token).unwrap();
     api.send(api.call(Method::GET, "/v1/keys")).map(|it| it.document)
 }
 
@@ -47,10 +47,13 @@ fn a_token_comes_from_the_environment_or_the_file_that_it_names() {
 }
 
 #[test]
-fn an_authority_of_its_own_is_not_silently_ignored() {
-    let pairs = [("KEYWARD_ADMIN_TOKEN", "kwop_a"), ("KEYWARD_ADMIN_CA", "ca.pem")];
-    let Err(Failure::Usage(words)) = Token::find(environment(&pairs)) else { panic!("found") };
-    assert!(words.contains("not yet known"), "{words}");
+fn an_authority_that_is_none_is_a_matter_of_usage() {
+    let (file, missing) = (tempfile::NamedTempFile::new().unwrap(), Path::new("/nowhere/ca.pem"));
+    for (ca, words) in [(file.path(), "no certificate"), (missing, "cannot be read")] {
+        let wire = Wire::new("https://127.0.0.1:8081", Some(ca));
+        let Err(Failure::Usage(said)) = wire else { panic!("{}", ca.display()) };
+        assert!(said.starts_with("KEYWARD_ADMIN_CA: ") && said.contains(words), "{said}");
+    }
 }
 
 #[test]
@@ -61,8 +64,8 @@ fn what_is_no_token_is_not_repeated() {
 
 #[test]
 fn an_address_that_is_none_is_a_matter_of_usage() {
-    for url in ["", "localhost:8081", "https://127.0.0.1:8081", "ftp://x"] {
-        assert!(matches!(Wire::new(url), Err(Failure::Usage(_))), "{url}");
+    for url in ["", "localhost:8081", "ftp://x"] {
+        assert!(matches!(Wire::new(url, None), Err(Failure::Usage(_))), "{url}");
     }
 }
 

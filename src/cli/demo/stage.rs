@@ -34,12 +34,12 @@ impl Stage {
     pub fn set(addresses: &Addresses, directory: &Path) -> Result<Self, Failure> {
         let gateway = url(&addresses.gateway)?;
         let admin = url(&addresses.admin)?;
-        wait_until_ready(&Wire::new(&admin)?)?;
+        wait_until_ready(&Wire::new(&admin, None)?)?;
         let token_file = directory.join("operator.token");
-        let api = Api::new(&admin, Token::from_file(&token_file)?)?;
+        let api = Api::new(&admin, None, Token::from_file(&token_file)?)?;
         let key = mint(&api)?;
         Ok(Self {
-            gateway: Wire::new(&gateway)?,
+            gateway: Wire::new(&gateway, None)?,
             admin: api,
             addresses: (gateway, admin),
             token_file,

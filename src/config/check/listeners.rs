@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::check::certificates::certificates;
 use crate::config::check::{MOMENT, file};
 use crate::config::raw::Node;
 use crate::config::reader::Field;
@@ -18,13 +19,16 @@ use crate::config::{
 pub fn planes(root: &Field<'_>) -> (Gateway, Admin) {
     let (of_gateway, of_admin) = (&root.section("gateway"), &root.section("admin"));
     let mut all = addresses(of_gateway.field("listen"), 8080);
+    let secure = of_gateway.field("listen_tls").each(values::socket_address);
     let of_admin_alone = addresses(of_admin.field("listen"), 8081);
-    let listen = |it: &Addresses<'_>| it.iter().filter_map(|(_field, address)| *address).collect();
-    let gateway = gateway(of_gateway, listen(&all));
-    let admin = admin(of_admin, listen(&of_admin_alone));
-    if admin.plaintext == Plaintext::LoopbackOnly {
+    let gateway =
+        Gateway { listen: right(&all), listen_tls: right(&secure), ..gateway(of_gateway) };
+    let admin = Admin { listen: right(&of_admin_alone), ..admin(of_admin) };
+    check_certificates(of_gateway, secure.len());
+    if !of_admin.field("certificates").is_filled() && admin.plaintext == Plaintext::LoopbackOnly {
         of_admin_alone.iter().for_each(check_loopback);
     }
+    all.extend(secure);
     all.extend(of_admin_alone);
     if all.is_empty() {
         of_gateway.field("listen").fault("nothing to listen on: admin.listen is empty too");
@@ -33,7 +37,8 @@ pub fn planes(root: &Field<'_>) -> (Gateway, Admin) {
     (gateway, admin)
 }
 
-fn gateway(section: &Field<'_>, listen: Vec<SocketAddr>) -> Gateway {
+/// All but the addresses.
+fn gateway(section: &Field<'_>) -> Gateway {
     let time = |key, default, least| section.field(key).read(seconds(default), values::time(least));
     let off = Duration::ZERO;
     let per_address = values::word_or_count(("unlimited", None), CONNECTIONS_MAX, Some);
@@ -42,14 +47,16 @@ fn gateway(section: &Field<'_>, listen: Vec<SocketAddr>) -> Gateway {
     let connections =
         values::word_or_count(("auto", Connections::Auto), CONNECTIONS_MAX, Connections::AtMost);
     let bearer = values::switch(Bearer::PassedOn, Bearer::Accepted);
+    let versions = [("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)];
+    let count = |key, default, most| section.field(key).read(default, values::count(most));
     Gateway {
-        listen,
+        listen: Vec::new(),
         listen_tls: Vec::new(),
-        certificates: Vec::new(),
-        min_tls: TlsVersion::Tls12,
-        proxy_protocol_from: Vec::new(),
-        max_in_flight: IN_FLIGHT,
-        max_streams: STREAMS,
+        certificates: certificates(&section.field("certificates")),
+        min_tls: section.field("min_tls").read(TlsVersion::Tls12, values::one_of(versions)),
+        proxy_protocol_from: section.field("proxy_protocol_from").list(values::network),
+        max_in_flight: count("max_in_flight", IN_FLIGHT, IN_FLIGHT_MAX),
+        max_streams: count("max_streams", STREAMS, STREAMS_MAX),
         trusted_proxies: section.field("trusted_proxies").list(values::network),
         workers: section.field("workers").read(Workers::Auto, workers),
         key_headers: key_headers(&section.field("key_headers")),
@@ -68,16 +75,23 @@ fn gateway(section: &Field<'_>, listen: Vec<SocketAddr>) -> Gateway {
     }
 }
 
-fn admin(section: &Field<'_>, listen: Vec<SocketAddr>) -> Admin {
+/// All but the addresses.
+fn admin(section: &Field<'_>) -> Admin {
     let plaintext = values::switch(Plaintext::LoopbackOnly, Plaintext::Allowed);
     let field = section.field("allow_plaintext");
     let plaintext = field.read(Plaintext::LoopbackOnly, plaintext);
-    if plaintext == Plaintext::Allowed {
-        field.warn("operators' tokens may cross the network in plaintext: only in a private one");
+    let certificates = certificates(&section.field("certificates"));
+    match (plaintext, certificates.is_empty()) {
+        (Plaintext::LoopbackOnly, _) => {}
+        (Plaintext::Allowed, true) => field
+            .warn("operators' tokens may cross the network in plaintext: only in a private one"),
+        (Plaintext::Allowed, false) => {
+            field.warn("changes nothing: with admin.certificates nothing is sent in plaintext");
+        }
     }
     Admin {
-        listen,
-        certificates: Vec::new(),
+        listen: Vec::new(),
+        certificates,
         plaintext,
         hosts: section.field("hosts").list(values::bare_host),
         operator_token_file: file(&section.field("operator_token_file"), "operator.token"),
@@ -93,11 +107,26 @@ fn addresses(field: Field<'_>, port: u16) -> Addresses<'_> {
     vec![(field, Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))]
 }
 
+fn right(addresses: &Addresses<'_>) -> Vec<SocketAddr> {
+    addresses.iter().filter_map(|(_field, address)| *address).collect()
+}
+
+/// TLS needs a certificate, and a certificate something that shows it.
+fn check_certificates(section: &Field<'_>, listeners: usize) {
+    let (listen, certificates) = (section.field("listen_tls"), section.field("certificates"));
+    match (listeners > 0, certificates.is_filled()) {
+        (true, false) => listen.fault("TLS needs a certificate: set gateway.certificates"),
+        (false, true) => certificates.warn("nobody is shown them: gateway.listen_tls is empty"),
+        (true, true) | (false, false) => {}
+    }
+}
+
 fn check_loopback((field, address): &(Field<'_>, Option<SocketAddr>)) {
     if let Some(address) = address.filter(|it| !it.ip().to_canonical().is_loopback()) {
         field.fault(format!(
-            "{address} is not on loopback, and would speak plaintext there: listen on 127.0.0.1, \
-             or, in a private network, set admin.allow_plaintext = true"
+            "{address} is not on loopback, and would speak plaintext there: set \
+             admin.certificates, listen on 127.0.0.1, or, in a private network, set \
+             admin.allow_plaintext = true"
         ));
     }
 }
@@ -171,7 +200,10 @@ fn whole(bytes: u64) -> usize {
 const CONNECTIONS_MAX: u32 = 10_000_000;
 const WORKERS_MAX: u32 = 1024;
 const IN_FLIGHT: NonZeroU32 = NonZeroU32::new(10_000).unwrap();
+const IN_FLIGHT_MAX: u32 = 10_000_000;
 const STREAMS: NonZeroU32 = NonZeroU32::new(100).unwrap();
+/// A stream takes memory before anyone has shown a key.
+const STREAMS_MAX: u32 = 10_000;
 const HEADERS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// Well below what a `HeaderMap` holds.
 const HEADERS_MAX: u32 = 10_000;

@@ -1,18 +1,17 @@
 //! Checks `[[upstreams]]`.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use crate::config::check::MOMENT;
+use crate::config::check::certificates::client_tls;
+use crate::config::check::endpoints::endpoints;
+use crate::config::check::health::{ejection, health};
 use crate::config::raw::Node;
 use crate::config::reader::Field;
-use crate::config::schema::not_yet;
 use crate::config::values;
-use crate::config::{
-    Balance, ClientTls, Ejection, Endpoint, Percent, Retries, Scheme, Upstream, UpstreamHost,
-};
+use crate::config::{Balance, ClientTls, Percent, Retries, Upstream, UpstreamHost};
 use crate::route::host::Host;
 
 /// All upstreams.
@@ -38,78 +37,53 @@ pub fn unique_names(sections: &[Field<'_>]) {
 }
 
 fn upstream(section: &Field<'_>) -> Upstream {
-    let balance =
-        [("least_requests", Balance::LeastRequests), ("round_robin", Balance::RoundRobin)];
-    let balance = values::one_of(balance, &["random", "hash"]);
-    let time =
-        |key, default| section.field(key).read(Duration::from_secs(default), values::time(MOMENT));
-    Upstream {
+    let time = |key, default, least| section.field(key).read(default, values::time(least));
+    let most = values::word_or_count(("unlimited", None), CONNECTIONS_MAX, Some);
+    let slow_start = values::time_or_off(MOMENT);
+    let upstream = Upstream {
         name: section.field("name").required(values::name).unwrap_or_default(),
         endpoints: endpoints(&section.field("endpoints")),
         balance: section.field("balance").read(Balance::LeastRequests, balance),
         host: section.field("host").read(UpstreamHost::Client, upstream_host),
-        connect_timeout: time("connect_timeout", 2),
-        response_timeout: time("response_timeout", 60),
-        idle_timeout: time("idle_timeout", 55),
-        tls: ClientTls::default(),
-        max_connections: None,
-        wait_timeout: Duration::from_secs(1),
-        retries: Retries { per_request: 1, budget: Percent(20) },
-        resolve_every: Duration::from_secs(30),
-        slow_start: None,
-        health: None,
-        ejection: Some(EJECTION),
-    }
-}
-
-fn endpoints(field: &Field<'_>) -> Vec<Endpoint> {
-    let each = field.each(endpoint);
-    if each.is_empty() {
-        field.fault("expected at least one endpoint like \"http://127.0.0.1:9000\"");
-    }
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    for (field, endpoint) in each {
-        let Some(endpoint) = endpoint else { continue };
-        if endpoints.contains(&endpoint) {
-            field.fault("the same endpoint is named twice");
-        }
-        endpoints.push(endpoint);
-    }
-    endpoints
-}
-
-/// `"http://10.0.0.2:9000"`, or a table with that under `url`.
-fn endpoint(node: &Node) -> Result<Endpoint, String> {
-    let url = match node.table() {
-        None => node,
-        Some(table) => &table.get("url").ok_or("url is missing")?.node,
+        tls: client_tls(section),
+        connect_timeout: time("connect_timeout", seconds(2), MOMENT),
+        response_timeout: time("response_timeout", seconds(60), MOMENT),
+        idle_timeout: time("idle_timeout", seconds(55), MOMENT),
+        max_connections: section.field("max_connections").read(None, most),
+        wait_timeout: time("wait_timeout", seconds(1), Duration::ZERO),
+        retries: retries(section),
+        resolve_every: time("resolve_every", seconds(30), RESOLVE_EVERY_MIN),
+        slow_start: section.field("slow_start").read(None, slow_start),
+        health: health(&section.field("health")),
+        ejection: ejection(&section.field("ejection")),
     };
-    let text = url.text().ok_or_else(|| values::expected(ENDPOINT, url))?;
-    let (scheme, rest) = text.split_once("://").ok_or_else(|| values::expected(ENDPOINT, url))?;
-    match scheme {
-        "http" => host_and_port(rest),
-        "https" | "h2" | "h2s" => Err(not_yet(&format!("{scheme}://"))),
-        _ => Err(format!("expected {ENDPOINT}, found \"{scheme}://…\"")),
+    check_tls(section, &upstream);
+    upstream
+}
+
+/// Files that nothing is done with are hardly meant.
+fn check_tls(section: &Field<'_>, upstream: &Upstream) {
+    let is_secure = upstream.endpoints.iter().any(|it| it.scheme.is_secure());
+    if !is_secure && upstream.tls != ClientTls::default() {
+        section.warn("ca, certificate and private_key are for endpoints with https:// or h2s://");
     }
 }
 
-/// What was written is not repeated: it may hold a password.
-fn host_and_port(text: &str) -> Result<Endpoint, String> {
-    let authority = text.strip_suffix('/').unwrap_or(text);
-    if authority.contains('@') {
-        return Err("an endpoint takes no user and no password".to_owned());
+fn balance(node: &Node) -> Result<Balance, String> {
+    let words = [
+        ("least_requests", Balance::LeastRequests),
+        ("round_robin", Balance::RoundRobin),
+        ("random", Balance::Random),
+        ("hash", Balance::Hash),
+    ];
+    values::one_of(words)(node)
+}
+
+fn retries(section: &Field<'_>) -> Retries {
+    Retries {
+        per_request: section.field("retries").read(1, values::count_or_none(RETRIES_MAX)),
+        budget: section.field("retry_budget").read(Percent(20), values::percent(Percent(0))),
     }
-    if authority.contains(['/', '?', '#']) {
-        return Err("an endpoint is scheme, host and port only, without a path".to_owned());
-    }
-    let (host, port) = Host::parse(authority).map_err(|fault| fault.to_string())?;
-    let host = host.as_str().trim_start_matches('[').trim_end_matches(']');
-    Ok(Endpoint {
-        scheme: Scheme::Http,
-        host: host.to_owned(),
-        port: port.unwrap_or(HTTP_PORT),
-        weight: NonZeroU32::MIN,
-    })
 }
 
 fn upstream_host(node: &Node) -> Result<UpstreamHost, String> {
@@ -124,10 +98,11 @@ fn upstream_host(node: &Node) -> Result<UpstreamHost, String> {
     }
 }
 
-const ENDPOINT: &str = "an endpoint like \"http://127.0.0.1:9000\"";
-const HTTP_PORT: u16 = 80;
-const EJECTION: Ejection = Ejection {
-    failures: NonZeroU32::new(5).unwrap(),
-    period: Duration::from_secs(10),
-    at_most: Percent(50),
-};
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const CONNECTIONS_MAX: u32 = 10_000_000;
+const RETRIES_MAX: u32 = 10;
+/// Nobody's name server is asked more often.
+const RESOLVE_EVERY_MIN: Duration = Duration::from_millis(100);

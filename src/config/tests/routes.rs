@@ -1,65 +1,8 @@
-//! Claims about upstreams and routes.
+//! Claims about routes.
 
 use super::*;
-use crate::config::{Balance, HeaderEdits, PathPrefix, Preflight};
+use crate::config::{HeaderEdits, PathPrefix, Preflight};
 use crate::route::table::PathPattern;
-
-#[test]
-fn an_endpoint_is_scheme_host_and_port_only() {
-    check_endpoint("'https://h'", "\"https://\" is not yet known to this version");
-    check_endpoint(
-        "'127.0.0.1:9000'",
-        "expected an endpoint like \"http://127.0.0.1:9000\", found \"127.0.0.1:9000\"",
-    );
-    check_endpoint(
-        "'ftp://u:s3cret@h'",
-        "expected an endpoint like \"http://127.0.0.1:9000\", found \"ftp://…\"",
-    );
-    check_endpoint("'http://u:s3cret@h'", "an endpoint takes no user and no password");
-    for text in ["http://h/v1", "http://h//", "http://h?x", "http://h/#x"] {
-        check_endpoint(
-            &format!("'{text}'"),
-            "an endpoint is scheme, host and port only, without a path",
-        );
-    }
-    check_endpoint(
-        "'http://h:'",
-        "expected a host name or an IP address (IPv6 in brackets), and at most a port",
-    );
-    check_endpoint("{}", "url is missing");
-    let text =
-        "[[upstreams]]\nname = 'u'\nendpoints = ['http://H/', { url = 'http://[::1]:9000' }]";
-    let upstreams = config(text).upstreams;
-    let endpoints: Vec<_> =
-        upstreams[0].endpoints.iter().map(|it| (it.host.as_str(), it.port)).collect();
-    assert_eq!(endpoints, [("h", 80), ("::1", 9000)]);
-}
-
-#[test]
-fn an_upstream_says_what_it_lacks_and_what_it_cannot_have() {
-    let at = "keyward.toml:1:1: upstreams[0]";
-    check(
-        "[[upstreams]]\n",
-        &[
-            &format!(
-                "{at}.endpoints: expected at least one endpoint like \"http://127.0.0.1:9000\""
-            ),
-            &format!("{at}.name: is missing"),
-        ],
-    );
-    check(
-        &format!("{UPSTREAM}balance = 'random'\nretries = 1"),
-        &[
-            "keyward.toml:4:11: upstreams[0].balance: \"random\" is not yet known to this version",
-            "keyward.toml:5:1: upstreams[0].retries: \"retries\" is not yet known to this version",
-        ],
-    );
-    check(
-        &format!("{UPSTREAM}{UPSTREAM}"),
-        &["keyward.toml:5:8: upstreams[1].name: \"u\" is the name of upstreams[0] already"],
-    );
-    assert_eq!(config(UPSTREAM).upstreams[0].balance, Balance::LeastRequests);
-}
 
 #[test]
 fn a_route_has_a_path_or_an_exact_one() {

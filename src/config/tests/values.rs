@@ -67,36 +67,6 @@ fn a_key_cannot_be_shown_where_something_else_is() {
 }
 
 #[test]
-fn an_admin_listener_off_loopback_needs_a_word() {
-    let text = "admin.listen = ['0.0.0.0:8081']";
-    check_item(
-        text,
-        "0.0.0.0:8081 is not on loopback, and would speak plaintext there: listen on 127.0.0.1, or, in a private network, set admin.allow_plaintext = true",
-    );
-    let loaded =
-        Written::new(&format!("{text}\nadmin.allow_plaintext = true")).load(&[], &[]).unwrap();
-    assert_eq!(loaded.warnings.len(), 1);
-    assert!(faults("admin.listen = ['[::1]:1', '127.1.2.3:1', '[::ffff:127.0.0.1]:1']").is_empty());
-}
-
-#[test]
-fn an_address_is_listened_on_once() {
-    check(
-        "gateway.listen = ['127.0.0.1:8081']",
-        &["keyward.toml: admin.listen: 127.0.0.1:8081 is in gateway.listen[0] already"],
-    );
-    check(
-        "admin.listen = []\ngateway.listen = ['[::1]:1', '[::1]:1']",
-        &["keyward.toml:2:30: gateway.listen[1]: [::1]:1 is in gateway.listen[0] already"],
-    );
-    assert!(faults("gateway.listen = ['[::1]:0', '[::1]:0']").is_empty());
-    check(
-        "admin.listen = []\ngateway.listen = []",
-        &["keyward.toml:2:18: gateway.listen: nothing to listen on: admin.listen is empty too"],
-    );
-}
-
-#[test]
 fn only_an_sqlite_file_is_a_store() {
     check_one(
         "store.url = 'redis://:s3cret@h/0'",
@@ -164,12 +134,22 @@ fn every_known_setting_is_read() {
     }
     for (section, around) in [("upstreams", UPSTREAM), ("routes", "")] {
         let kind = format!("{section}[]");
-        for key in SECTIONS.iter().filter(|it| it.path == kind).flat_map(|it| it.known) {
+        for key in schema::section(&kind).unwrap().known {
             let actual = faults(&format!("[[{section}]]\n{key} = 0.5\n{around}"));
             assert!(
                 actual.iter().any(|it| it.contains(&format!(" {section}[0].{key}: "))),
                 "{key}: {actual:?}"
             );
+        }
+    }
+    for kind in ["health", "ejection", "endpoints[]"] {
+        for key in schema::section(&format!("upstreams[].{kind}")).unwrap().known {
+            let field = kind.replace("[]", "");
+            let table = format!("{{ {key} = 0.5 }}");
+            let value = if kind == field { table } else { format!("[{table}]") };
+            let actual = faults(&format!("[[upstreams]]\n{field} = {value}\n"));
+            let path = format!(" upstreams[0].{}.{key}: expected", kind.replace("[]", "[0]"));
+            assert!(actual.iter().any(|it| it.contains(&path)), "{path}: {actual:?}");
         }
     }
 }

@@ -1,0 +1,166 @@
+//! Serves HTTP/2 on a connection.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::config::HeadLimits;
+use crate::listener::frames::Seen;
+use crate::listener::progress::Progress;
+use crate::listener::session::{Session, Wish};
+use crate::listener::stream::Stream;
+use crate::tasks::Tasks;
+
+/// How HTTP/2 is spoken downstream.
+#[derive(Clone, Debug)]
+pub struct Http2 {
+    streams_max: u32,
+    head_max: u32,
+    /// Where requests run.
+    tasks: Tasks,
+}
+
+impl Http2 {
+    /// At most `streams_max` requests at once on one connection. h2 refuses by itself only heads
+    /// that are beyond twice our limits, so that ours can be answered with a problem.
+    pub fn new(limits: &HeadLimits, streams_max: u32, tasks: Tasks) -> Self {
+        let head_max = 2 * (limits.bytes_max + limits.uri_bytes_max);
+        Self { streams_max, head_max: u32::try_from(head_max).unwrap_or(u32::MAX), tasks }
+    }
+
+    /// Serves every request of a connection.
+    pub async fn serve<S, F, B>(&self, stream: Stream, session: &Rc<Session>, service: S)
+    where
+        S: Fn(Request<Incoming>, Progress) -> F,
+        F: Future<Output = Response<B>> + 'static,
+        B: Body + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let strands = Strands { session: Rc::clone(session), tasks: self.tasks.clone() };
+        let io = TokioIo::new(Watched { stream, session: Rc::clone(session) });
+        let service = service_fn(|request| {
+            let answer = service(request, Progress::Http2(session.begin()));
+            async { Ok::<_, Infallible>(answer.await) }
+        });
+        let mut connection = pin!(self.builder(strands).serve_connection(io, service));
+        let mut told = false;
+        let served = poll_fn(|context| {
+            match session.wish(context.waker()) {
+                Wish::GoOn => {}
+                Wish::GoAway if told => {}
+                Wish::GoAway => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Wish::Close => return Poll::Ready(()),
+            }
+            connection.as_mut().poll(context).map(|_ended| ())
+        });
+        served.await;
+    }
+
+    /// The windows are those of Envoy's advice for edges: 64 KiB for a stream, 1 MiB for all. What
+    /// h2 holds of an answer that a client does not take is bounded likewise.
+    fn builder(&self, strands: Strands) -> http2::Builder<Strands> {
+        let mut builder = http2::Builder::new(strands);
+        builder
+            .max_concurrent_streams(self.streams_max)
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(1024 * 1024)
+            .max_send_buf_size(64 * 1024)
+            .max_header_list_size(self.head_max)
+            .max_pending_accept_reset_streams(20)
+            .max_local_error_reset_streams(100);
+        builder
+    }
+}
+
+/// Runs each request as a task of its own, until it is told to end. A request that is dropped
+/// resets its stream.
+#[derive(Clone, Debug)]
+struct Strands {
+    session: Rc<Session>,
+    tasks: Tasks,
+}
+
+impl<W: Future<Output = ()> + 'static> Executor<W> for Strands {
+    fn execute(&self, work: W) {
+        let Some(strand) = self.session.take_newest() else { return };
+        self.tasks.spawn_local(async move {
+            let mut work = pin!(work);
+            let run = poll_fn(|context| {
+                if strand.must_end(context.waker()) {
+                    return Poll::Ready(());
+                }
+                work.as_mut().poll(context)
+            });
+            run.await;
+            strand.finish();
+        });
+    }
+}
+
+/// A connection that tells its session what passes.
+#[derive(Debug)]
+struct Watched {
+    stream: Stream,
+    session: Rc<Session>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        match self.session.has_read(buffer.filled().get(before..).unwrap_or_default()) {
+            Seen::Good => Poll::Ready(Ok(())),
+            Seen::Exhausted => Poll::Ready(Err(io::Error::other("too many frames"))),
+        }
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.session.has_written(count);
+        Poll::Ready(Ok(count))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Reads away what still comes, for a while: closing a socket with unread bytes would reset the
+    /// connection and take the last frames, a GOAWAY that says why, from the client.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        self.session.linger();
+        let mut waste = [0; 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut waste);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
