@@ -120,7 +120,7 @@ impl Route {
     /// From the end of a request's body to the head of its answer.
     pub fn response_timeout(&self) -> Duration {
         let own = self.settings.response_timeout;
-        own.unwrap_or(self.upstream.settings().response_timeout)
+        own.unwrap_or_else(|| self.upstream.settings().response_timeout)
     }
 }
 
