@@ -34,5 +34,7 @@ mod restarts;
 mod revocation;
 mod secrets;
 mod signals;
+mod succession;
 mod support;
+mod tls_admin;
 mod upstreams;

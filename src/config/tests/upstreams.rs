@@ -86,7 +86,8 @@ fn an_endpoint_may_have_a_weight() {
     let endpoints = config(text).upstreams.remove(0).endpoints;
     let weights: Vec<_> = endpoints.iter().map(|it| it.weight.get()).collect();
     assert_eq!(weights, [1000, 1]);
-    let wrong = "[[upstreams]]\nname = 'u'\nendpoints = [{ url = 'a', weight = 0 }, { wieght = 1 }]";
+    let wrong =
+        "[[upstreams]]\nname = 'u'\nendpoints = [{ url = 'a', weight = 0 }, { wieght = 1 }]";
     check(
         wrong,
         &[
