@@ -103,9 +103,7 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Overloaded
-            | Self::Gate(Refusal::Overloaded)
-            | Self::Send(SendError::Crowded) => {
+            Self::Overloaded | Self::Gate(Refusal::Overloaded) | Self::Send(SendError::Crowded) => {
                 (503, "overloaded", "Too much to do")
             }
             Self::HeadTimeout | Self::BodyTimeout => {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -115,8 +116,8 @@ impl Worker {
         self.drain().await;
     }
 
-    /// Accepts until told to stop; then takes in who waits already, since closing the socket
-    /// would reset them. A place is asked for only once somebody has come: else workers without
+    /// Accepts until told to stop; then takes in who waits already, unless another process will,
+    /// since closing the socket would reset them. A place is asked for only once somebody has come: else workers without
     /// visitors would keep places from the others. So one visitor of each worker waits here, and
     /// all others in the kernel.
     async fn accept(self: Rc<Self>, listening: Listening) {
@@ -134,6 +135,9 @@ impl Worker {
                 }
                 Err(fault) => pause_after(&fault).await,
             }
+        }
+        if self.common.succeeded.load(Ordering::Acquire) {
+            return;
         }
         if let Ok(socket) = listener.into_std() {
             self.empty(&socket, &transport).await;

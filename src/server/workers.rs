@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -39,6 +40,8 @@ pub struct Common {
     pub tasks: Tasks,
     /// Whoever accepts, on any worker: what they pass on, they pass on before they end.
     pub acceptors: Tasks,
+    /// Whether another process goes on with the sockets, and with who waits in their queues.
+    pub succeeded: Arc<AtomicBool>,
 }
 
 /// The threads.
