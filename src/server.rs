@@ -30,6 +30,7 @@ mod metrics;
 mod notify;
 pub mod peppers;
 mod plan;
+mod rollout;
 mod secret_file;
 mod signals;
 mod sockets;

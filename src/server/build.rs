@@ -27,6 +27,7 @@ use crate::listener::doors::Doors;
 use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
+use crate::server::rollout::Rollout;
 use crate::server::sockets::Sockets;
 use crate::server::succession::predecessor::Predecessor;
 use crate::server::succession::{Lineage, Succession};
@@ -52,6 +53,7 @@ pub struct Built {
     pub reception: Tasks,
     pub back: Tasks,
     pub workers: Workers,
+    pub rollout: Rollout,
     pub succession: Succession,
     pub succeeded: Arc<AtomicBool>,
 }
@@ -119,7 +121,7 @@ pub async fn build(
     let count = workers(&config);
     let endpoints = Endpoints::new(&config, count);
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
-    let (_groups, watched) = watch::channel(endpoints.groups());
+    let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
     let succession =
         Succession::new(program, sockets.copies().map_err(|it| StartFault::failed(&it))?);
@@ -142,7 +144,7 @@ pub async fn build(
             config.gateway.max_connections_per_address,
             count,
         ),
-        endpoints,
+        endpoints: endpoints.clone(),
         in_flight: Stock::new(config.gateway.max_in_flight, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
@@ -170,6 +172,7 @@ pub async fn build(
     care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
     let workers = Workers::start(&common, sockets.gateway, &counters);
     let workers = workers.map_err(|it| StartFault::thread(&it))?;
+    let rollout = Rollout::new(endpoints, groups, workers.swaps());
     if let Some(predecessor) = predecessor {
         predecessor.may_go();
     }
@@ -184,6 +187,7 @@ pub async fn build(
         reception,
         back,
         workers,
+        rollout,
         succession,
         succeeded,
     })
