@@ -1,3 +1,5 @@
+//! Claims about upgrades, against upstreams that answer what they are told.
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
