@@ -35,6 +35,7 @@ mod logs;
 mod metrics;
 mod panics;
 mod paths;
+mod peers;
 mod permissions;
 mod preflight;
 mod resolving;
