@@ -37,6 +37,7 @@ mod metrics;
 mod overload;
 mod panics;
 mod paths;
+mod peers;
 mod permissions;
 mod preflight;
 mod resolving;

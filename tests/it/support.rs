@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod http;
 pub mod load;
 pub mod metrics;
+pub mod peer;
 pub mod pipe;
 pub mod process;
 pub mod setup;

@@ -107,12 +107,9 @@ impl Gateway {
     /// Starts one by way of another program that becomes it, in `directory`.
     #[track_caller]
     pub fn start_through(way: &[&str], directory: TempDir, setup: &Setup) -> Self {
-        let (address, admin) = (fresh(), fresh());
-        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
-        let process = Process::start_by(way, directory.path(), &["serve", "--config", FILE]);
-        let mut this = Self { process, address, admin, directory };
-        this.wait_until_ready();
-        this
+        Self::start_by(directory, setup, |it, _addresses| {
+            Process::start_by(way, it, &["serve", "--config", FILE])
+        })
     }
 
     /// Starts it again, after it has ended, so that it sees `disk`.
