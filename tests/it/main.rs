@@ -44,5 +44,7 @@ mod revocation;
 mod routes;
 mod secrets;
 mod signals;
+mod succession;
 mod support;
+mod tls_admin;
 mod upstreams;

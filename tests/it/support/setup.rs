@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     gateway: String,
+    admin: String,
     log: String,
     store: String,
     keys: String,
@@ -33,6 +34,12 @@ impl Setup {
     /// A line more in `[gateway]`.
     pub fn gateway(mut self, line: &str) -> Self {
         put(&mut self.gateway, line);
+        self
+    }
+
+    /// A line more in `[admin]`.
+    pub fn admin(mut self, line: &str) -> Self {
+        put(&mut self.admin, line);
         self
     }
 
@@ -100,11 +107,11 @@ impl Setup {
 
     /// The text, listening on these addresses where it says nothing else.
     pub fn text(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
-        let (mut text, none) = (String::new(), String::new());
+        let mut text = String::new();
         let listen = |address| format!("listen = [\"{address}\"]");
         let sections = [
             ("gateway", &self.gateway, vec![listen(gateway), "workers = 4".to_owned()]),
-            ("admin", &none, vec![listen(admin)]),
+            ("admin", &self.admin, vec![listen(admin)]),
             ("log", &self.log, Vec::new()),
             ("store", &self.store, STORE.map(str::to_owned).to_vec()),
             ("keys", &self.keys, vec!["argon2 = { memory = \"8KiB\", iterations = 1 }".to_owned()]),
