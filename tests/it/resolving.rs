@@ -73,5 +73,5 @@ fn a_name_that_is_not_known_at_first_is_found_later_and_what_was_found_stays() {
     assert!((0..20).all(|_| Ask::get("/").to(&gateway).status == 200));
 }
 
-const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
