@@ -61,10 +61,22 @@ impl Setup {
     }
 
     /// One more upstream.
-    pub fn upstream(mut self, name: &str, endpoints: &[SocketAddr]) -> Self {
+    pub fn upstream(self, name: &str, endpoints: &[SocketAddr]) -> Self {
         let urls: Vec<String> = endpoints.iter().map(|it| format!("http://{it}")).collect();
+        self.upstream_at(name, &urls)
+    }
+
+    /// The same, however its endpoints are spoken to.
+    pub fn upstream_at(mut self, name: &str, urls: &[String]) -> Self {
         self.upstreams.push(format!("name = {name:?}\nendpoints = {urls:?}\n"));
         self
+    }
+
+    /// One upstream `api` with one endpoint that is spoken to as its URL says; every path leads
+    /// there without a key.
+    pub fn open_to(url: &str) -> Self {
+        let this = Self::empty().upstream_at("api", &[url.to_owned()]);
+        this.route("all", "path = \"/\"\naccess = \"public\"")
     }
 
     /// A line more in the upstream that was named last.
