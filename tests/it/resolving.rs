@@ -33,7 +33,11 @@ fn start(hosts: &Path, directory: tempfile::TempDir, port: u16) -> Gateway {
     let way = ["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
     let setup = Setup::empty().upstream_at("api", &[format!("http://api.keyward.test:{port}")]);
     let setup = setup.upstream_line("resolve_every = \"1s\"");
-    Gateway::start_through(&way, directory, &setup.route("all", "path = \"/\"\naccess = \"public\""))
+    Gateway::start_through(
+        &way,
+        directory,
+        &setup.route("all", "path = \"/\"\naccess = \"public\""),
+    )
 }
 
 #[test]
