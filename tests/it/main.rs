@@ -23,6 +23,7 @@ mod credentials;
 mod deadlines;
 mod demo;
 mod disks;
+mod downgrades;
 mod drain;
 mod edits;
 mod ejection;
