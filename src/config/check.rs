@@ -45,7 +45,7 @@ fn log(section: &Field<'_>) -> Log {
     let access = values::switch(AccessLog::Off, AccessLog::On);
     Log {
         level: section.field("level").read("info".to_owned(), values::log_filter),
-        format: section.field("format").read(LogFormat::Auto, values::one_of(formats, &[])),
+        format: section.field("format").read(LogFormat::Auto, values::one_of(formats)),
         access: section.field("access").read(AccessLog::Off, access),
     }
 }
@@ -54,7 +54,7 @@ fn store(section: &Field<'_>) -> Store {
     let time = |key, default, least| section.field(key).read(default, values::time(least));
     let policies =
         [("serve_known", WhenUnreachable::ServeKnown), ("refuse", WhenUnreachable::Refuse)];
-    let policy = values::one_of(policies, &[]);
+    let policy = values::one_of(policies);
     let database = Location::Sqlite(section.directory().join("keyward.db"));
     let count = section.field("max_keys_in_memory").read(KEYS_MAX, values::count(u32::MAX));
     Store {

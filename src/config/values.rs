@@ -148,15 +148,11 @@ pub fn switch<T: Copy>(off: T, on: T) -> impl Fn(&Node) -> Result<T, String> {
     }
 }
 
-/// One of a few words; those in `later` are for a later version.
+/// One of a few words.
 pub fn one_of<T: Copy, const N: usize>(
     words: [(&'static str, T); N],
-    later: &'static [&'static str],
 ) -> impl Fn(&Node) -> Result<T, String> {
     move |node| {
-        if let Some(word) = later.iter().find(|it| node.text() == Some(**it)) {
-            return Err(not_yet(word));
-        }
         let found = words.iter().find(|(word, _value)| node.text() == Some(*word));
         found.map(|(_word, value)| *value).ok_or_else(|| {
             let words: Vec<String> =

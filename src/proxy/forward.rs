@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -22,10 +22,12 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::inbound::{Closing, Inbound, Reply, inbound, reply};
 use crate::proxy::outbound::outbound;
 use crate::proxy::rejection::Rejection;
-use crate::proxy::{Downstream, Proxy, amend, preflight};
+use crate::proxy::tunnel::Opened;
+use crate::proxy::{Downstream, Proxy, Route, amend, preflight, upgrade};
 use crate::tasks::Verdict;
 use crate::upstream::SendError;
-use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
+use crate::upstream::body::{RequestBody, Upload, UploadStage};
+use crate::upstream::tunnel::Upgraded;
 
 impl Proxy {
     /// Answers a request, whatever happens, and sees to it that it is counted once.
@@ -44,7 +46,8 @@ impl Proxy {
         });
         let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
         match forwarded {
-            Ok(inbound) => reply(Ok(inbound), exchange, draining),
+            Ok(Forwarded::Answer(inbound)) => reply(Ok(inbound), exchange, draining),
+            Ok(Forwarded::Tunnel(opened)) => opened.accept(exchange),
             // Boxed: hyper moves this future as a whole, so what is rare must not make it large.
             Err(rejection) => Box::pin(self.refuse(&rejection, custody, exchange, draining)).await,
         }
@@ -57,7 +60,8 @@ impl Proxy {
         downstream: &Downstream,
         custody: &mut Custody,
         exchange: &mut Exchange,
-    ) -> Result<Inbound, Rejection> {
+    ) -> Result<Forwarded, Rejection> {
+        exchange.check_load()?;
         let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
         let asked = preflight::asked(request);
@@ -72,15 +76,22 @@ impl Proxy {
         exchange.admitted(&grant);
         // Who may not pass learns nothing of what would.
         amend::check_length(request, &route.settings)?;
+        let upgrade = upgrade::wanted(request, &route.settings.upgrades);
         let request = (custody.take()?, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);
         let upload = custody.hand_over(outbound.body());
         exchange.notes().sent = Some(Moment::now());
         let key = grant.entry().map(Entry::id);
+        if let Some(protocol) = upgrade {
+            let sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
+            let upgraded = until_ended(sending, &grant, &upload).await?;
+            exchange.notes().answered = Some(Moment::now());
+            return Ok(Forwarded::upgraded(upgraded, &protocol, route, grant));
+        }
         let sending = route.upstream.send(outbound, key);
         let response = until_ended(sending, &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
-        Ok(inbound(response, route, grant))
+        Ok(Forwarded::Answer(inbound(response, route, grant)))
     }
 
     /// Says no in a way that the client can read: what is left of a small body is read first, so
@@ -117,6 +128,25 @@ impl Proxy {
     }
 }
 
+/// What came of a request that was let in.
+enum Forwarded {
+    /// An answer.
+    Answer(Inbound),
+    /// Another protocol.
+    Tunnel(Box<Opened>),
+}
+
+impl Forwarded {
+    fn upgraded(upgraded: Upgraded, protocol: &HeaderValue, route: &Route, grant: Grant) -> Self {
+        match upgraded {
+            Upgraded::Answer(response) => Self::Answer(inbound(response, route, grant)),
+            Upgraded::Tunnel(tunnel) => {
+                Self::Tunnel(Box::new(Opened::new(tunnel, protocol, route, grant)))
+            }
+        }
+    }
+}
+
 /// Who has a request's body: a refusal has to see to it.
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack of one future, once")]
 enum Custody {
@@ -150,11 +180,11 @@ impl Custody {
 }
 
 /// Waits for the upstream's head, until the request is told to end.
-async fn until_ended(
-    sending: impl Future<Output = Result<Response<ResponseBody>, SendError>>,
+async fn until_ended<T>(
+    sending: impl Future<Output = Result<T, SendError>>,
     grant: &Grant,
     upload: &Upload,
-) -> Result<Response<ResponseBody>, Rejection> {
+) -> Result<T, Rejection> {
     let mut sending = pin!(sending);
     let signal = grant.signal();
     let sent = poll_fn(|context| {

@@ -14,7 +14,7 @@ use crate::proxy::amend::edit;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
-use crate::upstream::body::ResponseBody;
+use crate::upstream::body::{BodyFault, ResponseBody};
 use crate::upstream::trailers::Trailers;
 
 /// An answer's body on its way to the client. It holds the grant to its last byte, and says so
@@ -22,19 +22,25 @@ use crate::upstream::trailers::Trailers;
 #[derive(Debug)]
 pub struct Reply {
     source: Source,
-    exchange: Exchange,
+    /// None where the connection's next owner has it.
+    exchange: Option<Exchange>,
 }
 
 #[derive(Debug)]
 enum Source {
     Upstream(Answer),
     Problem(Full<Bytes>),
+    /// None: the protocol changes.
+    Changed,
 }
 
 /// An upstream's answer.
 #[derive(Debug)]
 pub struct Answer {
     body: ResponseBody,
+    /// How long the body would be that a 304 spares the client; hyper passes no length on of which
+    /// it does not see a body.
+    spared: Option<u64>,
     trailers: Trailers,
     grant: Grant,
 }
@@ -47,27 +53,53 @@ pub fn inbound(mut response: Response<ResponseBody>, route: &Route, grant: Grant
     let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     let trailers = clean(response.headers_mut(), Direction::Down, version, &route.down);
     edit(response.headers_mut(), &route.settings.response_headers);
-    response.map(|body| Answer { body, trailers, grant })
+    let spared = spared(&response);
+    response.map(|body| Answer { body, spared, trailers, grant })
+}
+
+fn spared<B>(response: &Response<B>) -> Option<u64> {
+    if response.status().as_u16() != NOT_MODIFIED {
+        return None;
+    }
+    let length = response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    let is_number = length.bytes().all(|it| it.is_ascii_digit());
+    length.parse().ok().filter(|_| is_number)
 }
 
 /// Joins an answer with its exchange; from here on only the client can hold it up.
 pub fn reply(
     answer: Result<Inbound, Response<Full<Bytes>>>,
-    exchange: Exchange,
+    mut exchange: Exchange,
     close: Closing,
 ) -> Response<Reply> {
-    let request_id = exchange.request_id().clone();
     let mut response = match answer {
-        Ok(inbound) => inbound.map(|answer| Reply { source: Source::Upstream(answer), exchange }),
-        Err(problem) => problem.map(|body| Reply { source: Source::Problem(body), exchange }),
+        Ok(inbound) => inbound.map(|it| Reply { source: Source::Upstream(it), exchange: None }),
+        Err(problem) => problem.map(|it| Reply { source: Source::Problem(it), exchange: None }),
     };
-    let status = response.status();
-    response.body_mut().exchange.begin_answer(status);
-    response.headers_mut().insert(X_REQUEST_ID, request_id);
-    if close == Closing::AfterThis && response.body().exchange.progress().ends_by_closing() {
+    let close = close == Closing::AfterThis && exchange.progress().ends_by_closing();
+    begin(&mut response, &mut exchange);
+    if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response.body_mut().exchange = Some(exchange);
     response
+}
+
+/// The answer that changes the protocol; the exchange goes on with it, in `next`.
+pub fn changed(
+    head: Response<()>,
+    mut exchange: Exchange,
+    next: impl FnOnce(Exchange),
+) -> Response<Reply> {
+    let mut response = head.map(|()| Reply { source: Source::Changed, exchange: None });
+    begin(&mut response, &mut exchange);
+    next(exchange);
+    response
+}
+
+fn begin(response: &mut Response<Reply>, exchange: &mut Exchange) {
+    exchange.begin_answer(response.status());
+    response.headers_mut().insert(X_REQUEST_ID, exchange.request_id().clone());
 }
 
 /// Whether the connection goes on after an answer.
@@ -88,11 +120,14 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        this.exchange.progress().has_room();
+        if let Some(exchange) = &this.exchange {
+            exchange.progress().has_room();
+        }
         let polled = match &mut this.source {
             Source::Problem(body) => {
                 Pin::new(body).poll_frame(context).map_err(|never| match never {})
             }
+            Source::Changed => return Poll::Ready(None),
             Source::Upstream(answer) => {
                 let signal = answer.grant.signal();
                 signal.wake_on_verdict(context.waker());
@@ -106,23 +141,26 @@ impl Body for Reply {
                 polled.map_err(Broken::Upstream)
             }
         };
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.exchange.passed(frame.data_ref().map_or(0, Bytes::len));
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&polled, &mut this.exchange) {
+            exchange.passed(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(answer) => answer.body.is_end_stream(),
+            Source::Upstream(answer) => answer.spared.is_none() && answer.body.is_end_stream(),
             Source::Problem(body) => body.is_end_stream(),
+            Source::Changed => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Upstream(Answer { spared: Some(bytes), .. }) => SizeHint::with_exact(*bytes),
             Source::Upstream(answer) => answer.body.size_hint(),
             Source::Problem(body) => body.size_hint(),
+            Source::Changed => SizeHint::with_exact(0),
         }
     }
 }
@@ -135,5 +173,7 @@ pub enum Broken {
     Cut,
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off: {0}")]
-    Upstream(hyper::Error),
+    Upstream(BodyFault),
 }
+
+const NOT_MODIFIED: u16 = 304;

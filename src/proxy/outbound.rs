@@ -36,14 +36,15 @@ pub fn outbound(
     tell(&mut parts.headers, downstream, direction);
     name_host(&mut parts.headers, &route.upstream.settings().host);
     frame(&mut parts, &body);
-    parts.version = Version::HTTP_11;
+    let origin = std::mem::replace(&mut parts.version, Version::HTTP_11);
     parts.uri = origin_form(parts.uri);
     let watch = Watch {
         deadline: std::rc::Rc::clone(grant.run()) as _,
         body_timeout: proxy.body_timeout,
         response_timeout: route.response_timeout(),
     };
-    Request::from_parts(parts, RequestBody::new(body, route.settings.max_body, trailers, watch))
+    let most = route.settings.max_body;
+    Request::from_parts(parts, RequestBody::new((body, origin), most, trailers, watch))
 }
 
 /// HTTP/2 names the host in the target and may take a cookie header apart. Upstreams get it as in

@@ -13,6 +13,9 @@ use crate::upstream::body::UploadFault;
 /// Why a request is not answered by its upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
+    /// As many requests are under way as may be.
+    #[error("as many requests are under way as this gateway takes")]
+    Overloaded,
     /// The head contradicts itself or HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -100,7 +103,9 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
+            Self::Overloaded | Self::Gate(Refusal::Overloaded) | Self::Send(SendError::Crowded) => {
+                (503, "overloaded", "Too much to do")
+            }
             Self::HeadTimeout | Self::BodyTimeout => {
                 (408, "request_timeout", "The request took too long to arrive")
             }
@@ -121,7 +126,7 @@ impl Rejection {
 
     /// Whose fault it was, for the log: a failure of ours or of the upstream is worth a line.
     pub fn is_failure(&self) -> bool {
-        self.row().status >= 500 && !matches!(self, Self::Gate(Refusal::Overloaded))
+        self.row().status >= 500 && self.row().code != "overloaded"
     }
 
     /// Whether nothing behind the request is taken for one: who contradicts themselves once is not
@@ -157,6 +162,7 @@ impl Rejection {
             SendError::Failed(_) => {
                 Some("the upstream closed the connection, or did not answer with HTTP")
             }
+            SendError::Crowded => Some("no connection to the upstream became free"),
             SendError::NoEndpoint | SendError::Flawed(_) | SendError::Upload(_) => None,
         }
     }
@@ -168,6 +174,7 @@ impl From<SendError> for Rejection {
             SendError::Upload(UploadFault::TooLarge) => Self::BodyTooLarge,
             SendError::Upload(UploadFault::Malformed | UploadFault::Incomplete)
             | SendError::NoEndpoint
+            | SendError::Crowded
             | SendError::Unreachable(_)
             | SendError::Failed(_)
             | SendError::Flawed(_) => Self::Send(fault),

@@ -23,23 +23,6 @@ pub fn wanted<B: Body>(request: &Request<B>, upgrades: &[String]) -> Option<Head
     words(headers, header::UPGRADE).find_map(named).filter(|_| may)
 }
 
-/// Asks for `protocol`, and for nothing else. To be called once the headers are clean.
-pub fn ask(headers: &mut HeaderMap, protocol: HeaderValue) {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    headers.insert(header::UPGRADE, protocol);
-    // It was for this connection too, and nobody reads trailers on one that is upgraded.
-    headers.remove(header::TE);
-}
-
-/// Whether an upstream that switches protocols switches to the one that it was asked for.
-pub fn is_agreed(answer: &HeaderMap, protocol: &HeaderValue) -> bool {
-    let mut named = words(answer, header::UPGRADE);
-    let is_it = |it: &str| it.as_bytes().eq_ignore_ascii_case(protocol.as_bytes());
-    named.next().is_some_and(is_it)
-        && named.next().is_none()
-        && words(answer, header::CONNECTION).any(|it| it.eq_ignore_ascii_case("upgrade"))
-}
-
 fn words(headers: &HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
     let values = headers.get_all(name).into_iter().filter_map(|it| it.to_str().ok());
     values.flat_map(|it| it.split(',')).map(str::trim).filter(|it| !it.is_empty())
@@ -112,28 +95,5 @@ mod tests {
         let longer = request("GET", &ASKS).map(|_| Full::new(Bytes::from_static(b"a")));
         assert_eq!(wanted(&longer, &upgrades), None);
         assert_eq!(wanted(&request("GET", &ASKS), &[]), None);
-    }
-
-    #[test]
-    fn the_upstream_agrees_to_what_it_was_asked() {
-        let protocol = HeaderValue::from_static("websocket");
-        let agreed = |headers: &[_]| is_agreed(request("GET", headers).headers(), &protocol);
-        assert!(agreed(&ASKS));
-        assert!(agreed(&[("connection", "Upgrade"), ("upgrade", "WebSocket")]));
-        assert!(!agreed(&[("connection", "upgrade"), ("upgrade", "h2c")]));
-        assert!(!agreed(&[("connection", "upgrade"), ("upgrade", "websocket, h2c")]));
-        assert!(!agreed(&[("upgrade", "websocket")]));
-        assert!(!agreed(&[("connection", "upgrade")]));
-    }
-
-    #[test]
-    fn nothing_else_is_asked() {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        ask(&mut headers, HeaderValue::from_static("websocket"));
-        assert_eq!(headers.get(header::CONNECTION).unwrap(), "upgrade");
-        assert_eq!(headers.get(header::UPGRADE).unwrap(), "websocket");
-        assert_eq!(headers.len(), 2);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! RFC 3986, sections 6.2.2 and 5.2.4: dot segments are resolved, unreserved characters decoded,
 //! hex digits in capitals. What has no place in a URI's path (such as bytes beyond ASCII) is
-//! escaped. Everything else is left as it came; `%2F` separates nothing.
+//! escaped. Everything else is left as it came; `%2F` separates nothing. What has one reading here
+//! and may climb elsewhere is refused.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,10 @@ pub fn normal_form(path: &str) -> Result<Cow<'_, str>, PathFault> {
     }
     match survey(path.as_bytes())? {
         Form::Normal => Ok(Cow::Borrowed(path)),
-        Form::Other => rewrite(path).map(Cow::Owned),
+        Form::Other => {
+            let normal = rewrite(path)?;
+            Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
+        }
     }
 }
 
@@ -48,9 +52,10 @@ pub enum PathFault {
     /// A `%` without two hex digits.
     #[error("the path holds a \"%\" without two hex digits after it")]
     MalformedEscape,
-    /// `..;x` or `.;x`, which some servers take for a dot segment with parameters.
-    #[error("the path holds a dot segment with parameters")]
-    DotParameters,
+    /// `..;x`, `..%2Fx` or the like: some servers take parameters off first, and some decode `%2F`
+    /// before they resolve dot segments.
+    #[error("the path holds what only some servers read as a dot segment")]
+    HiddenDots,
     /// Nothing but a slash stands between the route's prefix and another slash.
     #[error("the path goes on with an empty segment")]
     Slashes,
@@ -64,7 +69,7 @@ enum Form {
     Other,
 }
 
-/// Whether anything has to change: one pass, up to the first thing that does.
+/// Whether anything has to change, or may have to: one pass, up to the first thing.
 fn survey(path: &[u8]) -> Result<Form, PathFault> {
     let mut rest = path;
     let mut before = b'/';
@@ -76,8 +81,11 @@ fn survey(path: &[u8]) -> Result<Form, PathFault> {
             Kind::Plain => tail,
             Kind::Foreign => return Ok(Form::Other),
             Kind::Escape => match escape(tail)? {
-                (Escape::Canonical(_), tail) => tail,
-                (Escape::Lower(_) | Escape::Unreserved(_), _) => return Ok(Form::Other),
+                (Escape::Canonical(byte), tail) if byte != b'/' && byte != b';' => tail,
+                // What stands beside such an escape may hide dots.
+                (Escape::Canonical(_) | Escape::Lower(_) | Escape::Unreserved(_), _) => {
+                    return Ok(Form::Other);
+                }
             },
         };
         before = byte;
@@ -101,9 +109,7 @@ fn rewrite(path: &str) -> Result<String, PathFault> {
         let end = match normal.get(start + 1..).unwrap_or_default() {
             "." => start,
             ".." => normal.get(..start).unwrap_or_default().rfind('/').ok_or(PathFault::Climbs)?,
-            it if it.starts_with('.') && is_dots(it.as_bytes()) => {
-                return Err(PathFault::DotParameters);
-            }
+            it if it.split("%2F").any(hides_dots) => return Err(PathFault::HiddenDots),
             _ => continue,
         };
         normal.truncate(end);
@@ -112,6 +118,13 @@ fn rewrite(path: &str) -> Result<String, PathFault> {
         }
     }
     Ok(normal)
+}
+
+/// Whether what stands between two `%2F` may be read as `.` or `..`.
+fn hides_dots(piece: &str) -> bool {
+    let Some(rest) = piece.strip_prefix('.') else { return false };
+    let rest = rest.strip_prefix('.').unwrap_or(rest);
+    rest.is_empty() || rest.starts_with(';') || rest.starts_with("%3B")
 }
 
 fn push_decoded(normal: &mut String, segment: &[u8]) -> Result<(), PathFault> {

@@ -2,12 +2,14 @@
 
 pub mod address;
 pub mod ask;
+pub mod certificates;
 pub mod client;
 pub mod commands;
 pub mod crowd;
 pub mod disk;
 pub mod gateway;
 pub mod http;
+pub mod load;
 pub mod metrics;
 pub mod pipe;
 pub mod process;

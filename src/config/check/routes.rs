@@ -26,8 +26,8 @@ pub fn routes(field: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) ->
 }
 
 fn route(section: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) -> Option<Route> {
-    let access = values::one_of([("key", Access::Key), ("public", Access::Public)], &[]);
-    let preflight = values::one_of([("key", Preflight::Key), ("forward", Preflight::Forward)], &[]);
+    let access = values::one_of([("key", Access::Key), ("public", Access::Public)]);
+    let preflight = values::one_of([("key", Preflight::Key), ("forward", Preflight::Forward)]);
     let max_body = values::unless("unlimited", values::size(0, BODY_MAX));
     let timeout = values::unless("inherit", values::time(MOMENT));
     let changes =
