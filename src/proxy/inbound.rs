@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -38,6 +38,9 @@ enum Source {
 #[derive(Debug)]
 pub struct Answer {
     body: ResponseBody,
+    /// How long the body would be that a 304 spares the client: over HTTP/1.1, hyper passes no
+    /// length on of which it sees no body.
+    spared: Option<u64>,
     trailers: Trailers,
     grant: Grant,
 }
@@ -50,7 +53,17 @@ pub fn inbound(mut response: Response<ResponseBody>, route: &Route, grant: Grant
     let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     let trailers = clean(response.headers_mut(), Direction::Down, version, &route.down);
     edit(response.headers_mut(), &route.settings.response_headers);
-    response.map(|body| Answer { body, trailers, grant })
+    let spared = spared(&response);
+    response.map(|body| Answer { body, spared, trailers, grant })
+}
+
+fn spared<B>(response: &Response<B>) -> Option<u64> {
+    if response.status().as_u16() != NOT_MODIFIED {
+        return None;
+    }
+    let length = response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    let is_number = length.bytes().all(|it| it.is_ascii_digit());
+    length.parse().ok().filter(|_| is_number)
 }
 
 /// Joins an answer with its exchange; from here on only the client can hold it up.
@@ -63,7 +76,11 @@ pub fn reply(
         Ok(inbound) => inbound.map(|it| Reply { source: Source::Upstream(it), exchange: None }),
         Err(problem) => problem.map(|it| Reply { source: Source::Problem(it), exchange: None }),
     };
-    let close = close == Closing::AfterThis && exchange.progress().ends_by_closing();
+    let is_http1 = exchange.progress().ends_by_closing();
+    if let Source::Upstream(answer) = &mut response.body_mut().source {
+        answer.spared = answer.spared.filter(|_| is_http1);
+    }
+    let close = close == Closing::AfterThis && is_http1;
     begin(&mut response, &mut exchange);
     if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -74,13 +91,11 @@ pub fn reply(
 
 /// The answer that changes the protocol; the exchange goes on with it, in `next`.
 pub fn changed(
-    headers: HeaderMap,
+    head: Response<()>,
     mut exchange: Exchange,
     next: impl FnOnce(Exchange),
 ) -> Response<Reply> {
-    let mut response = Response::new(Reply { source: Source::Changed, exchange: None });
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = headers;
+    let mut response = head.map(|()| Reply { source: Source::Changed, exchange: None });
     begin(&mut response, &mut exchange);
     next(exchange);
     response
@@ -138,7 +153,7 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(answer) => answer.body.is_end_stream(),
+            Source::Upstream(answer) => answer.spared.is_none() && answer.body.is_end_stream(),
             Source::Problem(body) => body.is_end_stream(),
             Source::Changed => true,
         }
@@ -146,6 +161,7 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Upstream(Answer { spared: Some(bytes), .. }) => SizeHint::with_exact(*bytes),
             Source::Upstream(answer) => answer.body.size_hint(),
             Source::Problem(body) => body.size_hint(),
             Source::Changed => SizeHint::with_exact(0),
@@ -163,3 +179,5 @@ pub enum Broken {
     #[error("the upstream's answer broke off: {0}")]
     Upstream(BodyFault),
 }
+
+const NOT_MODIFIED: u16 = 304;

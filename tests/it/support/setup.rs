@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     gateway: String,
+    admin: String,
     log: String,
     store: String,
     keys: String,
@@ -33,6 +34,12 @@ impl Setup {
     /// A line more in `[gateway]`.
     pub fn gateway(mut self, line: &str) -> Self {
         put(&mut self.gateway, line);
+        self
+    }
+
+    /// A line more in `[admin]`.
+    pub fn admin(mut self, line: &str) -> Self {
+        put(&mut self.admin, line);
         self
     }
 
@@ -72,6 +79,15 @@ impl Setup {
         self
     }
 
+    /// One more upstream, whose endpoints have weights.
+    pub fn upstream_weighing(mut self, name: &str, endpoints: &[(SocketAddr, u32)]) -> Self {
+        let table = |(it, weight)| format!("{{ url = \"http://{it}\", weight = {weight} }}");
+        let tables: Vec<String> = endpoints.iter().copied().map(table).collect();
+        let list = tables.join(", ");
+        self.upstreams.push(format!("name = {name:?}\nendpoints = [{list}]\n"));
+        self
+    }
+
     /// One upstream `api` with one endpoint that is spoken to as its URL says; every path leads
     /// there without a key.
     pub fn open_to(url: &str) -> Self {
@@ -98,11 +114,11 @@ impl Setup {
 
     /// The text, listening on these addresses where it says nothing else.
     pub fn text(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
-        let (mut text, none) = (String::new(), String::new());
+        let mut text = String::new();
         let listen = |address| format!("listen = [\"{address}\"]");
         let sections = [
             ("gateway", &self.gateway, vec![listen(gateway), "workers = 4".to_owned()]),
-            ("admin", &none, vec![listen(admin)]),
+            ("admin", &self.admin, vec![listen(admin)]),
             ("log", &self.log, Vec::new()),
             ("store", &self.store, STORE.map(str::to_owned).to_vec()),
             ("keys", &self.keys, vec!["argon2 = { memory = \"8KiB\", iterations = 1 }".to_owned()]),
