@@ -25,6 +25,7 @@ pub mod endpoint;
 pub mod group;
 pub mod head;
 pub mod health;
+pub mod kept;
 pub mod lines;
 pub mod loan;
 pub mod once;
