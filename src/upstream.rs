@@ -23,7 +23,7 @@ use crate::upstream::group::Group;
 use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::replay::Replay;
 use crate::upstream::retry::{Budget, Errand, Failure};
-use crate::upstream::tunnel::{UpgradeFault, Upgraded};
+use crate::upstream::tunnel::{Unshared, UpgradeFault, Upgraded};
 
 pub mod answer;
 pub mod balance;
@@ -144,9 +144,7 @@ impl Upstream {
         loop {
             match self.try_once(request, &mut errand, &upload).await {
                 Ok(Turn::Answered(response)) => {
-                    if let Some(kept) = errand.kept.take() {
-                        self.tasks.spawn_local(read_away(kept.into_body()));
-                    }
+                    self.discard(errand.kept);
                     return Ok(response);
                 }
                 Ok(Turn::Again(again)) => request = again,
@@ -266,25 +264,8 @@ impl Upstream {
         key: Option<KeyId>,
         protocol: &HeaderValue,
     ) -> Result<Upgraded, SendError> {
-        self.budget.count();
         let upload = request.body().upload();
-        let asker = Asker { key, failed: None, now: self.now.get() };
-        let mut errand = Errand::new(asker, self.group.settings.retries);
-        let (attempt, host, fresh) = loop {
-            let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
-            let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
-            let attempt = self.judge.begin(choice, &upload).ok_or(SendError::NoEndpoint)?;
-            match pool.unshared(&self.counters).await {
-                Ok(fresh) => break (attempt, pool.host(), fresh),
-                Err(fault) => {
-                    attempt.unconnected(&fault, Moment::now());
-                    if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
-                        return Err(self.unreachable(fault));
-                    }
-                    self.counters.retried();
-                }
-            }
-        };
+        let (attempt, host, fresh) = self.unshared(key, &upload).await?;
         if self.group.settings.host == UpstreamHost::Endpoint {
             request.headers_mut().insert(header::HOST, host.clone());
         }
@@ -307,11 +288,43 @@ impl Upstream {
         }
     }
 
+    /// A connection for one request alone, to whoever can be connected to.
+    async fn unshared<'a>(
+        &'a self,
+        key: Option<KeyId>,
+        upload: &'a Upload,
+    ) -> Result<(Attempt<'a>, &'a HeaderValue, Unshared), SendError> {
+        self.budget.count();
+        let asker = Asker { key, failed: None, now: self.now.get() };
+        let mut errand = Errand::new(asker, self.group.settings.retries);
+        loop {
+            let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
+            let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
+            let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
+            let fault = match pool.unshared(&self.counters).await {
+                Ok(fresh) => return Ok((attempt, pool.host(), fresh)),
+                Err(fault) => fault,
+            };
+            attempt.unconnected(&fault, Moment::now());
+            if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
+                return Err(self.unreachable(fault));
+            }
+            self.counters.retried();
+        }
+    }
+
     /// Closes connections that nobody used for long; called by the worker's ticker.
     pub fn tick(&self, now: Moment) {
         self.now.set(now);
         self.budget.tick(now);
         self.pools.iter().for_each(|it| it.close_idle(now));
+    }
+
+    /// There is a better answer.
+    fn discard(&self, kept: Option<Box<Response<ResponseBody>>>) {
+        if let Some(kept) = kept {
+            self.tasks.spawn_local(read_away(kept.into_body()));
+        }
     }
 
     fn flawed(&self, flaw: answer::Flaw) -> SendError {

@@ -5,7 +5,7 @@ use http::uri::{Authority, Parts, Scheme as UriScheme};
 use http::{Method, Request, Uri};
 use http_body::Body;
 
-use crate::config::{Endpoint, Scheme};
+use crate::config::Endpoint;
 use crate::upstream::body::{RequestBody, Upload};
 
 /// `Host` becomes the authority; `te: trailers` stays, and what named it goes: RFC 9113, 8.2.2.
@@ -16,10 +16,8 @@ pub fn to_http2(request: Request<RequestBody>, endpoint: &Endpoint) -> Request<R
     let host = parts.headers.remove(HOST);
     let authority = host.and_then(|it| Authority::try_from(it.as_bytes()).ok());
     let mut uri = parts.uri.into_parts();
-    uri.scheme = Some(match endpoint.scheme {
-        Scheme::Http | Scheme::H2 => UriScheme::HTTP,
-        Scheme::Https | Scheme::H2s => UriScheme::HTTPS,
-    });
+    let is_secure = endpoint.scheme.is_secure();
+    uri.scheme = Some(if is_secure { UriScheme::HTTPS } else { UriScheme::HTTP });
     // A request that was let in has a host that is one.
     uri.authority = authority.or_else(|| own_authority(endpoint));
     parts.uri = Uri::from_parts(uri).unwrap_or_default();
