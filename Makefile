@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts claims deps deps-test deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts claims fuzz deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -56,6 +56,13 @@ restarts: deps-bench
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps-test
 	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it -- --nocapture
+
+## make fuzz          generated requests against the real program: EXECUTIONS=10000000, from SEED
+EXECUTIONS := 10000000
+SEED := $(shell date +%s)
+fuzz: deps
+	FUZZ_EXECUTIONS=$(EXECUTIONS) FUZZ_SEED=$(SEED) $(CARGO) test --profile $(PROFILE) --test it \
+		corpus::fuzz:: -- --nocapture
 
 deps:
 	@.ci/deps curl
