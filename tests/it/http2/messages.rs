@@ -1,0 +1,1 @@
+//! Requests: their fields, pseudo-fields and lengths (RFC 9113, 8).
