@@ -89,7 +89,8 @@ impl Http2 {
             .initial_connection_window_size(self.streams_max.saturating_mul(WINDOW_BYTES))
             .max_send_buf_size(WINDOW_BYTES as usize)
             .max_header_list_size(self.head_max)
-            .max_pending_accept_reset_streams(20)
+            // Whoever cancels all it has asked for in one breath may do so.
+            .max_pending_accept_reset_streams(self.streams_max as usize)
             .max_local_error_reset_streams(100);
         builder
     }

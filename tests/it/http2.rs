@@ -2,7 +2,9 @@
 
 mod case;
 mod compression;
+mod floods;
 mod flow;
 mod framing;
+mod honest;
 mod messages;
 mod states;

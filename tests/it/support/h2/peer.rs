@@ -60,7 +60,9 @@ pub enum Outcome {
 pub enum Taking {
     /// It makes no more room than it had at first.
     Nothing,
-    /// It makes room again for each DATA, with two frames.
+    /// It makes room again on the connection for each DATA.
+    Connection,
+    /// The same, and on the stream.
     All,
 }
 
@@ -141,6 +143,11 @@ impl Peer {
         &self.others
     }
 
+    /// Forgets them.
+    pub fn forget_others(&mut self) {
+        self.others.clear();
+    }
+
     /// How the connection ended, if it has.
     pub fn end(&self) -> Option<End> {
         self.end
@@ -186,15 +193,31 @@ impl Peer {
             self.end.get_or_insert(End::Closed);
             return false;
         };
+        self.hear(&frame);
+        true
+    }
+
+    /// The next DATA, which is not noted.
+    #[track_caller]
+    pub fn next_data(&mut self) -> Option<Frame> {
+        loop {
+            let frame = self.read()?;
+            if frame.kind == DATA {
+                return Some(frame);
+            }
+            self.hear(&frame);
+        }
+    }
+
+    fn hear(&mut self, frame: &Frame) {
         match frame.kind {
-            HEADERS | CONTINUATION => self.hear_block(&frame),
-            DATA => self.hear_data(&frame),
+            HEADERS | CONTINUATION => self.hear_block(frame),
+            DATA => self.hear_data(frame),
             RST_STREAM => {
                 self.streams.entry(frame.stream).or_default().reset = Some(frame.number(0));
             }
-            _ => self.hear_other(frame),
+            _ => self.hear_other(frame.clone()),
         }
-        true
     }
 
     #[track_caller]
@@ -229,9 +252,11 @@ impl Peer {
         heard.body.extend_from_slice(&frame.payload);
         heard.is_whole |= frame.has(END_STREAM);
         let more = u32::try_from(frame.payload.len()).unwrap();
+        if self.taking != Taking::Nothing && more > 0 {
+            drop(self.try_send(window_update(0, more)));
+        }
         if self.taking == Taking::All && more > 0 {
-            let room = [window_update(0, more), window_update(frame.stream, more)];
-            drop(self.try_send(room.concat()));
+            drop(self.try_send(window_update(frame.stream, more)));
         }
     }
 
