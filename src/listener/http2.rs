@@ -80,6 +80,7 @@ impl Http2 {
 
     /// The window of a stream is that of Envoy's advice for edges, and the connection has room for
     /// all its streams: bodies that nobody reads yet would hold up the others else (hyper#1813).
+    /// All connections together hold no more, as so many requests may be in flight and no more.
     /// What h2 holds of an answer that a client does not take is bounded likewise.
     fn builder(&self, strands: Strands) -> http2::Builder<Strands> {
         let mut builder = http2::Builder::new(strands);

@@ -1,5 +1,6 @@
 //! What is said to a client in HTTP/2, and what of that reaches an upstream.
 
+mod behaviour;
 mod case;
 mod compression;
 mod floods;

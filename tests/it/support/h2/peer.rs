@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use crate::support::client::Client;
 use crate::support::h2::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PADDED, PING,
-    PREFACE, RST_STREAM, Request, SETTINGS, WINDOW_UPDATE, frame, settings, window_update,
+    PREFACE, RST_STREAM, Request, SETTINGS, WINDOW_UPDATE, frame, ping, settings, window_update,
 };
 use crate::support::h2::hpack::{Decoder, Field};
 use crate::support::http::{Head, Response};
@@ -23,7 +23,7 @@ pub struct Peer {
     others: Vec<Frame>,
     end: Option<End>,
     taking: Taking,
-    next: u32,
+    next_stream: u32,
 }
 
 /// What was heard of one stream.
@@ -95,7 +95,7 @@ impl Peer {
     pub fn over(client: Client) -> Self {
         let (decoder, streams) = (Decoder::default(), BTreeMap::new());
         let (block, others) = (Vec::new(), Vec::new());
-        Self { client, decoder, block, streams, others, end: None, taking: Taking::Nothing, next: 1 }
+        Self { client, decoder, block, streams, others, end: None, taking: Taking::Nothing, next_stream: 1 }
     }
 
     /// From here on it does so with the bytes of answers.
@@ -121,8 +121,8 @@ impl Peer {
 
     /// A stream that nobody has used.
     pub fn new_stream(&mut self) -> u32 {
-        self.next += 2;
-        self.next - 2
+        self.next_stream += 2;
+        self.next_stream - 2
     }
 
     /// Sends a request without a body and waits for what becomes of it.
@@ -179,11 +179,30 @@ impl Peer {
         }
     }
 
+    /// Waits until all was looked at that was sent, and what it sets free has come.
+    #[track_caller]
+    pub fn barrier(&mut self) {
+        for number in [u64::MAX, u64::MAX - 1] {
+            let (sent, ack) = (ping(number), number.to_be_bytes());
+            self.send(sent);
+            while !self.others.iter().any(|it| it.kind == PING && it.payload == ack) {
+                assert!(self.step(), "the connection ended: {:?}", self.end);
+            }
+            self.others.retain(|it| it.payload != ack);
+        }
+    }
+
     /// Waits for the connection's end.
     #[track_caller]
     pub fn until_end(&mut self) -> End {
         while self.step() {}
         self.end.unwrap()
+    }
+
+    /// What comes before the end, where it may be no frames.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        self.client.read_to_end()
     }
 
     /// Reads one frame and notes it; whether the connection goes on.
