@@ -111,10 +111,8 @@ impl<W: Future<Output = ()> + 'static> Executor<W> for Strands {
         self.tasks.spawn_local(async move {
             let mut work = pin!(work);
             let run = poll_fn(|context| {
-                if strand.must_end(context.waker()) {
-                    return Poll::Ready(());
-                }
-                work.as_mut().poll(context)
+                let ended = strand.must_end(context.waker()).then_some(Poll::Ready(()));
+                ended.unwrap_or_else(|| work.as_mut().poll(context))
             });
             run.await;
             strand.finish();

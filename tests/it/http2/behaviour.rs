@@ -7,8 +7,8 @@ use rustix::process::Signal;
 
 use crate::support::gateway::{Gateway, Key};
 use crate::support::h2::frames::{
-    END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, PREFACE, REFUSED_STREAM, Request, data,
-    headers, settings, window_update,
+    CANCEL, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, PREFACE, REFUSED_STREAM,
+    Request, continuation, data, headers, reset, settings, window_update,
 };
 use crate::support::h2::peer::{End, Outcome, Peer, Taking};
 use crate::support::setup::Setup;
@@ -73,7 +73,7 @@ fn a_request_beyond_max_streams_is_refused_and_can_be_repeated() {
         peer.send([stage.get("/wait").whole(fifth), stage.get("/").whole(sixth)].concat());
         assert_eq!(peer.outcome(sixth).reset(), REFUSED_STREAM);
         for stream in streams.iter().chain([&fifth]) {
-            peer.send(crate::support::h2::frames::reset(*stream, 8));
+            peer.send(reset(*stream, CANCEL));
         }
         stage.assert_served(&mut peer);
     }
@@ -176,7 +176,7 @@ fn an_idle_connection_is_told_and_closed_at_idle_timeout() {
     let stream = stage.drip(&mut peer);
     thread::sleep(Duration::from_millis(1_500));
     assert_runs(&mut peer, stream);
-    peer.send(crate::support::h2::frames::reset(stream, 8));
+    peer.send(reset(stream, CANCEL));
     assert_eq!(peer.until_end(), End::GoAway(NO_ERROR));
 }
 
@@ -205,7 +205,8 @@ fn who_is_told_to_go_away_gets_what_is_under_way() {
 
 #[test]
 fn a_head_beyond_the_limits_gets_431_or_414_and_others_go_on() {
-    let stage = Stage::new("max_header_bytes = \"8KiB\"\nmax_uri_bytes = \"1KiB\"\nmax_headers = 20");
+    let stage =
+        Stage::new("max_header_bytes = \"8KiB\"\nmax_uri_bytes = \"1KiB\"\nmax_headers = 20");
     let mut peer = stage.peer();
     let large = "v".repeat(9_000);
     let mut many = stage.get("/");
@@ -223,7 +224,7 @@ fn a_head_beyond_the_limits_gets_431_or_414_and_others_go_on() {
     let stream = peer.new_stream();
     let (first, rest) = block.split_at(16_000);
     peer.send(headers(stream, END_STREAM, first));
-    peer.send(crate::support::h2::frames::continuation(stream, END_HEADERS, rest));
+    peer.send(continuation(stream, END_HEADERS, rest));
     assert_eq!(peer.outcome(stream).answer().status, 431);
     stage.assert_served(&mut peer);
     assert_eq!(stage.upstream.upstream().asked(), 1);
@@ -236,7 +237,8 @@ fn a_body_that_stops_gets_408_on_its_stream_alone() {
     let runs = stage.drip(&mut peer);
     for length in [None, Some("1000")] {
         let stream = peer.new_stream();
-        let post = length.iter().fold(stage.post("/"), |it, length| it.with("content-length", length));
+        let post =
+            length.iter().fold(stage.post("/"), |it, length| it.with("content-length", length));
         peer.send([post.head(stream), data(stream, 0, "abc")].concat());
         peer.outcome(stream).answer().assert_problem(408, "request_timeout");
         assert_runs(&mut peer, runs);

@@ -60,7 +60,12 @@ fn a_window_is_made_larger_by_something_and_never_too_large() {
     let initial = |it| settings(&[(INITIAL_WINDOW_SIZE, it)]);
     let reserved = window_update(0, 1 << 31 | 1);
     Stage::new().play(&[
-        case("6.9", "nothing, on the connection", Connection(&[PROTOCOL_ERROR]), window_update(0, 0)),
+        case(
+            "6.9",
+            "nothing, on the connection",
+            Connection(&[PROTOCOL_ERROR]),
+            window_update(0, 0),
+        ),
         // A stream's error, that may be the connection's: 5.4.1.
         case("6.9", "nothing, on a stream", Connection(&[PROTOCOL_ERROR]), on_stream(0)),
         case("6.9.1", "too much, on the connection", Connection(&[FLOW_CONTROL_ERROR]), {
@@ -78,7 +83,12 @@ fn a_window_is_made_larger_by_something_and_never_too_large() {
             [on_stream(most - 65_535), initial(65_536)].concat()
         }),
         case("6.9", "a reserved bit", GoesOn, reserved),
-        case("6.9", "for a stream that has ended", Status(200), [good(1), window_update(1, 9)].concat()),
+        case(
+            "6.9",
+            "for a stream that has ended",
+            Status(200),
+            [good(1), window_update(1, 9)].concat(),
+        ),
     ]);
 }
 
@@ -113,16 +123,17 @@ fn all_answers_together_are_never_larger_than_the_connections_window() {
     let whole = 65_535;
     let each = 21;
     let streams: Vec<u32> = (0..whole / each + 40).map(|_| peer.new_stream()).collect();
-    let heard = |peer: &Peer| streams.iter().map(|it| peer.heard(*it).body.len()).sum::<usize>();
     for some in streams.chunks(40) {
-        some.iter().for_each(|it| peer.send(good(*it)));
+        for stream in some {
+            peer.send(good(*stream));
+        }
         let last = some.last().unwrap().div_ceil(2) as usize;
-        while heard(&peer) < whole.min(last * each) {
+        while peer.body_bytes() < whole.min(last * each) {
             assert!(peer.step());
         }
     }
     peer.barrier();
-    assert_eq!(heard(&peer), whole);
+    assert_eq!(peer.body_bytes(), whole);
     peer.send(window_update(0, 1 << 20));
     for stream in streams {
         assert_eq!(peer.outcome(stream).answer().body.len(), each);
@@ -154,18 +165,22 @@ fn bodies_that_nobody_reads_yet_hold_up_no_others() {
     };
     // One stream of a hundred is waited for by the upstream, one is left for the others.
     let unread: Vec<u32> = (0..98).map(|_| peer.new_stream()).collect();
-    unread.iter().for_each(|it| peer.send(window(*it)));
+    for stream in &unread {
+        peer.send(window(*stream));
+    }
     peer.barrier();
     let grown_kib = stage.gateway.rss_kib().saturating_sub(before_kib);
     assert!(grown_kib < 20 * 1024, "{grown_kib} KiB for 98 bodies of 64 KiB");
     for _ in 0..3 {
         let other = peer.new_stream();
-        peer.send([Request::post("/other").head(other), data(other, END_STREAM, [1; 10_000])].concat());
+        peer.send(
+            [Request::post("/other").head(other), data(other, END_STREAM, [1; 10_000])].concat(),
+        );
         assert_eq!(peer.outcome(other).answer().status, 200);
     }
     stage.release();
     for stream in &unread {
-        peer.send(data(*stream, END_STREAM, [0]));
+        peer.send(data(*stream, END_STREAM, []));
         assert_eq!(peer.outcome(*stream).answer().status, 200);
     }
 }

@@ -137,9 +137,9 @@ pub fn priority(stream: u32, on: u32) -> Vec<u8> {
 
 /// SETTINGS.
 pub fn settings(values: &[(u16, u32)]) -> Vec<u8> {
-    let bytes = values.iter().flat_map(|(name, value)| {
-        [&name.to_be_bytes()[..], &value.to_be_bytes()].concat()
-    });
+    let bytes = values
+        .iter()
+        .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat());
     frame(SETTINGS, 0, 0, bytes.collect::<Vec<u8>>())
 }
 
@@ -189,7 +189,6 @@ pub const FRAME_SIZE_ERROR: u32 = 6;
 pub const REFUSED_STREAM: u32 = 7;
 pub const CANCEL: u32 = 8;
 pub const COMPRESSION_ERROR: u32 = 9;
-pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 pub const HEADER_TABLE_SIZE: u16 = 1;
 pub const ENABLE_PUSH: u16 = 2;
