@@ -89,8 +89,7 @@ fn a_revocation_resets_streams_and_leaves_the_others() {
     peer.send(stage.get("/wait").whole(waiting));
     peer.send(Request::get("/drip").with("api-key", &other.plaintext).whole(runs));
     peer.until_body(runs, 1);
-    let before = stage.upstream.upstream().asked();
-    assert_eq!(before, 3);
+    eventually("all are under way", || stage.upstream.upstream().asked() == 3);
     stage.gateway.revoke(&stage.key.id);
     assert!(matches!(peer.outcome(cut), Outcome::Reset(_)));
     peer.outcome(waiting).answer().assert_problem(401, "revoked_key");
@@ -138,6 +137,26 @@ fn a_stream_whose_client_makes_no_room_ends_at_write_timeout_and_alone() {
 }
 
 #[test]
+fn a_stream_whose_client_never_makes_room_ends_at_write_timeout_too() {
+    let stage = Stage::new("write_timeout = \"1s\"");
+    let mut peer = Peer::connect_with(stage.gateway.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    let blocked = peer.new_stream();
+    peer.send(stage.get("/flood").whole(blocked));
+    assert!(matches!(peer.outcome(blocked), Outcome::Reset(_)));
+    let small = peer.new_stream();
+    peer.send(stage.get("/").whole(small));
+    assert!(matches!(peer.outcome(small), Outcome::Reset(_)));
+    // There is room before the time is over, each time.
+    let runs = peer.new_stream();
+    peer.send(stage.get("/drip").whole(runs));
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(500));
+        peer.send(window_update(runs, 8));
+    }
+    peer.until_body(runs, 32);
+}
+
+#[test]
 fn a_head_whose_continuation_does_not_come_ends_the_connection_at_header_timeout() {
     let stage = Stage::new("header_timeout = \"1s\"");
     let block = stage.get("/").block();
@@ -147,8 +166,7 @@ fn a_head_whose_continuation_does_not_come_ends_the_connection_at_header_timeout
     stage.assert_served(&mut peer);
     peer.send(headers(99, END_STREAM, &block[..20]));
     peer.until_end();
-    let asked = stage.upstream.upstream().asked();
-    assert_eq!(asked, 2);
+    assert_eq!(stage.upstream.upstream().asked(), 2);
 }
 
 #[test]
