@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts claims deps deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts claims deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ demo: deps
 
 ## make test          the claims, held by the real program (about 10 minutes on two cores); what has
 ##                    a price is measured by make bench
-test: deps
+test: deps-test
 	$(CARGO) test --profile $(PROFILE)
 
 ## make lint          formatting, clippy with warnings as errors, the documentation's links
@@ -54,11 +54,15 @@ restarts: deps-bench
 	$(CARGO) bench --bench restarts -- --keyward target/release/keyward
 
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
-claims: deps
+claims: deps-test
 	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it -- --nocapture
 
 deps:
 	@.ci/deps curl
+
+# Real peers: what people put on either side of a gateway.
+deps-test:
+	@.ci/deps curl h2load chromium haproxy nginx python:grpc python:websockets
 
 deps-bench:
 	@.ci/deps curl nginx haproxy wrk valgrind taskset

@@ -4,19 +4,22 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
-use crate::config;
+use crate::config::{self, Access, Preflight};
 use crate::gate::{Gate, Terms};
 use crate::listener::progress::Progress;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
+use crate::proxy::hygiene::{Direction, Sieve};
 use crate::route::table::Table;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{RouteCounters, WorkerCounters};
 use crate::upstream::Upstream;
 
+pub mod amend;
 pub mod check;
 pub mod credentials;
 pub mod exchange;
@@ -25,8 +28,12 @@ pub mod forwarded;
 pub mod hygiene;
 pub mod inbound;
 pub mod outbound;
+pub mod preflight;
 pub mod rejection;
+pub mod tunnel;
 pub mod unread;
+pub mod upgrade;
+pub mod websocket;
 
 /// One worker's data plane.
 #[derive(Debug)]
@@ -41,7 +48,7 @@ pub struct Proxy {
     /// What a head may be at most.
     pub limits: config::HeadLimits,
     /// Without a byte of a request's body.
-    pub body_timeout: std::time::Duration,
+    pub body_timeout: Duration,
     /// Whose word on other addresses is believed.
     pub trust: Trust,
     /// Counts.
@@ -70,12 +77,48 @@ pub struct Plan {
 pub struct Route {
     /// What the gate may know of it.
     pub terms: Rc<Terms>,
+    /// The same for CORS preflights; `None`: they are requests like any other.
+    pub preflight: Option<Rc<Terms>>,
     /// Where it leads.
     pub upstream: Rc<Upstream>,
-    /// What is set for it.
+    /// What is changed on the way.
     pub settings: Rc<config::Route>,
+    /// Which trailers pass on the way up.
+    pub up: Rc<Sieve>,
+    /// Which trailers pass on the way down.
+    pub down: Rc<Sieve>,
     /// Counts.
     pub counters: Arc<RouteCounters>,
+}
+
+impl Route {
+    /// As it was configured. Keys stand in `keys`.
+    pub fn new(
+        settings: &config::Route,
+        upstream: &Rc<Upstream>,
+        keys: &[HeaderName],
+        counters: Arc<RouteCounters>,
+    ) -> Self {
+        let terms = |access| Rc::new(Terms { name: settings.name.as_str().into(), access });
+        Self {
+            terms: terms(settings.access),
+            preflight: match settings.preflight {
+                Preflight::Key => None,
+                Preflight::Forward => Some(terms(Access::Public)),
+            },
+            upstream: Rc::clone(upstream),
+            up: Rc::new(Sieve::new(Direction::Up, &settings.request_headers, keys)),
+            down: Rc::new(Sieve::new(Direction::Down, &settings.response_headers, &[])),
+            settings: Rc::new(settings.clone()),
+            counters,
+        }
+    }
+
+    /// From the end of a request's body to the head of its answer.
+    pub fn response_timeout(&self) -> Duration {
+        let own = self.settings.response_timeout;
+        own.unwrap_or(self.upstream.settings().response_timeout)
+    }
 }
 
 impl Proxy {

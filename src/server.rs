@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::admin::health::Health;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
-use crate::server::build::{Built, build};
+use crate::server::build::{Built, Parties, build};
 use crate::server::notify::{State, notify};
 use crate::server::signals::{Signals, Stopper, Word};
 use crate::server::succession::{Lineage, Succession};
@@ -20,6 +20,7 @@ use crate::telemetry::outlet::Inlets;
 
 pub mod accept;
 mod build;
+mod care;
 mod certificates;
 pub mod exit;
 mod first_token;
@@ -47,14 +48,7 @@ pub struct Server {
     addresses: Addresses,
     control: Runtime,
     admin: Runtime,
-    /// Ends with the requests: workers.
-    front: Tasks,
-    /// Ends after them: the admin listener, where operators may still wait for receipts.
-    desk: Tasks,
-    /// Ends with the requests where another process takes the calls that come.
-    reception: Tasks,
-    /// Ends last: what keeps the keyring true, and gives those receipts.
-    back: Tasks,
+    parties: Parties,
     workers: Workers,
     signals: Signals,
     succession: Succession,
@@ -81,8 +75,8 @@ impl Server {
         let signals = control.block_on(async { Signals::listen() });
         let signals = signals.map_err(|it| StartFault::thread(&it))?;
         let built = control.block_on(build(config, lines, (admin.handle(), lineage)))?;
-        let Built { config, keyring, health, addresses, workers, .. } = built;
-        let Built { front, desk, reception, back, succession, succeeded, .. } = built;
+        let Built { config, keyring, health, addresses, parties, .. } = built;
+        let Built { workers, succession, succeeded, .. } = built;
         notify(State::Ready);
         Ok(Self {
             config,
@@ -91,10 +85,7 @@ impl Server {
             addresses,
             control,
             admin,
-            front,
-            desk,
-            reception,
-            back,
+            parties,
             workers,
             signals,
             succession,
@@ -125,7 +116,7 @@ impl Server {
                 tracing::info!(pid, "another process serves now");
                 notify(State::SucceededBy(pid));
                 self.succeeded.store(true, Ordering::Release);
-                self.reception.stop();
+                self.parties.reception.stop();
                 self.drain(Duration::ZERO);
                 exit::DONE
             }
@@ -142,13 +133,13 @@ impl Server {
     fn drain(&mut self, delay: Duration) {
         tracing::info!("draining");
         self.health.set_draining();
-        let Self { control, front, workers, signals, succession, .. } = self;
+        let Self { control, parties, workers, signals, succession, .. } = self;
         control.block_on(async {
             let drained = async {
                 tokio::time::sleep(delay).await;
                 // A socket closes with its last copy.
                 succession.close();
-                front.stop();
+                parties.front.stop();
                 workers.all_ended().await;
             };
             tokio::select! {
@@ -160,10 +151,10 @@ impl Server {
 
     /// The register is left last, after the drain.
     fn end(self) {
-        self.front.stop();
+        self.parties.front.stop();
         self.control.block_on(async {
-            ended(&self.desk).await;
-            ended(&self.back).await;
+            ended(&self.parties.desk).await;
+            ended(&self.parties.back).await;
         });
         tracing::info!(keys = self.keyring.entries().count(), "stopped");
         self.admin.shutdown_timeout(END_TIMEOUT);

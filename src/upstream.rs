@@ -1,17 +1,28 @@
 //! Where a request goes, and over which connection.
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt;
 
 use crate::clock::Moment;
 use crate::config::{self, UpstreamHost};
+use crate::key::text::KeyId;
+use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
-use crate::upstream::balance::Balancer;
+use crate::upstream::answer::Says;
+use crate::upstream::balance::{Asker, Balancer};
 use crate::upstream::body::{RequestBody, ResponseBody, Upload};
+use crate::upstream::connect::ConnectFault;
+use crate::upstream::ejection::{Attempt, Judge};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::replay::Replay;
+use crate::upstream::retry::{Budget, Errand, Failure};
 use crate::upstream::tls::Tls;
 use crate::upstream::tunnel::{UpgradeFault, Upgraded};
 
@@ -19,9 +30,15 @@ pub mod answer;
 pub mod balance;
 pub mod body;
 pub mod connect;
+pub mod ejection;
 pub mod endpoint;
+pub mod group;
+pub mod health;
 pub mod pool;
 pub mod replay;
+pub mod resolve;
+pub mod retry;
+pub mod standing;
 pub mod tls;
 pub mod trailers;
 pub mod tunnel;
@@ -32,24 +49,43 @@ pub mod wire;
 pub struct Upstream {
     settings: Rc<config::Upstream>,
     balancer: Balancer,
+    judge: Judge,
+    budget: Budget,
     pools: Vec<Pool>,
-    counters: std::sync::Arc<WorkerCounters>,
+    counters: Arc<WorkerCounters>,
+    /// As of the last tick: when an endpoint comes back needs no clock on the path.
+    now: Cell<Moment>,
+    tasks: Tasks,
+}
+
+/// What became of a request at one endpoint.
+enum Turn {
+    Answered(Response<ResponseBody>),
+    Again(Request<RequestBody>),
 }
 
 impl Upstream {
-    /// For worker number `worker`; the endpoints are shared by all.
+    /// For worker number `worker`; the endpoints are those of `settings`, and shared by all.
     pub fn new(
         settings: Rc<config::Upstream>,
-        endpoints: &[std::sync::Arc<Endpoint>],
+        endpoints: &[Arc<Endpoint>],
         tls: Option<&Tls>,
         worker: usize,
-        counters: std::sync::Arc<WorkerCounters>,
+        counters: Arc<WorkerCounters>,
     ) -> Self {
-        let pools = endpoints
-            .iter()
-            .map(|it| Pool::new(std::sync::Arc::clone(it), &settings, tls.cloned(), worker));
-        let balancer = Balancer::new(settings.balance, worker);
-        Self { pools: pools.collect(), balancer, settings, counters }
+        let pools =
+            endpoints.iter().map(|it| Pool::new(Arc::clone(it), &settings, tls.cloned(), worker));
+        let now = Moment::now();
+        Self {
+            pools: pools.collect(),
+            balancer: Balancer::new(&settings, endpoints, worker),
+            judge: Judge::new(&settings, endpoints),
+            budget: Budget::new(settings.retries, now),
+            settings,
+            counters,
+            now: Cell::new(now),
+            tasks: Tasks::default(),
+        }
     }
 
     /// What is set for it.
@@ -59,80 +95,194 @@ impl Upstream {
 
     /// Sends a request: picks an endpoint and a connection, and repeats what is safe to repeat.
     ///
-    /// Safe is what was never put on the wire, whatever it is; and, once, a request without a body,
-    /// by an idempotent method, that was lost without a byte of an answer on a connection that had
-    /// been used before: that the upstream closed it meanwhile is the ordinary case. Whatever is
-    /// repeated goes over a fresh connection, where that cannot be.
+    /// Safe is what was never put on the wire, whatever it is; and a request without a body, by an
+    /// idempotent method, that got no byte of an answer, or one that says that nobody is there. It
+    /// is repeated as often as `retries` says, at another endpoint where there is one, and within
+    /// the budget if the endpoint may have seen it.
+    ///
+    /// Beside that, once, what was lost on a connection that had been used before: that the
+    /// upstream closed it meanwhile is the ordinary case. It goes over a fresh connection, where
+    /// that cannot be.
     pub async fn send(
         &self,
         request: Request<RequestBody>,
+        key: Option<KeyId>,
     ) -> Result<Response<ResponseBody>, SendError> {
+        self.budget.count();
+        let upload = request.body().upload();
+        let asker = Asker { key, failed: None, now: self.now.get() };
+        let mut errand = Errand::new(asker, self.settings.retries);
         let mut request = request;
-        let (mut failed, mut wanted) = (None, Wanted::Any);
-        for _ in 0..ATTEMPTS_MAX {
-            let place = self.balancer.choose(&self.pools, failed);
-            let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
-            if self.settings.host == UpstreamHost::Endpoint {
-                request.headers_mut().insert(header::HOST, pool.host().clone());
-            }
-            let connection = match pool.checkout(wanted, &self.counters).await {
-                Ok(connection) => connection,
-                Err(fault) if self.pools.len() > 1 && failed.is_none() => {
-                    tracing::debug!(endpoint = %pool.endpoint(), %fault, "trying another endpoint");
-                    failed = Some(place);
-                    continue;
-                }
-                Err(fault) => return Err(self.unreachable(fault)),
-            };
-            let replay = match connection.origin() {
-                Origin::Reused => Replay::of(&request),
-                Origin::Fresh => None,
-            };
-            let upload = request.body().upload();
-            let lost = match connection.send(request).await {
-                Ok(mut response) => {
-                    answer::check(&mut response).map_err(|flaw| self.flawed(flaw))?;
+        // Every turn but the last takes away what allowed for it.
+        loop {
+            match self.try_once(request, &mut errand, &upload).await {
+                Ok(Turn::Answered(response)) => {
+                    if let Some(kept) = errand.kept.take() {
+                        self.tasks.spawn_local(read_away(kept.into_body()));
+                    }
                     return Ok(response);
                 }
-                Err(lost) => lost,
-            };
-            request = match again(lost, replay, &upload) {
-                Ok(request) => request,
-                Err(fault) => return Err(self.failed(fault, &upload)),
-            };
-            wanted = Wanted::Fresh;
+                Ok(Turn::Again(again)) => request = again,
+                Err(fault) => return errand.kept.map(|it| *it).ok_or(fault),
+            }
             self.counters.retried();
         }
-        Err(self.unreachable(connect::ConnectFault::Busy))
     }
 
-    /// Sends a request without a body that asks for `protocol`, once: there is no second attempt.
-    pub async fn upgrade(
+    async fn try_once(
         &self,
-        request: Request<RequestBody>,
-        protocol: &HeaderValue,
-    ) -> Result<Upgraded, SendError> {
-        let mut request = request;
-        let place = self.balancer.choose(&self.pools, None);
+        mut request: Request<RequestBody>,
+        errand: &mut Errand,
+        upload: &Upload,
+    ) -> Result<Turn, SendError> {
+        let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
+        let place = choice.place;
         let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
+        let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
         if self.settings.host == UpstreamHost::Endpoint {
             request.headers_mut().insert(header::HOST, pool.host().clone());
         }
-        let upload = request.body().upload();
-        let fresh = pool.unshared(&self.counters).await.map_err(|it| self.unreachable(it))?;
-        match fresh.upgrade(request, protocol).await {
-            Ok(Upgraded::Tunnel(tunnel)) => Ok(Upgraded::Tunnel(tunnel)),
-            Ok(Upgraded::Answer(mut response)) => {
-                answer::check(&mut response).map_err(|flaw| self.flawed(flaw))?;
-                Ok(Upgraded::Answer(response))
+        let connection = match pool.checkout(errand.wanted, &self.counters).await {
+            Ok(connection) => connection,
+            Err(fault) => {
+                tracing::debug!(endpoint = %pool.endpoint(), %fault, "no connection");
+                attempt.failed(Moment::now());
+                let again = self.may_repeat(Failure::Unreachable, place, errand);
+                return if again { Ok(Turn::Again(request)) } else { Err(self.unreachable(fault)) };
             }
-            Err(UpgradeFault::Lost(lost)) => Err(self.failed(lost.fault, &upload)),
-            Err(UpgradeFault::Flawed(flaw)) => Err(self.flawed(flaw)),
+        };
+        let may_be_stale = connection.origin() == Origin::Reused && !errand.met_stale;
+        let may_repeat = may_be_stale || errand.retries_left > 0;
+        let replay = if may_repeat { Replay::of(&request) } else { None };
+        let lost = match connection.send(request).await {
+            Ok(response) => return self.answered(response, attempt, replay, (place, errand)),
+            Err(lost) => lost,
+        };
+        if let Some(fault) = upload.fault() {
+            return Err(SendError::Upload(fault));
+        }
+        let failure = if lost.unsent.is_some() { Failure::Unsent } else { Failure::Lost };
+        let (fault, again) = again(lost, replay, upload);
+        if may_be_stale && let Some(request) = again {
+            (errand.met_stale, errand.wanted) = (true, Wanted::Fresh);
+            return Ok(Turn::Again(request));
+        }
+        attempt.failed(Moment::now());
+        match again.filter(|_| self.may_repeat(failure, place, errand)) {
+            Some(request) => Ok(Turn::Again(request)),
+            None if failure == Failure::Unsent => Err(self.unreachable(ConnectFault::Busy)),
+            None => Err(self.failed(fault)),
+        }
+    }
+
+    /// There is an answer; it may be one that another endpoint would not give.
+    fn answered(
+        &self,
+        response: Response<ResponseBody>,
+        attempt: Attempt<'_>,
+        replay: Option<Replay>,
+        (place, errand): (usize, &mut Errand),
+    ) -> Result<Turn, SendError> {
+        let upload = attempt.upload();
+        let (response, says) = self.judged(response, attempt)?;
+        match replay {
+            Some(replay)
+                if says == Says::NobodyIsThere
+                    && self.may_repeat(Failure::Refused, place, errand) =>
+            {
+                errand.kept = Some(Box::new(response));
+                Ok(Turn::Again(replay.request(upload.clone())))
+            }
+            Some(_) | None => Ok(Turn::Answered(response)),
+        }
+    }
+
+    /// What an answer says of the endpoint, if it can be passed on at all.
+    fn judged(
+        &self,
+        mut response: Response<ResponseBody>,
+        attempt: Attempt<'_>,
+    ) -> Result<(Response<ResponseBody>, Says), SendError> {
+        if let Err(flaw) = answer::check(&mut response) {
+            attempt.failed(Moment::now());
+            return Err(self.flawed(flaw));
+        }
+        let says = Says::of(&response);
+        match says {
+            Says::SomebodyIsThere => attempt.succeeded(self.now.get()),
+            Says::NobodyIsThere => attempt.failed(Moment::now()),
+        }
+        Ok((response, says))
+    }
+
+    /// Whether a request may go to another endpoint, or to the same once more; if so, it is no
+    /// longer what it was.
+    fn may_repeat(&self, failure: Failure, place: usize, errand: &mut Errand) -> bool {
+        let asker = Asker { failed: Some(place), ..errand.asker };
+        let has_other = self.balancer.has_other(&asker);
+        let may = errand.retries_left > 0
+            && (has_other || failure.is_worth_the_same())
+            && (!failure.is_on_budget() || self.budget.take());
+        if may {
+            errand.retries_left -= 1;
+            errand.asker = asker;
+            errand.wanted = if has_other { Wanted::Any } else { Wanted::Fresh };
+        }
+        may
+    }
+
+    /// Sends a request without a body that asks for `protocol`, once: it goes elsewhere only where
+    /// nobody could be connected to.
+    pub async fn upgrade(
+        &self,
+        mut request: Request<RequestBody>,
+        key: Option<KeyId>,
+        protocol: &HeaderValue,
+    ) -> Result<Upgraded, SendError> {
+        self.budget.count();
+        let upload = request.body().upload();
+        let asker = Asker { key, failed: None, now: self.now.get() };
+        let mut errand = Errand::new(asker, self.settings.retries);
+        let (attempt, host, fresh) = loop {
+            let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
+            let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
+            let attempt = self.judge.begin(choice, &upload).ok_or(SendError::NoEndpoint)?;
+            match pool.unshared(&self.counters).await {
+                Ok(fresh) => break (attempt, pool.host(), fresh),
+                Err(fault) => {
+                    attempt.failed(Moment::now());
+                    if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
+                        return Err(self.unreachable(fault));
+                    }
+                }
+            }
+        };
+        if self.settings.host == UpstreamHost::Endpoint {
+            request.headers_mut().insert(header::HOST, host.clone());
+        }
+        match fresh.upgrade(request, protocol).await {
+            Ok(Upgraded::Tunnel(tunnel)) => {
+                attempt.succeeded(self.now.get());
+                Ok(Upgraded::Tunnel(tunnel))
+            }
+            Ok(Upgraded::Answer(response)) => {
+                self.judged(response, attempt).map(|(response, _)| Upgraded::Answer(response))
+            }
+            Err(UpgradeFault::Lost(lost)) => {
+                attempt.failed(Moment::now());
+                Err(self.failed(lost.fault))
+            }
+            Err(UpgradeFault::Flawed(flaw)) => {
+                attempt.failed(Moment::now());
+                Err(self.flawed(flaw))
+            }
         }
     }
 
     /// Closes connections that nobody used for long; called by the worker's ticker.
     pub fn tick(&self, now: Moment) {
+        self.now.set(now);
+        self.budget.tick(now);
         self.pools.iter().for_each(|it| it.close_idle(now));
     }
 
@@ -141,15 +291,12 @@ impl Upstream {
         SendError::Flawed(flaw)
     }
 
-    fn failed(&self, fault: hyper::Error, upload: &Upload) -> SendError {
-        if let Some(fault) = upload.fault() {
-            return SendError::Upload(fault);
-        }
+    fn failed(&self, fault: hyper::Error) -> SendError {
         self.counters.upstream_error();
         SendError::Failed(fault)
     }
 
-    fn unreachable(&self, fault: connect::ConnectFault) -> SendError {
+    fn unreachable(&self, fault: ConnectFault) -> SendError {
         self.counters.upstream_error();
         SendError::Unreachable(fault)
     }
@@ -160,10 +307,24 @@ fn again(
     lost: Lost,
     replay: Option<Replay>,
     upload: &Upload,
-) -> Result<Request<RequestBody>, hyper::Error> {
+) -> (hyper::Error, Option<Request<RequestBody>>) {
     let Lost { fault, unsent, answered } = lost;
     let replay = replay.filter(|_| !answered);
-    unsent.or_else(|| replay.map(|it| it.request(upload.clone()))).ok_or(fault)
+    (fault, unsent.or_else(|| replay.map(|it| it.request(upload.clone()))))
+}
+
+/// Reads an answer that nobody wants, so that its connection can be used again.
+async fn read_away(mut body: ResponseBody) {
+    let reading = async {
+        let mut left = UNREAD_BYTES_MAX;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+                return;
+            };
+            left = less;
+        }
+    };
+    drop(tokio::time::timeout(UNREAD_TIME_MAX, reading).await);
 }
 
 /// Why there is no answer.
@@ -174,7 +335,7 @@ pub enum SendError {
     NoEndpoint,
     /// No connection could be had.
     #[error(transparent)]
-    Unreachable(connect::ConnectFault),
+    Unreachable(ConnectFault),
     /// The connection broke before there was an answer.
     #[error("the upstream closed the connection or answered with what is not HTTP: {0}")]
     Failed(hyper::Error),
@@ -186,6 +347,5 @@ pub enum SendError {
     Upload(body::UploadFault),
 }
 
-/// A connection that was used before may turn out to be closed; one endpoint may not be there; and
-/// an upstream may close fresh connections at once.
-const ATTEMPTS_MAX: usize = 4;
+const UNREAD_BYTES_MAX: usize = 64 * 1024;
+const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);

@@ -101,7 +101,10 @@ async fn next(
 
 fn seat(stream: &TcpStream, peer: IpAddr, doors: &Doors, place: Place) -> Option<(Ends, Seat)> {
     let own: SocketAddr = stream.local_addr().ok()?;
-    let seat = doors.seat(place, peer, 0)?;
+    let mut seat = doors.seat(place, 0);
+    if !seat.is_open_to(peer) {
+        return None;
+    }
     Some((Ends { peer: peer.to_canonical(), own }, seat))
 }
 

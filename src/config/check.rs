@@ -14,6 +14,7 @@ use crate::key::text::Prefix;
 use crate::rate::Rate;
 
 mod certificates;
+mod edits;
 mod endpoints;
 mod health;
 mod listeners;
@@ -24,6 +25,7 @@ mod upstreams;
 pub fn check(root: &Field<'_>) -> Config {
     let upstreams = upstreams::upstreams(&root.field("upstreams"));
     let (gateway, admin) = listeners::planes(root);
+    let routes = routes::routes(&root.field("routes"), &upstreams, &gateway.key_headers);
     let config = Config {
         gateway,
         admin,
@@ -31,7 +33,7 @@ pub fn check(root: &Field<'_>) -> Config {
         store: store(&root.section("store")),
         keys: keys(&root.section("keys")),
         limits: limits(&root.section("limits")),
-        routes: routes::routes(&root.field("routes"), &upstreams),
+        routes,
         upstreams,
     };
     check_files(root, &config);
@@ -43,7 +45,7 @@ fn log(section: &Field<'_>) -> Log {
     let access = values::switch(AccessLog::Off, AccessLog::On);
     Log {
         level: section.field("level").read("info".to_owned(), values::log_filter),
-        format: section.field("format").read(LogFormat::Auto, values::one_of(formats, &[])),
+        format: section.field("format").read(LogFormat::Auto, values::one_of(formats)),
         access: section.field("access").read(AccessLog::Off, access),
     }
 }
@@ -52,7 +54,7 @@ fn store(section: &Field<'_>) -> Store {
     let time = |key, default, least| section.field(key).read(default, values::time(least));
     let policies =
         [("serve_known", WhenUnreachable::ServeKnown), ("refuse", WhenUnreachable::Refuse)];
-    let policy = values::one_of(policies, &[]);
+    let policy = values::one_of(policies);
     let database = Location::Sqlite(section.directory().join("keyward.db"));
     let count = section.field("max_keys_in_memory").read(KEYS_MAX, values::count(u32::MAX));
     Store {

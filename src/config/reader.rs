@@ -120,6 +120,17 @@ impl<'a> Field<'a> {
         self.node.is_some_and(|it| it.table().is_some())
     }
 
+    /// The settings of this table, whose names are anybody's; one that is none has none.
+    pub fn entries(&self) -> Vec<(&'a str, Self)> {
+        self.is_table("a table like { name = \"value\" }");
+        let table = self.node.and_then(Node::table);
+        table
+            .into_iter()
+            .flatten()
+            .map(|(name, _entry)| (name.as_str(), self.field(name)))
+            .collect()
+    }
+
     /// Notes what is wrong with it.
     pub fn fault(&self, message: impl Into<String>) {
         self.around.report.fault(self.note(message.into()));

@@ -117,9 +117,15 @@ pub const SECTIONS: [Section; 15] = [
     Section { path: "upstreams[].ejection", known: &["failures", "period", "at_most"], later: &[] },
     Section {
         path: "routes[]",
-        known: &["name", "path", "exact", "hosts", "methods", "upstream", "access"],
-        later: &[
+        known: &[
+            "name",
+            "path",
+            "exact",
+            "hosts",
+            "methods",
             "headers",
+            "upstream",
+            "access",
             "preflight",
             "upgrades",
             "strip_prefix",
@@ -129,10 +135,8 @@ pub const SECTIONS: [Section; 15] = [
             "remove_response_headers",
             "max_body",
             "response_timeout",
-            "cost",
-            "rate",
-            "rate_per_address",
         ],
+        later: &["cost", "rate", "rate_per_address"],
     },
 ];
 

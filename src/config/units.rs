@@ -1,9 +1,9 @@
 //! Decides how times, sizes, shares and networks are written.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Reads `500ms`, `30s`, `10m` or `1h`.
 pub fn time(text: &str) -> Option<Duration> {
@@ -61,10 +61,19 @@ pub fn percent(text: &str) -> Option<u8> {
     }
 }
 
-/// Reads a network like `10.0.0.0/8`, or one address.
+/// Reads a network like `10.0.0.0/8`, or one address. One of IPv4 addresses written as IPv6 is one
+/// of IPv4: callers are looked for under their shortest address.
 pub fn network(text: &str) -> Option<IpNet> {
     let alone = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>().ok().map(|it| it.trunc()).or_else(alone)
+    let network = text.parse::<IpNet>().ok().or_else(alone)?;
+    Some(mapped(network).map_or(network, IpNet::V4).trunc())
+}
+
+/// `10.0.0.0/8` of `::ffff:10.0.0.0/104`.
+fn mapped(network: IpNet) -> Option<Ipv4Net> {
+    let IpNet::V6(wide) = network else { return None };
+    let address: Ipv4Addr = wide.addr().to_ipv4_mapped()?;
+    Ipv4Net::new(address, wide.prefix_len().checked_sub(MAPPED_BITS)?).ok()
 }
 
 /// Digits, then a unit.
@@ -73,6 +82,9 @@ fn split(text: &str) -> Option<(u64, &str)> {
     let (count, unit) = text.split_at_checked(end)?;
     Some((count.parse().ok()?, unit))
 }
+
+/// What every IPv4 address begins with as an IPv6 one.
+const MAPPED_BITS: u8 = 96;
 
 #[cfg(test)]
 mod tests {
@@ -128,6 +140,27 @@ mod tests {
         }
         for text in ["", "%", "20", "101%", "256%", "1.5%", "-1%", "20 %", "20%%"] {
             assert_eq!(percent(text), None, "parsing {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_ipv4_is_one_in_every_spelling() {
+        for (text, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/104", "10.0.0.0/8"),
+            ("::ffff:a01:203/128", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            // Wider than all of IPv4.
+            ("::ffff:0:0/95", "::fffe:0:0/95"),
+            ("::/0", "::/0"),
+            ("fd00::1/8", "fd00::/8"),
+        ] {
+            assert_eq!(network(text), expected.parse().ok(), "parsing {text:?}");
+        }
+        for text in ["", "10.0.0.0/33", "::ffff:10.0.0.0/129", "10.0.0/8", "a"] {
+            assert_eq!(network(text), None, "parsing {text:?}");
         }
     }
 

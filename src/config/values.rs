@@ -113,6 +113,23 @@ pub fn word_or_count<T: Copy>(
     }
 }
 
+/// The word, which is nothing, or what `parse` reads.
+pub fn unless<T>(
+    word: &'static str,
+    parse: impl Fn(&Node) -> Result<T, String>,
+) -> impl Fn(&Node) -> Result<Option<T>, String> {
+    move |node| {
+        if node.text() == Some(word) {
+            return Ok(None);
+        }
+        let with_word = |fault: String| match fault.strip_prefix("expected ") {
+            Some(rest) => format!("expected {word:?} or {rest}"),
+            None => fault,
+        };
+        parse(node).map(Some).map_err(with_word)
+    }
+}
+
 /// For what is counted in memory.
 pub fn wide(count: NonZeroU32) -> NonZeroUsize {
     NonZeroUsize::try_from(count).unwrap_or(NonZeroUsize::MAX)
@@ -131,15 +148,11 @@ pub fn switch<T: Copy>(off: T, on: T) -> impl Fn(&Node) -> Result<T, String> {
     }
 }
 
-/// One of a few words; those in `later` are for a later version.
+/// One of a few words.
 pub fn one_of<T: Copy, const N: usize>(
     words: [(&'static str, T); N],
-    later: &'static [&'static str],
 ) -> impl Fn(&Node) -> Result<T, String> {
     move |node| {
-        if let Some(word) = later.iter().find(|it| node.text() == Some(**it)) {
-            return Err(not_yet(word));
-        }
         let found = words.iter().find(|(word, _value)| node.text() == Some(*word));
         found.map(|(_word, value)| *value).ok_or_else(|| {
             let words: Vec<String> =

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
@@ -11,6 +12,7 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use crate::listener::proxy_protocol::{HEADER_BYTES_MAX, Progress, parse};
 use crate::listener::stream::Stream;
 use crate::listener::tap::Tap;
 use crate::listener::vitals::{End, Vitals};
@@ -72,7 +74,7 @@ pub async fn open(
             let protocol = sniff(&stream, vitals).await;
             let stream = match protocol {
                 Err(Peeking::Ended(end)) => return Err(Unopened::Ended(end, stream)),
-                Err(Peeking::Closed) => return Err(Unopened::Closed),
+                Err(Peeking::Closed | Peeking::Malformed) => return Err(Unopened::Closed),
                 Ok(protocol) => Opened { stream: Stream::Plain(tap(stream, vitals)), protocol },
             };
             vitals.has_opened();
@@ -97,6 +99,26 @@ pub async fn open(
     Ok(Opened { stream: Stream::Tls(Box::new(tls)), protocol })
 }
 
+/// Reads the PROXY header with which a connection begins; the address that it names, if any.
+pub async fn announced(stream: &TcpStream, vitals: &Vitals) -> Result<Option<SocketAddr>, Peeking> {
+    let mut bytes = vec![0; HEADER_BYTES_MAX];
+    let decide = |bytes: &[u8]| match parse(bytes) {
+        Progress::NeedMore => None,
+        decided @ (Progress::Done { .. } | Progress::Malformed) => Some(decided),
+    };
+    match peek(stream, vitals, &mut bytes, decide).await? {
+        Progress::Done { source, length } => {
+            // It is all there, and nothing of what follows is read with it.
+            let header = bytes.get_mut(..length).unwrap_or_default();
+            match stream.try_read(header) {
+                Ok(count) if count == length => Ok(source),
+                Ok(_) | Err(_) => Err(Peeking::Closed),
+            }
+        }
+        Progress::NeedMore | Progress::Malformed => Err(Peeking::Malformed),
+    }
+}
+
 fn tap(stream: TcpStream, vitals: &Vitals) -> Tap {
     Tap::new(stream, Rc::clone(vitals.flow()))
 }
@@ -119,6 +141,8 @@ pub enum Peeking {
     Ended(End),
     /// The client has closed it.
     Closed,
+    /// It does not begin with what it has to begin with.
+    Malformed,
 }
 
 /// Looks at what comes, and leaves it there, until there is enough to decide.

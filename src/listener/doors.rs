@@ -32,7 +32,8 @@ pub struct Place {
 pub struct Seat {
     _place: Place,
     doors: Doors,
-    address: IpAddr,
+    /// Known once it is counted.
+    address: Option<IpAddr>,
     worker: usize,
 }
 
@@ -52,20 +53,12 @@ impl Doors {
         Arc::clone(&self.0.places).acquire_owned().await.ok().map(|it| Place { _permit: it })
     }
 
-    /// Seats a connection at `worker`; `None`: its address has as many as it may.
-    pub fn seat(&self, place: Place, address: IpAddr, worker: usize) -> Option<Seat> {
-        let address = address.to_canonical();
-        if let Some(max) = self.0.per_address {
-            let mut count = self.0.addresses.entry(address).or_insert(0);
-            if *count >= max.get() {
-                return None;
-            }
-            *count += 1;
-        }
+    /// Seats a connection at `worker`.
+    pub fn seat(&self, place: Place, worker: usize) -> Seat {
         if let Some(load) = self.0.loads.get(worker) {
             load.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Seat { _place: place, doors: self.clone(), address, worker })
+        Seat { _place: place, doors: self.clone(), address: None, worker }
     }
 
     /// The worker that should have the next connection that `worker` accepts: another one only
@@ -78,16 +71,30 @@ impl Doors {
     }
 }
 
+impl Seat {
+    /// Counts the connection as one of `address`; whether it may have one more.
+    pub fn is_open_to(&mut self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if let Some(max) = self.doors.0.per_address {
+            let mut count = self.doors.0.addresses.entry(address).or_insert(0);
+            if *count >= max.get() {
+                return false;
+            }
+            *count += 1;
+            self.address = Some(address);
+        }
+        true
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         let shared = &self.doors.0;
         if let Some(load) = shared.loads.get(self.worker) {
             load.fetch_sub(1, Ordering::Relaxed);
         }
-        if shared.per_address.is_none() {
-            return;
-        }
-        if let Entry::Occupied(mut count) = shared.addresses.entry(self.address) {
+        let Some(address) = self.address else { return };
+        if let Entry::Occupied(mut count) = shared.addresses.entry(address) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
                 count.remove();
@@ -107,8 +114,8 @@ mod tests {
     async fn an_address_has_so_many_connections_and_no_more() {
         let doors = Doors::new(10, NonZeroU32::new(2), 1);
         let seat = async || {
-            let place = doors.place().await.unwrap();
-            doors.seat(place, IpAddr::from([127, 0, 0, 1]), 0)
+            let mut seat = doors.seat(doors.place().await.unwrap(), 0);
+            seat.is_open_to(IpAddr::from([127, 0, 0, 1])).then_some(seat)
         };
         let (first, second) = (seat().await, seat().await);
         assert!(first.is_some() && second.is_some() && seat().await.is_none());
@@ -123,7 +130,7 @@ mod tests {
         for _ in 0..=SLACK {
             assert_eq!(doors.worker_for(0), 0);
             let place = doors.place().await.unwrap();
-            seats.push(doors.seat(place, IpAddr::from([127, 0, 0, 1]), 0));
+            seats.push(doors.seat(place, 0));
         }
         assert_eq!(doors.worker_for(0), 1);
         assert_eq!(doors.worker_for(1), 1);

@@ -81,7 +81,7 @@ impl Http1 {
                 Rest::Waiting(rest, read) => (stream, ahead) = (rest, read),
                 Rest::Changed(stream, read) => {
                     if let Some(tunnel) = vitals.take_tunnel() {
-                        tunnel.run(stream, read).await;
+                        until_ended(tunnel.run(stream, read), vitals).await;
                     }
                     return;
                 }
@@ -145,6 +145,15 @@ impl Http1 {
     }
 }
 
+/// Serves a tunnel, unless the connection is ended from outside.
+async fn until_ended(mut running: Pin<Box<dyn Future<Output = ()>>>, vitals: &Vitals) {
+    let ended = poll_fn(|context| match vitals.must_end(context.waker()) {
+        Some(_end) => Poll::Ready(()),
+        None => running.as_mut().poll(context),
+    });
+    ended.await;
+}
+
 /// Why nobody is asked any more.
 enum Left {
     /// Nobody asks for a while.
@@ -177,7 +186,7 @@ pub async fn say<W: AsyncWrite + Unpin>(stream: &mut W, message: &[u8]) {
 
 /// Reads away what still comes: closing a socket with unread bytes would reset the connection
 /// and take the last answer from the client.
-async fn linger(mut stream: Stream) {
+pub async fn linger(mut stream: Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -55,6 +55,8 @@ pub enum Stage {
     Busy,
     /// The answer has begun.
     Answering,
+    /// It is no longer HTTP.
+    Changed,
 }
 
 /// Why what came never became a request. Nobody but the listener sees it, so it is told on.
@@ -176,6 +178,7 @@ impl Vitals {
 
     /// The answer is a change of protocols: once it is out, the connection is `tunnel`'s.
     pub fn change_over(&self, tunnel: Box<dyn Tunnel>) {
+        self.stage.set(Stage::Changed);
         *self.tunnel.borrow_mut() = Some(tunnel);
     }
 
@@ -224,7 +227,7 @@ impl Patient for Vitals {
             match self.stage.get() {
                 Stage::Idle => self.reading.arm(self.timeouts.idle),
                 Stage::Head => self.reading.arm(self.timeouts.header),
-                Stage::Busy | Stage::Answering => {}
+                Stage::Busy | Stage::Answering | Stage::Changed => {}
             }
             return;
         }
@@ -236,7 +239,7 @@ impl Patient for Vitals {
                 self.rested.set(true);
                 self.flow.nudge();
             }
-            Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering => {}
+            Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering | Stage::Changed => {}
         }
     }
 

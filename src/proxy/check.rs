@@ -17,12 +17,13 @@ pub struct Checked<'a> {
     host: Host<'a>,
     path: &'a str,
     method: &'a Method,
+    headers: &'a HeaderMap,
 }
 
 impl Checked<'_> {
     /// What routes look at.
     pub fn head(&self) -> Head<'_> {
-        Head { host: &self.host, path: self.path, method: self.method }
+        Head { host: &self.host, path: self.path, method: self.method, headers: self.headers }
     }
 }
 
@@ -37,7 +38,8 @@ pub fn check<'a, B>(
     check_framing(request.headers())?;
     normalise(request.uri_mut())?;
     let host = host(request)?;
-    Ok(Checked { host, path: request.uri().path(), method: request.method() })
+    let (path, headers) = (request.uri().path(), request.headers());
+    Ok(Checked { host, path, method: request.method(), headers })
 }
 
 fn check_size<B>(request: &Request<B>, limits: &HeadLimits) -> Result<(), Rejection> {

@@ -21,11 +21,6 @@ impl Credentials {
         Self { headers, bearer, prefixes }
     }
 
-    /// Every header in which a key may stand.
-    pub fn headers(&self) -> &[HeaderName] {
-        &self.headers
-    }
-
     /// The header that is named in a challenge: the first one.
     pub fn header(&self) -> &HeaderName {
         self.headers.first().unwrap_or(&API_KEY)
@@ -56,14 +51,17 @@ impl Credentials {
         ours
     }
 
-    /// The key in a bearer value that begins with a prefix of ours.
+    /// The key in a bearer value that begins with a prefix of ours. Bytes are looked at, whatever
+    /// stands between and behind: an upstream may read it leniently, and is to see no key.
     fn bearer_key(&self, value: &HeaderValue) -> Option<HeaderValue> {
-        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-        let token = token.trim_start_matches(' ');
-        let (prefix, _) = token.split_once('_')?;
-        let is_ours = scheme.eq_ignore_ascii_case("bearer")
-            && self.prefixes.iter().any(|it| it.as_str() == prefix);
-        is_ours.then(|| HeaderValue::from_str(token).ok()).flatten()
+        let (scheme, token) = value.as_bytes().split_at_checked(BEARER.len())?;
+        let token = token.strip_prefix(b" ").or_else(|| token.strip_prefix(b"\t"))?;
+        let token = token.trim_ascii();
+        let is_ours = |prefix: &Prefix| {
+            token.strip_prefix(prefix.as_str().as_bytes()).is_some_and(|it| it.starts_with(b"_"))
+        };
+        let is_key = scheme.eq_ignore_ascii_case(BEARER) && self.prefixes.iter().any(is_ours);
+        is_key.then(|| HeaderValue::from_bytes(token).ok()).flatten()
     }
 }
 
@@ -75,6 +73,7 @@ fn and(shown: Shown<HeaderValue>, value: HeaderValue) -> Shown<HeaderValue> {
     }
 }
 
+const BEARER: &[u8] = b"bearer";
 static API_KEY: HeaderName = HeaderName::from_static("api-key");
 
 #[cfg(test)]
@@ -127,5 +126,22 @@ mod tests {
         check(&[("authorization", "bearer  kw_b")], "kw_b", &[]);
         check(&[("authorization", "Bearer eyJ_b")], "nothing", &["authorization"]);
         check(&[("authorization", "Basic kw_b")], "nothing", &["authorization"]);
+        check(&[("authorization", "Bearerkw_b")], "nothing", &["authorization"]);
+        check(&[("authorization", "Bearer kwkw_b")], "nothing", &["authorization"]);
+        check(&[("authorization", "Bearer kw")], "nothing", &["authorization"]);
+    }
+
+    #[test]
+    fn a_bearer_value_with_a_key_is_taken_whatever_stands_around_it() {
+        check(&[("authorization", "Bearer\tkw_b")], "kw_b", &[]);
+        check(&[("authorization", "bEARER \t kw_b")], "kw_b", &[]);
+        let credentials =
+            Credentials::new(vec![API_KEY.clone()], Bearer::Accepted, vec!["kw".parse().unwrap()]);
+        for value in [&b"Bearer kw_b\xff"[..], b"Bearer kw_b \x80", b"Bearer \tkw_\xfc"] {
+            let mut map = HeaderMap::new();
+            map.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+            assert!(matches!(credentials.take(&mut map), Shown::One(_)), "{value:?}");
+            assert!(map.is_empty(), "{value:?}");
+        }
     }
 }

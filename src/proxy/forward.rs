@@ -8,12 +8,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use http::{Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
+use crate::gate::entries::Entry;
 use crate::gate::running::Grant;
 use crate::gate::{Caller, Refusal};
 use crate::proxy::check::check;
@@ -21,10 +22,12 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::inbound::{Closing, Inbound, Reply, inbound, reply};
 use crate::proxy::outbound::outbound;
 use crate::proxy::rejection::Rejection;
-use crate::proxy::{Downstream, Proxy};
+use crate::proxy::tunnel::Opened;
+use crate::proxy::{Downstream, Proxy, Route, amend, preflight, upgrade};
 use crate::tasks::Verdict;
 use crate::upstream::SendError;
-use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
+use crate::upstream::body::{RequestBody, Upload, UploadStage};
+use crate::upstream::tunnel::Upgraded;
 
 impl Proxy {
     /// Answers a request, whatever happens, and sees to it that it is counted once.
@@ -43,7 +46,8 @@ impl Proxy {
         });
         let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
         match forwarded {
-            Ok(inbound) => reply(Ok(inbound), exchange, draining),
+            Ok(Forwarded::Answer(inbound)) => reply(Ok(inbound), exchange, draining),
+            Ok(Forwarded::Tunnel(opened)) => opened.accept(exchange),
             // Boxed: hyper moves this future as a whole, so what is rare must not make it large.
             Err(rejection) => Box::pin(self.refuse(&rejection, custody, exchange, draining)).await,
         }
@@ -56,24 +60,37 @@ impl Proxy {
         downstream: &Downstream,
         custody: &mut Custody,
         exchange: &mut Exchange,
-    ) -> Result<Inbound, Rejection> {
+    ) -> Result<Forwarded, Rejection> {
         let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
+        let asked = preflight::asked(request);
         let plan = Rc::clone(exchange.plan());
-        let place = plan.table.find(&check(request, &self.limits)?.head())?;
-        let route = plan.routes.get(place).ok_or(Rejection::NoRoute)?;
-        exchange.notes().route = Some(place);
+        let found = plan.find(&check(request, &self.limits)?.head(), asked.as_ref())?;
+        let route = found.route;
+        exchange.notes().route = Some(found.place);
+        amend::strip(request.uri_mut(), &route.settings)?;
         let shown = self.credentials.take(request.headers_mut());
-        let caller = Caller { address, route: &route.terms };
+        let caller = Caller { address, route: found.terms };
         let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;
         exchange.admitted(&grant);
+        // Who may not pass learns nothing of what would.
+        amend::check_length(request, &route.settings)?;
+        let upgrade = upgrade::wanted(request, &route.settings.upgrades);
         let request = (custody.take()?, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);
         let upload = custody.hand_over(outbound.body());
         exchange.notes().sent = Some(Moment::now());
-        let response = until_ended(route.upstream.send(outbound), &grant, &upload).await?;
+        let key = grant.entry().map(Entry::id);
+        if let Some(protocol) = upgrade {
+            let sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
+            let upgraded = until_ended(sending, &grant, &upload).await?;
+            exchange.notes().answered = Some(Moment::now());
+            return Ok(Forwarded::upgraded(upgraded, &protocol, route, grant));
+        }
+        let sending = route.upstream.send(outbound, key);
+        let response = until_ended(sending, &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
-        Ok(inbound(response, grant))
+        Ok(Forwarded::Answer(inbound(response, route, grant)))
     }
 
     /// Says no in a way that the client can read: what is left of a small body is read first, so
@@ -110,6 +127,25 @@ impl Proxy {
     }
 }
 
+/// What came of a request that was let in.
+enum Forwarded {
+    /// An answer.
+    Answer(Inbound),
+    /// Another protocol.
+    Tunnel(Box<Opened>),
+}
+
+impl Forwarded {
+    fn upgraded(upgraded: Upgraded, protocol: &HeaderValue, route: &Route, grant: Grant) -> Self {
+        match upgraded {
+            Upgraded::Answer(response) => Self::Answer(inbound(response, route, grant)),
+            Upgraded::Tunnel(tunnel) => {
+                Self::Tunnel(Box::new(Opened::new(tunnel, protocol, route, grant)))
+            }
+        }
+    }
+}
+
 /// Who has a request's body: a refusal has to see to it.
 #[expect(clippy::large_enum_variant, reason = "it lives on the stack of one future, once")]
 enum Custody {
@@ -143,18 +179,18 @@ impl Custody {
 }
 
 /// Waits for the upstream's head, until the request is told to end.
-async fn until_ended(
-    sending: impl Future<Output = Result<Response<ResponseBody>, SendError>>,
+async fn until_ended<T>(
+    sending: impl Future<Output = Result<T, SendError>>,
     grant: &Grant,
     upload: &Upload,
-) -> Result<Response<ResponseBody>, Rejection> {
+) -> Result<T, Rejection> {
     let mut sending = pin!(sending);
     let signal = grant.signal();
     let sent = poll_fn(|context| {
         signal.wake_on_verdict(context.waker());
         match signal.verdict() {
             Some(verdict) => Poll::Ready(Err(ended(verdict, grant, upload))),
-            None => sending.as_mut().poll(context).map_err(Rejection::Send),
+            None => sending.as_mut().poll(context).map_err(Rejection::from),
         }
     });
     let response = sent.await?;
@@ -171,7 +207,10 @@ fn ended(verdict: Verdict, grant: &Grant, upload: &Upload) -> Rejection {
         (
             Verdict::TimedOut,
             UploadStage::AwaitingUpstream | UploadStage::Sent | UploadStage::Faulty(_),
-        ) => Rejection::UpstreamTimeout,
+        ) => {
+            upload.set_overdue();
+            Rejection::UpstreamTimeout
+        }
     }
 }
 

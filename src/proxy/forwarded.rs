@@ -1,6 +1,6 @@
 //! Decides who a request comes from, where proxies stand in between, and what is said of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
@@ -26,17 +26,23 @@ impl Trust {
 
     /// The address of the caller: the peer's, or behind trusted proxies the rightmost address of
     /// the forwarded chain that is none of theirs. What is left of a trusted word is a claim.
+    ///
+    /// A proxy that says nothing asks for itself. One that says what is no address has been asked
+    /// by somebody whom it cannot or will not name, and that is not the proxy: where addresses
+    /// open doors, this one opens none.
     pub fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if self.0.is_empty() || !self.includes(peer) {
             return peer;
         }
         let lines: Vec<&HeaderValue> = headers.get_all(X_FORWARDED_FOR).iter().collect();
-        let words =
-            lines.into_iter().rev().flat_map(|it| it.to_str().unwrap_or_default().rsplit(','));
-        let mut caller = peer;
-        for named in words.map_while(|it| address(it.trim())) {
-            caller = named;
-            if !self.includes(named) {
+        if lines.iter().all(|it| it.as_bytes().trim_ascii().is_empty()) {
+            return peer;
+        }
+        let lines = lines.into_iter().rev();
+        let mut caller = UNKNOWN;
+        for word in lines.flat_map(|it| it.to_str().unwrap_or_default().rsplit(',')) {
+            caller = address(word.trim()).unwrap_or(UNKNOWN);
+            if !self.includes(caller) {
                 break;
             }
         }
@@ -78,6 +84,9 @@ fn address(word: &str) -> Option<IpAddr> {
     plain.or_else(with_port).or_else(bracketed).map(|it: IpAddr| it.to_canonical())
 }
 
+/// Nobody's address.
+const UNKNOWN: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -114,9 +123,20 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_is_no_address_ends_the_chain() {
-        check("10.0.0.1", &["198.51.100.7, unknown"], "10.0.0.1");
-        check("10.0.0.1", &[""], "10.0.0.1");
-        check("10.0.0.1", &["198.51.100.7, , 10.0.0.2"], "10.0.0.2");
+    fn a_proxy_that_says_nothing_asks_for_itself() {
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &["", " "], "10.0.0.1");
+        check("10.0.0.1", &["10.0.0.2"], "10.0.0.2");
+    }
+
+    #[test]
+    fn who_is_not_named_is_nobody_and_not_the_proxy() {
+        check("10.0.0.1", &["198.51.100.7, unknown"], "::");
+        check("10.0.0.1", &["unix:"], "::");
+        check("10.0.0.1", &["198.51.100.7, , 10.0.0.2"], "::");
+        check("10.0.0.1", &["198.51.100.7", ""], "::");
+        check("10.0.0.1", &["fe80::1%eth0"], "::");
+        check("10.0.0.1", &["unknown, 198.51.100.7"], "198.51.100.7");
+        check("192.0.2.1", &["unknown"], "192.0.2.1");
     }
 }

@@ -1,9 +1,12 @@
 //! Removes what concerns one connection only, and what nobody but us may say.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::rc::Rc;
 
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+
+use crate::config::HeaderEdits;
 use crate::proxy::outbound::X_REQUEST_ID;
-use crate::upstream::trailers::Trailers;
+use crate::upstream::trailers::{Permit, Trailers};
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,22 +19,53 @@ pub enum Direction {
     Down,
 }
 
+/// Which trailers of a route may pass, one way: by their names, as nobody's word is believed below
+/// a body, and no key is looked for there.
+#[derive(Debug)]
+pub struct Sieve {
+    direction: Direction,
+    /// What the route removes or sets itself, and where keys stand.
+    names: Box<[HeaderName]>,
+}
+
+impl Sieve {
+    /// For a route that changes a message by `edits`. Keys stand in `keys`.
+    pub fn new(direction: Direction, edits: &HeaderEdits, keys: &[HeaderName]) -> Self {
+        let set = edits.set.iter().map(|(name, _value)| name);
+        let names = set.chain(&edits.remove).chain(keys).cloned();
+        Self { direction, names: names.collect() }
+    }
+}
+
+impl Permit for Sieve {
+    fn permits(&self, name: &HeaderName) -> bool {
+        let is_ours = is_same(name, &X_REQUEST_ID) || self.names.iter().any(|it| is_same(name, it));
+        !is_ours && !NEVER_BELOW.contains(&name.as_str()) && !is_unwanted(name, self.direction)
+    }
+}
+
 /// Removes hop-by-hop headers and whatever `Connection` names; on the way up also everything of
 /// our own family, and the client's claims about other addresses unless it is trusted. Answers
-/// which trailers may pass: nothing that may not stand above the body, and on the way up no `keys`.
-pub fn clean(headers: &mut HeaderMap, direction: Direction, keys: &[HeaderName]) -> Trailers {
+/// which trailers may pass: over HTTP/1.1 those that are announced, and over HTTP/2, where nobody
+/// announces them, any; but none that may not stand below a body.
+pub fn clean(
+    headers: &mut HeaderMap,
+    direction: Direction,
+    version: Version,
+    sieve: &Rc<Sieve>,
+) -> Trailers {
     let unwanted = headers.keys().filter(|it| is_unwanted(it, direction));
     let unwanted: Vec<HeaderName> = unwanted.cloned().collect();
     if unwanted.contains(&header::CONNECTION) {
         remove_named(headers);
     }
-    let (mut trailers, mut wants_trailers) = (Trailers::default(), false);
+    let (mut announced, mut wants_trailers) = (Vec::new(), false);
     for name in &unwanted {
         if *name == header::TE && direction != Direction::Down && asks_for_trailers(headers) {
             wants_trailers = true;
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
         } else if *name == header::TRAILER {
-            trailers = announce(headers, |it| may_trail(it, direction, keys));
+            announced = announce(headers, sieve);
         } else {
             headers.remove(name);
         }
@@ -40,33 +74,25 @@ pub fn clean(headers: &mut HeaderMap, direction: Direction, keys: &[HeaderName])
         // RFC 9110, 10.1.4: `TE` is said to the next hop alone.
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    trailers
+    match version {
+        Version::HTTP_2 => Trailers::permitted(Rc::clone(sieve) as _),
+        _ if announced.is_empty() => Trailers::default(),
+        _ => Trailers::announced(announced),
+    }
 }
 
 /// Leaves in `Trailer` only the names that may pass.
-fn announce(headers: &mut HeaderMap, may_pass: impl Fn(&HeaderName) -> bool) -> Trailers {
+fn announce(headers: &mut HeaderMap, sieve: &Sieve) -> Vec<HeaderName> {
     let values = headers.get_all(header::TRAILER).iter();
     let words = values.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
-    let names = words.filter_map(|it| it.trim().parse().ok()).filter(may_pass);
+    let names = words.filter_map(|it| it.trim().parse().ok()).filter(|it| sieve.permits(it));
     let names: Vec<HeaderName> = names.collect();
     let text = names.iter().map(HeaderName::as_str).collect::<Vec<_>>().join(", ");
     match HeaderValue::from_str(&text) {
         Ok(value) if !names.is_empty() => drop(headers.insert(header::TRAILER, value)),
         Ok(_) | Err(_) => drop(headers.remove(header::TRAILER)),
     }
-    Trailers::announced(names)
-}
-
-/// Below a body nobody's word is believed, and no key is looked for.
-fn may_trail(name: &HeaderName, direction: Direction, keys: &[HeaderName]) -> bool {
-    match direction {
-        Direction::Down => !is_unwanted(name, Direction::Down),
-        Direction::Up | Direction::UpTrusted => {
-            let ours = [X_REQUEST_ID, header::AUTHORIZATION];
-            let is_ours = ours.iter().chain(keys).any(|it| is_same(name, it));
-            !is_ours && !is_unwanted(name, Direction::Up)
-        }
-    }
+    names
 }
 
 fn is_same(name: &HeaderName, other: &HeaderName) -> bool {
@@ -123,6 +149,42 @@ fn is_misspelt(name: &str) -> bool {
 /// What nobody else may say of a request.
 const OURS_TO_SAY: [&[u8]; 3] = [b"x-keyward-", b"x-forwarded-", b"x-real-ip"];
 
+/// What frames, addresses, routes or qualifies a message has no meaning below it, and who joins
+/// trailers with headers would find one there: RFC 9110, 6.5.1.
+const NEVER_BELOW: [&str; 31] = [
+    "age",
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "strict-transport-security",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+];
+
 fn asks_for_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter();
     let mut words = values.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(','));
@@ -133,13 +195,21 @@ fn asks_for_trailers(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
 
+    fn sieve(direction: Direction) -> Rc<Sieve> {
+        let name = |it: &str| it.parse().unwrap();
+        let set = vec![(name("x-set"), HeaderValue::from_static("1"))];
+        let edits = HeaderEdits { set, remove: vec![name("x-removed")] };
+        let direction = if direction == Direction::Down { direction } else { Direction::Up };
+        Rc::new(Sieve::new(direction, &edits, &[name("api-key")]))
+    }
+
     #[track_caller]
     fn check(direction: Direction, headers: &[(&'static str, &'static str)], left: &[&str]) {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        drop(clean(&mut map, direction, &[]));
+        drop(clean(&mut map, direction, Version::HTTP_11, &sieve(direction)));
         let mut names: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, left);
@@ -195,7 +265,7 @@ mod tests {
     fn check_trailer(direction: Direction, announced: &'static str, left: Option<&str>) {
         let mut map = HeaderMap::new();
         map.append("trailer", HeaderValue::from_static(announced));
-        drop(clean(&mut map, direction, &[HeaderName::from_static("api-key")]));
+        drop(clean(&mut map, direction, Version::HTTP_11, &sieve(direction)));
         assert_eq!(map.get("trailer").map(|it| it.to_str().unwrap()), left, "{announced}");
     }
 
@@ -209,6 +279,68 @@ mod tests {
             check_trailer(direction, "x-request-id, x_request_id, connection, x-real-ip", None);
         }
         check_trailer(Direction::Down, "x-sum, connection, trailer", Some("x-sum"));
+        for direction in [Direction::Up, Direction::UpTrusted, Direction::Down] {
+            check_trailer(direction, "x-set, X_Set, x-removed, x_removed", None);
+            check_trailer(direction, "content-length, transfer-encoding, host, content-type", None);
+        }
+    }
+
+    /// Which of these trailers pass, of a message of some version with such headers.
+    #[track_caller]
+    fn check_trailers(version: Version, announced: Option<&'static str>, left: &[&str]) {
+        for direction in [Direction::Up, Direction::UpTrusted, Direction::Down] {
+            let mut headers = HeaderMap::new();
+            headers.extend(announced.map(|it| (header::TRAILER, HeaderValue::from_static(it))));
+            let trailers = clean(&mut headers, direction, version, &sieve(direction));
+            let mut fields = HeaderMap::new();
+            for name in NAMES {
+                fields.append(name, HeaderValue::from_static("1"));
+            }
+            let mut frame = http_body::Frame::<bytes::Bytes>::trailers(fields);
+            trailers.clean(&mut frame);
+            let fields = frame.into_trailers().unwrap();
+            let names: Vec<&str> = fields.keys().map(HeaderName::as_str).collect();
+            assert_eq!(names, left, "{version:?} {direction:?}");
+        }
+    }
+
+    const NAMES: [&str; 14] = [
+        "grpc-status",
+        "grpc-message",
+        "acme-details-bin",
+        "x-request-id",
+        "api-key",
+        "api_key",
+        "x-set",
+        "x_removed",
+        "connection",
+        "te",
+        "content-length",
+        "transfer-encoding",
+        "host",
+        "authorization",
+    ];
+
+    #[test]
+    fn over_http_2_trailers_pass_by_their_names_alone() {
+        let passing = &NAMES[..3];
+        check_trailers(Version::HTTP_2, None, passing);
+        check_trailers(Version::HTTP_2, Some("grpc-status"), passing);
+    }
+
+    #[test]
+    fn over_http_1_1_only_announced_trailers_pass() {
+        check_trailers(Version::HTTP_11, None, &[]);
+        check_trailers(Version::HTTP_11, Some("grpc-status, host, x-set"), &["grpc-status"]);
+        check_trailers(Version::HTTP_11, Some("acme-other"), &[]);
+    }
+
+    #[test]
+    fn nobody_speaks_in_our_name_below_a_body() {
+        let up = sieve(Direction::Up);
+        for name in ["x-keyward-owner", "x_keyward_owner", "x-forwarded-for", "x-real-ip"] {
+            assert!(!up.permits(&name.parse().unwrap()), "{name}");
+        }
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use crate::gate::running::Grant;
+use crate::proxy::Route;
+use crate::proxy::amend::edit;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
@@ -20,13 +22,16 @@ use crate::upstream::trailers::Trailers;
 #[derive(Debug)]
 pub struct Reply {
     source: Source,
-    exchange: Exchange,
+    /// None where the connection's next owner has it.
+    exchange: Option<Exchange>,
 }
 
 #[derive(Debug)]
 enum Source {
     Upstream(Answer),
     Problem(Full<Bytes>),
+    /// None: the protocol changes.
+    Changed,
 }
 
 /// An upstream's answer.
@@ -40,30 +45,50 @@ pub struct Answer {
 /// What of an answer was cleaned and is still to be sealed with its exchange.
 pub type Inbound = Response<Answer>;
 
-/// The upstream's answer without what concerned its connection alone.
-pub fn inbound(mut response: Response<ResponseBody>, grant: Grant) -> Inbound {
-    let trailers = clean(response.headers_mut(), Direction::Down, &[]);
+/// The upstream's answer without what concerned its connection alone, and as its route says.
+pub fn inbound(mut response: Response<ResponseBody>, route: &Route, grant: Grant) -> Inbound {
+    let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
+    let trailers = clean(response.headers_mut(), Direction::Down, version, &route.down);
+    edit(response.headers_mut(), &route.settings.response_headers);
     response.map(|body| Answer { body, trailers, grant })
 }
 
 /// Joins an answer with its exchange; from here on only the client can hold it up.
 pub fn reply(
     answer: Result<Inbound, Response<Full<Bytes>>>,
-    exchange: Exchange,
+    mut exchange: Exchange,
     close: Closing,
 ) -> Response<Reply> {
-    let request_id = exchange.request_id().clone();
     let mut response = match answer {
-        Ok(inbound) => inbound.map(|answer| Reply { source: Source::Upstream(answer), exchange }),
-        Err(problem) => problem.map(|body| Reply { source: Source::Problem(body), exchange }),
+        Ok(inbound) => inbound.map(|it| Reply { source: Source::Upstream(it), exchange: None }),
+        Err(problem) => problem.map(|it| Reply { source: Source::Problem(it), exchange: None }),
     };
-    let status = response.status();
-    response.body_mut().exchange.begin_answer(status);
-    response.headers_mut().insert(X_REQUEST_ID, request_id);
-    if close == Closing::AfterThis && response.body().exchange.progress().ends_by_closing() {
+    let close = close == Closing::AfterThis && exchange.progress().ends_by_closing();
+    begin(&mut response, &mut exchange);
+    if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response.body_mut().exchange = Some(exchange);
     response
+}
+
+/// The answer that changes the protocol; the exchange goes on with it, in `next`.
+pub fn changed(
+    headers: HeaderMap,
+    mut exchange: Exchange,
+    next: impl FnOnce(Exchange),
+) -> Response<Reply> {
+    let mut response = Response::new(Reply { source: Source::Changed, exchange: None });
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers;
+    begin(&mut response, &mut exchange);
+    next(exchange);
+    response
+}
+
+fn begin(response: &mut Response<Reply>, exchange: &mut Exchange) {
+    exchange.begin_answer(response.status());
+    response.headers_mut().insert(X_REQUEST_ID, exchange.request_id().clone());
 }
 
 /// Whether the connection goes on after an answer.
@@ -84,11 +109,14 @@ impl Body for Reply {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        this.exchange.progress().has_room();
+        if let Some(exchange) = &this.exchange {
+            exchange.progress().has_room();
+        }
         let polled = match &mut this.source {
             Source::Problem(body) => {
                 Pin::new(body).poll_frame(context).map_err(|never| match never {})
             }
+            Source::Changed => return Poll::Ready(None),
             Source::Upstream(answer) => {
                 let signal = answer.grant.signal();
                 signal.wake_on_verdict(context.waker());
@@ -102,8 +130,8 @@ impl Body for Reply {
                 polled.map_err(Broken::Upstream)
             }
         };
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.exchange.passed(frame.data_ref().map_or(0, Bytes::len));
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&polled, &mut this.exchange) {
+            exchange.passed(frame.data_ref().map_or(0, Bytes::len));
         }
         polled
     }
@@ -112,6 +140,7 @@ impl Body for Reply {
         match &self.source {
             Source::Upstream(answer) => answer.body.is_end_stream(),
             Source::Problem(body) => body.is_end_stream(),
+            Source::Changed => true,
         }
     }
 
@@ -119,6 +148,7 @@ impl Body for Reply {
         match &self.source {
             Source::Upstream(answer) => answer.body.size_hint(),
             Source::Problem(body) => body.size_hint(),
+            Source::Changed => SizeHint::with_exact(0),
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::cell::Cell;
 
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
 use hyper::body::Incoming;
 
 use crate::config::UpstreamHost;
 use crate::gate::known::Rights;
 use crate::gate::running::Grant;
+use crate::proxy::amend::edit;
 use crate::proxy::forwarded::tell;
 use crate::proxy::hygiene::clean;
 use crate::proxy::{Downstream, Proxy, Route};
@@ -24,7 +26,11 @@ pub fn outbound(
     let (request, request_id) = request;
     let (mut parts, body) = request.into_parts();
     let direction = proxy.trust.direction(downstream.peer);
-    let trailers = clean(&mut parts.headers, direction, proxy.credentials.headers());
+    if parts.version == Version::HTTP_2 {
+        as_http1(&mut parts);
+    }
+    let trailers = clean(&mut parts.headers, direction, parts.version, &route.up);
+    edit(&mut parts.headers, &route.settings.request_headers);
     identify(&mut parts.headers, grant);
     parts.headers.insert(X_REQUEST_ID, request_id);
     tell(&mut parts.headers, downstream, direction);
@@ -34,9 +40,26 @@ pub fn outbound(
     let watch = Watch {
         deadline: std::rc::Rc::clone(grant.run()) as _,
         body_timeout: proxy.body_timeout,
-        response_timeout: route.upstream.settings().response_timeout,
+        response_timeout: route.response_timeout(),
     };
-    Request::from_parts(parts, RequestBody::new(body, trailers, watch))
+    Request::from_parts(parts, RequestBody::new(body, route.settings.max_body, trailers, watch))
+}
+
+/// HTTP/2 names the host in the target and may take a cookie header apart. Upstreams get it as in
+/// HTTP/1.1, where each stands in one line: RFC 9113, 8.2.3 and 8.3.1.
+fn as_http1(parts: &mut Parts) {
+    let headers = &mut parts.headers;
+    let authority = parts.uri.authority().map(|it| HeaderValue::from_str(it.as_str()));
+    if let Some(Ok(authority)) = authority {
+        headers.entry(header::HOST).or_insert(authority);
+    }
+    if headers.get_all(header::COOKIE).iter().nth(1).is_some() {
+        let crumbs = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+        // What was joined from values is one.
+        if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.collect::<Vec<_>>().join(&b"; "[..])) {
+            headers.insert(header::COOKIE, cookie);
+        }
+    }
 }
 
 /// Says who asks, where a key was shown.
@@ -134,6 +157,48 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn from_http2(target: &str, headers: &[(&'static str, &'static str)]) -> Parts {
+        let request = Request::get(target).version(Version::HTTP_2).body(()).unwrap();
+        let mut parts = request.into_parts().0;
+        for (name, value) in headers {
+            parts.headers.append(*name, HeaderValue::from_static(value));
+        }
+        as_http1(&mut parts);
+        parts
+    }
+
+    #[test]
+    fn the_host_of_http_2_is_its_authority() {
+        let host = |target: &str, headers: &[_]| {
+            let parts = from_http2(target, headers);
+            let hosts: Vec<_> = parts.headers.get_all(header::HOST).iter().cloned().collect();
+            assert_eq!(origin_form(parts.uri), "/v3/x?q");
+            hosts
+        };
+        assert_eq!(host("https://api.example.com:8443/v3/x?q", &[]), ["api.example.com:8443"]);
+        assert_eq!(host("https://[::1]/v3/x?q", &[]), ["[::1]"]);
+        // They agree, or the request would not have come here.
+        assert_eq!(
+            host("https://api.example.com/v3/x?q", &[("host", "API.example.com")]),
+            ["API.example.com"]
+        );
+        assert_eq!(host("/v3/x?q", &[("host", "a")]), ["a"]);
+    }
+
+    #[test]
+    fn a_cookie_that_http_2_took_apart_is_one_again() {
+        let cookies = |headers: &[_]| {
+            let parts = from_http2("https://h/", headers);
+            parts.headers.get_all(header::COOKIE).iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(
+            cookies(&[("cookie", "a=b"), ("x", "1"), ("cookie", "c=d"), ("cookie", "e=f")]),
+            ["a=b; c=d; e=f"]
+        );
+        assert_eq!(cookies(&[("cookie", "a=b; c=d")]), ["a=b; c=d"]);
+        assert_eq!(cookies(&[]), [""; 0]);
+    }
 
     #[test]
     fn digits_are_hexadecimal() {

@@ -8,6 +8,7 @@ use crate::problem::{Problem, Row};
 use crate::route::path::PathFault;
 use crate::route::table::Miss;
 use crate::upstream::SendError;
+use crate::upstream::body::UploadFault;
 
 /// Why a request is not answered by its upstream.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,9 @@ pub enum Rejection {
     /// The head took longer than `header_timeout`.
     #[error("the request's head did not arrive in time")]
     HeadTimeout,
+    /// The body is longer than the route's `max_body`.
+    #[error("the request's body is longer than this route allows")]
+    BodyTooLarge,
     /// The client stopped sending.
     #[error("the request's body did not arrive in time")]
     BodyTimeout,
@@ -69,6 +73,7 @@ impl Rejection {
             | Self::Unreadable
             | Self::BadPath(_)
             | Self::Send(SendError::Upload(_)) => (400, "bad_request", "The request is malformed"),
+            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
             Self::UriTooLong => (414, "uri_too_long", "The request target is too long"),
             Self::HeadersTooLarge => (431, "headers_too_large", "The headers are too large"),
             Self::MethodNotAllowed(_) => (405, "method_not_allowed", "The method is not allowed"),
@@ -140,6 +145,19 @@ impl Rejection {
                 Some("the upstream closed the connection, or did not answer with HTTP")
             }
             SendError::NoEndpoint | SendError::Flawed(_) | SendError::Upload(_) => None,
+        }
+    }
+}
+
+impl From<SendError> for Rejection {
+    fn from(fault: SendError) -> Self {
+        match fault {
+            SendError::Upload(UploadFault::TooLarge) => Self::BodyTooLarge,
+            SendError::Upload(UploadFault::Malformed | UploadFault::Incomplete)
+            | SendError::NoEndpoint
+            | SendError::Unreachable(_)
+            | SendError::Failed(_)
+            | SendError::Flawed(_) => Self::Send(fault),
         }
     }
 }

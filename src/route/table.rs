@@ -1,13 +1,18 @@
 //! Decides which route a request's head belongs to.
 //!
-//! Exact host, longest wildcard, any; then exact path, longest prefix; then named methods, any.
-//! A route that fits but for the method stands in nobody's way: the search goes on.
+//! Exact host, longest wildcard, any; then exact path, longest prefix; then named methods, any;
+//! then the most headers. A route that fits but for the method or a header stands in nobody's way:
+//! the search goes on.
+//!
+//! A header fits where it stands in the head once and its whole value is the same, byte for byte:
+//! `a, b` is one value and not two, and two lines are none. So the route sees no other header than
+//! an upstream that takes the first line, the last, or all of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::iter;
 use std::ops::Bound;
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::route::host::{Host, HostPattern};
 
@@ -42,6 +47,8 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// The method.
     pub method: &'a Method,
+    /// The headers.
+    pub headers: &'a HeaderMap,
 }
 
 /// All routes, in the order in which they are asked.
@@ -59,12 +66,16 @@ impl Table {
         for (route, pattern) in patterns.iter().enumerate() {
             table.insert(route, pattern)?;
         }
-        Ok(table)
+        let ambiguous = table.choices().filter_map(Choice::ambiguity);
+        match ambiguous.min_by_key(|it| (it.second, it.first)) {
+            Some(clash) => Err(clash),
+            None => Ok(table),
+        }
     }
 
     /// The route that `head` belongs to.
     pub fn find(&self, head: &Head<'_>) -> Result<usize, Miss> {
-        let found = self.candidates(head).find_map(|it| it.route(head.method));
+        let found = self.candidates(head).find_map(|it| it.route(head));
         found.ok_or_else(|| self.miss(head))
     }
 
@@ -85,7 +96,13 @@ impl Table {
         }
     }
 
-    /// What fits `head` but perhaps for the method, the most particular first.
+    fn choices(&self) -> impl Iterator<Item = &Choice> {
+        let paths = self.exact.values().chain(self.wildcards.values()).chain([&self.any]);
+        let methods = paths.flat_map(|it| it.exact.values().chain(it.prefixes.values()));
+        methods.flat_map(|it| it.named.iter().map(|(_method, it)| it).chain([&it.any]))
+    }
+
+    /// What fits `head` but perhaps for method and headers, the most particular first.
     fn candidates<'t>(&'t self, head: &Head<'t>) -> impl Iterator<Item = &'t Methods> {
         let path = head.path;
         self.hosts(head.host.as_str()).flat_map(move |it| it.matching(path))
@@ -100,28 +117,41 @@ impl Table {
 
     fn miss(&self, head: &Head<'_>) -> Miss {
         let named = self.candidates(head).flat_map(|it| &it.named);
-        let mut allowed: Vec<Method> = named.map(|(method, _route)| method.clone()).collect();
+        let fitting = named.filter(|(_method, it)| it.route(head.headers).is_some());
+        let mut allowed: Vec<Method> = fitting.map(|(method, _routes)| method.clone()).collect();
         allowed.sort_by(|left, right| left.as_str().cmp(right.as_str()));
         allowed.dedup();
         if allowed.is_empty() { Miss::NoRoute } else { Miss::Method { allowed } }
     }
 }
 
-/// Two routes ask for the same: the same host, the same path, and a method in common or any
-/// method both. A request could belong to either, and nothing would say which.
+/// Two routes to which a request could belong, and nothing would say to which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("routes {first} and {second} ask for the same host, path and method")]
+#[error("a request could belong to route {first} and to route {second}")]
 pub struct Clash {
     /// The place of the earlier one.
     pub first: usize,
     /// The place of the later one.
     pub second: usize,
+    /// Why nothing says it.
+    pub kind: ClashKind,
+}
+
+/// Why nothing says to which of two routes a request belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClashKind {
+    /// They ask for the same: the same host, path and headers, and a method in common or any
+    /// method both.
+    Same,
+    /// They ask for different headers, equally many; a request may have them all, and no third
+    /// route asks for those.
+    Headers,
 }
 
 /// Why no route was found.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Miss {
-    /// Nothing fits host and path.
+    /// Nothing fits host, path and headers.
     #[error("no route fits this host and path")]
     NoRoute,
     /// Something does, for other methods.
@@ -145,7 +175,7 @@ impl Paths {
             PathPattern::Exact(path) => self.exact.entry(path.clone()),
             PathPattern::Prefix(path) => self.prefixes.entry(path.clone()),
         };
-        methods.or_default().insert(route, &pattern.methods)
+        methods.or_default().insert(route, pattern)
     }
 
     fn matching<'t>(&'t self, path: &'t str) -> impl Iterator<Item = &'t Methods> {
@@ -181,36 +211,115 @@ struct Step<'t> {
 /// The routes for one path, by method.
 #[derive(Debug, Default)]
 struct Methods {
-    named: Vec<(Method, usize)>,
-    any: Option<usize>,
+    named: Vec<(Method, Choice)>,
+    any: Choice,
 }
 
 impl Methods {
-    fn insert(&mut self, route: usize, methods: &[Method]) -> Result<(), Clash> {
-        if methods.is_empty() {
-            return agree(*self.any.get_or_insert(route), route);
+    fn insert(&mut self, route: usize, pattern: &Pattern) -> Result<(), Clash> {
+        if pattern.methods.is_empty() {
+            return self.any.insert(route, &pattern.headers);
         }
-        for method in methods {
-            match self.route_named(method) {
-                Some(other) => agree(other, route)?,
-                None => self.named.push((method.clone(), route)),
+        for method in &pattern.methods {
+            match self.named.iter_mut().find(|(named, _routes)| named == method) {
+                Some((_method, routes)) => routes.insert(route, &pattern.headers)?,
+                None => {
+                    let mut routes = Choice::default();
+                    routes.insert(route, &pattern.headers)?;
+                    self.named.push((method.clone(), routes));
+                }
             }
         }
         Ok(())
     }
 
-    fn route(&self, method: &Method) -> Option<usize> {
-        self.route_named(method).or(self.any)
+    fn route(&self, head: &Head<'_>) -> Option<usize> {
+        let named = self.named.iter().find(|(named, _routes)| named == head.method);
+        let named = named.and_then(|(_method, routes)| routes.route(head.headers));
+        named.or_else(|| self.any.route(head.headers))
+    }
+}
+
+/// The routes for one path and method, by the headers that they ask for.
+#[derive(Debug, Default)]
+struct Choice {
+    /// Who asks for most comes first.
+    asking: Vec<Asking>,
+    /// Asks for none.
+    plain: Option<usize>,
+}
+
+/// A route that asks for headers: at least one, each once, in order.
+#[derive(Debug)]
+struct Asking {
+    headers: Vec<(HeaderName, HeaderValue)>,
+    route: usize,
+}
+
+impl Choice {
+    fn insert(&mut self, route: usize, headers: &[(HeaderName, HeaderValue)]) -> Result<(), Clash> {
+        if headers.is_empty() {
+            return agree(*self.plain.get_or_insert(route), route);
+        }
+        let mut headers = headers.to_vec();
+        headers.sort_by(|(left, _), (right, _)| left.as_str().cmp(right.as_str()));
+        headers.dedup();
+        match self.asking.iter().find(|it| it.headers == headers) {
+            Some(other) => agree(other.route, route),
+            None => {
+                let more = |it: &Asking| it.headers.len() >= headers.len();
+                let place = self.asking.partition_point(more);
+                self.asking.insert(place, Asking { headers, route });
+                Ok(())
+            }
+        }
     }
 
-    fn route_named(&self, method: &Method) -> Option<usize> {
-        self.named.iter().find(|(named, _route)| named == method).map(|(_method, route)| *route)
+    fn route(&self, headers: &HeaderMap) -> Option<usize> {
+        let asking = self.asking.iter().find(|it| it.fits(headers));
+        asking.map(|it| it.route).or(self.plain)
+    }
+
+    /// Two that ask for equally much and may both fit, if nobody asks for more of the same.
+    fn ambiguity(&self) -> Option<Clash> {
+        self.asking.iter().enumerate().find_map(|(at, one)| {
+            let others = self.asking.iter().skip(at + 1);
+            let mut equal = others.take_while(|it| it.headers.len() == one.headers.len());
+            let other = equal.find(|it| {
+                let decided = |more: &Asking| more.asks_more_than_each_of(one, it);
+                one.goes_with(it) && !self.asking.iter().any(decided)
+            })?;
+            let (first, second) = (one.route.min(other.route), one.route.max(other.route));
+            Some(Clash { first, second, kind: ClashKind::Headers })
+        })
+    }
+}
+
+impl Asking {
+    fn fits(&self, headers: &HeaderMap) -> bool {
+        self.headers.iter().all(|(name, value)| {
+            let mut lines = headers.get_all(name).iter();
+            lines.next() == Some(value) && lines.next().is_none()
+        })
+    }
+
+    /// Whether a request can have the headers of both.
+    fn goes_with(&self, other: &Self) -> bool {
+        let mut both = self.headers.iter().chain(&other.headers);
+        let all = || self.headers.iter().chain(&other.headers);
+        both.all(|(name, value)| all().all(|(other, it)| other != name || it == value))
+    }
+
+    /// Whether it fits what fits both, and goes before them.
+    fn asks_more_than_each_of(&self, one: &Self, other: &Self) -> bool {
+        let is_asked = |it| one.headers.contains(it) || other.headers.contains(it);
+        self.headers.len() > one.headers.len() && self.headers.iter().all(is_asked)
     }
 }
 
 /// A route may say the same twice; two may not.
 fn agree(first: usize, second: usize) -> Result<(), Clash> {
-    if first == second { Ok(()) } else { Err(Clash { first, second }) }
+    if first == second { Ok(()) } else { Err(Clash { first, second, kind: ClashKind::Same }) }
 }
 
 /// Whether `prefix` matches `path`: it ends at a slash, or where a segment ends.
@@ -226,176 +335,4 @@ fn shared<'t>(prefix: &str, path: &'t str) -> &'t str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cmp::Reverse;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Reads `GET,POST a.com,*.b.com =/exact` or `* * /prefix`.
-    fn pattern(text: &str) -> Pattern {
-        let words: Vec<&str> = text.split(' ').collect();
-        let listed = |at: usize| words[at].split(',').filter(|it| *it != "*");
-        Pattern {
-            methods: listed(0).map(|it| it.parse().unwrap()).collect(),
-            hosts: listed(1).map(|it| it.parse().unwrap()).collect(),
-            path: match words[2].strip_prefix('=') {
-                Some(path) => PathPattern::Exact(path.to_owned()),
-                None => PathPattern::Prefix(words[2].to_owned()),
-            },
-            headers: Vec::new(),
-        }
-    }
-
-    fn table(texts: &[&str]) -> Result<Table, Clash> {
-        Table::new(&texts.iter().map(|it| pattern(it)).collect::<Vec<_>>())
-    }
-
-    fn find(table: &Table, method: &str, host: &str, path: &str) -> Result<usize, Miss> {
-        let (host, _port) = Host::parse(host).unwrap();
-        let method = method.parse().unwrap();
-        table.find(&Head { host: &host, path, method: &method })
-    }
-
-    /// Asks with `GET a.com /path` and the like for the place of the route.
-    #[track_caller]
-    fn check(texts: &[&str], asked: &str, expected: impl Into<Result<usize, Miss>>) {
-        let table = table(texts).unwrap();
-        let words: Vec<&str> = asked.split(' ').collect();
-        let actual = find(&table, words[0], words[1], words[2]);
-        assert_eq!(actual, expected.into(), "{asked} in {texts:?}");
-    }
-
-    #[track_caller]
-    fn check_clash(texts: &[&str], expected: Option<(usize, usize)>) {
-        let actual = table(texts).err().map(|it| (it.first, it.second));
-        assert_eq!(actual, expected, "{texts:?}");
-    }
-
-    #[test]
-    fn a_prefix_ends_where_a_segment_ends() {
-        check(&["* * /v3"], "GET a /v3", Ok(0));
-        check(&["* * /v3"], "GET a /v3/x", Ok(0));
-        check(&["* * /v3"], "GET a /v30", Err(Miss::NoRoute));
-        check(&["* * /v3/"], "GET a /v3", Err(Miss::NoRoute));
-        check(&["* * /v3/"], "GET a /v3/x", Ok(0));
-        check(&["* * /"], "GET a /anything", Ok(0));
-    }
-
-    #[test]
-    fn an_exact_host_goes_before_the_longest_wildcard_and_that_before_any() {
-        let texts = ["* * /", "* *.com /", "* *.a.com /", "* x.a.com /"];
-        check(&texts, "GET x.a.com /", Ok(3));
-        check(&texts, "GET y.a.com /", Ok(2));
-        check(&texts, "GET x.y.a.com /", Ok(2));
-        check(&texts, "GET a.com /", Ok(1));
-        check(&texts, "GET [::1] /", Ok(0));
-    }
-
-    #[test]
-    fn an_exact_path_goes_before_the_longest_prefix() {
-        let texts = ["* * /", "* * /v3", "* * /v3/", "* * =/v3", "* * /v3/a"];
-        check(&texts, "GET h /v3", Ok(3));
-        check(&texts, "GET h /v3/", Ok(2));
-        check(&texts, "GET h /v3/a", Ok(4));
-        check(&texts, "GET h /v3/ab", Ok(2));
-        check(&texts, "GET h /v30", Ok(0));
-    }
-
-    #[test]
-    fn the_host_goes_before_the_path_if_it_has_one_that_fits() {
-        check(&["* * =/v3/a", "* h.com /"], "GET h.com /v3/a", Ok(1));
-        check(&["* * /", "* h.com /v3"], "GET h.com /v4", Ok(0));
-    }
-
-    #[test]
-    fn a_route_that_names_methods_goes_before_one_that_does_not() {
-        check(&["* * /", "POST * /"], "POST h /", Ok(1));
-        check(&["* * /", "POST * /"], "GET h /", Ok(0));
-        check(&["* * /", "POST * /v3/"], "GET h /v3/x", Ok(0));
-    }
-
-    #[test]
-    fn what_fits_but_for_the_method_says_which_methods_do() {
-        let texts = ["PUT,GET * /v3/", "GET,POST * /", "DELETE a.com /"];
-        let allowed = vec![Method::GET, Method::POST, Method::PUT];
-        check(&texts, "PATCH h /v3/x", Err(Miss::Method { allowed }));
-        check(&["GET * /v3/"], "GET h /v4", Err(Miss::NoRoute));
-    }
-
-    #[test]
-    fn two_routes_that_ask_for_the_same_clash() {
-        check_clash(&["* * /", "* * /v3", "* * /"], Some((0, 2)));
-        check_clash(&["GET,PUT * /", "PUT,POST * /"], Some((0, 1)));
-        check_clash(&["* a.com,*.b.com /", "* c.com,*.b.com /"], Some((0, 1)));
-        check_clash(&["* A.com /", "* a.com. /"], Some((0, 1)));
-    }
-
-    #[test]
-    fn two_routes_of_which_one_asks_for_more_do_not_clash() {
-        check_clash(&["GET * /", "POST * /", "* * /"], None);
-        check_clash(&["* * =/v3", "* * /v3", "* * /v3/"], None);
-        check_clash(&["* a.com /", "* *.com /", "* * /"], None);
-        check_clash(&["GET,GET a.com,a.com /", "* a.com,a.com /"], None);
-    }
-
-    const HOSTS: [&str; 6] = ["*", "a.com", "x.a.com", "*.a.com", "*.com", "*.x.a.com"];
-    const PATHS: [&str; 9] = ["/", "/a", "/a/", "/ab", "/a/b", "/a/b/", "=/a", "=/a/b", "/b"];
-    const METHODS: [&str; 4] = ["*", "GET", "PUT", "GET,PUT"];
-
-    fn any_pattern() -> impl Strategy<Value = Pattern> {
-        let parts = (0..METHODS.len(), 0..HOSTS.len(), 0..PATHS.len());
-        parts.prop_map(|(method, host, path)| {
-            pattern(&format!("{} {} {}", METHODS[method], HOSTS[host], PATHS[path]))
-        })
-    }
-
-    /// How particular a pattern is, if it fits but for the method.
-    fn rank(pattern: &Pattern, host: &str, path: &str) -> Option<(Reverse<usize>, Reverse<usize>)> {
-        let host = match pattern.hosts.first() {
-            None => 0,
-            Some(HostPattern::Exact(it)) => (it.as_str() == host).then_some(1000)?,
-            Some(HostPattern::Wildcard(it)) => host.ends_with(it.as_str()).then_some(it.len())?,
-        };
-        let path = match &pattern.path {
-            PathPattern::Exact(it) => (it == path).then_some(1000)?,
-            PathPattern::Prefix(it) => {
-                let whole = format!("{}/", it.strip_suffix('/').unwrap_or(it));
-                (it == path || path.starts_with(&whole)).then_some(it.len())?
-            }
-        };
-        Some((Reverse(host), Reverse(path)))
-    }
-
-    fn naive(patterns: &[Pattern], method: &str, host: &str, path: &str) -> Option<usize> {
-        let ranked = patterns.iter().enumerate().filter_map(|(at, it)| {
-            let takes = it.methods.is_empty() || it.methods.iter().any(|it| it == method);
-            takes.then_some((rank(it, host, path)?, it.methods.is_empty(), at))
-        });
-        ranked.min().map(|(_rank, _any, at)| at)
-    }
-
-    proptest! {
-        #[test]
-        fn a_naive_scan_finds_the_same(
-            drawn in proptest::collection::vec(any_pattern(), 0..12),
-            host in 0..5_usize, path in 0..10_usize, method in 0..3_usize,
-        ) {
-            let host = ["a.com", "x.a.com", "y.x.a.com", "com", "b.org"][host];
-            let path = ["/", "/a", "/a/", "/ab", "/a/b", "/a/b/c", "/a/bc", "/b", "/a0", "//"][path];
-            let method = ["GET", "PUT", "POST"][method];
-            let mut kept: Vec<Pattern> = Vec::new();
-            for pattern in drawn {
-                kept.push(pattern);
-                if Table::new(&kept).is_err() {
-                    kept.pop();
-                }
-            }
-            let actual = find(&Table::new(&kept).unwrap(), method, host, path);
-            let fits = kept.iter().any(|it| rank(it, host, path).is_some());
-            prop_assert_eq!(actual == Err(Miss::NoRoute), !fits);
-            prop_assert_eq!(actual.ok(), naive(&kept, method, host, path));
-        }
-    }
-}
+mod tests;

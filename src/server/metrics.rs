@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::admin::fleet::census;
 use crate::admin::tally::{FAILURES, Tallied, Tally};
 use crate::clock::Moment;
@@ -16,6 +18,9 @@ use crate::telemetry::counters::{DECISIONS, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
 use crate::telemetry::histogram::Sum;
 use crate::telemetry::outlet::Inlets;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::{Group, Groups};
+use crate::upstream::standing::Openness;
 
 /// Everything that is counted.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct Scrape {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// Where lines go.
     pub lines: Inlets,
+    /// The endpoints of every upstream.
+    pub groups: watch::Receiver<Groups>,
     /// What is shown to whom TLS is spoken with.
     pub shown: Shown,
 }
@@ -45,6 +52,7 @@ impl Scrape {
             build_info(),
             self.traffic(&totals),
             connections(&totals),
+            self.endpoints(),
             self.gate(&totals),
             self.argon2(),
             self.store(),
@@ -93,6 +101,30 @@ impl Scrape {
                 "keyward_log_dropped",
                 "Log lines that nobody took in time",
                 self.lines.log.dropped(),
+            ),
+        ]
+    }
+
+    fn endpoints(&self) -> Vec<Family> {
+        let (groups, now) = (Arc::clone(&self.groups.borrow()), Moment::now());
+        let each = |value: &dyn Fn(&Endpoint) -> u64| -> Vec<(Labels, u64)> {
+            let members = groups.iter().flat_map(Group::members);
+            let sample = |(endpoint, group): (&Arc<Endpoint>, &Group)| {
+                let (upstream, url) = (group.settings.name.as_str(), endpoint.to_string());
+                (labels(&[("upstream", upstream), ("endpoint", &url)]), value(endpoint))
+            };
+            members.map(sample).collect()
+        };
+        vec![
+            Family::gauge(
+                "keyward_upstream_endpoint_healthy",
+                "Whether an endpoint gets requests: it is not ejected, and well as far as it is asked",
+                each(&|it| u64::from(it.standing().at(now) == Openness::Open)),
+            ),
+            Family::counter(
+                "keyward_upstream_ejections",
+                "How often an endpoint was left out because it failed requests",
+                each(&|it| it.standing().ejections()),
             ),
         ]
     }

@@ -4,25 +4,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{self, Config, Scheme, TlsVersion};
-use crate::gate::Terms;
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::{Group, Groups};
 use crate::upstream::tls::{self, Tls, TlsFault};
 
 /// The endpoints of every upstream, and how TLS is spoken to them: what all workers share.
 #[derive(Clone, Debug)]
-pub struct Endpoints(Arc<[Group]>);
-
-/// Those of one upstream.
-#[derive(Debug)]
-struct Group {
-    endpoints: Vec<Arc<Endpoint>>,
-    /// Where one of them speaks it.
-    tls: Option<Tls>,
-}
+pub struct Endpoints(Groups);
 
 /// An upstream whose endpoints cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -41,9 +33,15 @@ impl Endpoints {
             let tls = tls(upstream, config.gateway.min_tls);
             let tls =
                 tls.map_err(|fault| EndpointsFault { upstream: upstream.name.clone(), fault })?;
-            Ok(Group { endpoints: endpoints.collect(), tls })
+            let settings = Arc::new(upstream.clone());
+            Ok(Group { settings, endpoints: endpoints.collect(), tls })
         };
         Ok(Self(config.upstreams.iter().map(group).collect::<Result<_, _>>()?))
+    }
+
+    /// The same, for whoever looks after them or counts them.
+    pub fn groups(&self) -> Groups {
+        Arc::clone(&self.0)
     }
 }
 
@@ -77,13 +75,8 @@ pub fn plan(
         .collect();
     counters.keep_routes(config.routes.iter().map(|it| it.name.as_str()));
     let routes = config.routes.iter().filter_map(|route| {
-        let terms = Terms { name: route.name.as_str().into(), access: route.access };
-        Some(Route {
-            terms: Rc::new(terms),
-            upstream: Rc::clone(upstreams.get(route.upstream)?),
-            settings: Rc::new(route.clone()),
-            counters: counters.route(&route.name),
-        })
+        let (upstream, counters) = (upstreams.get(route.upstream)?, counters.route(&route.name));
+        Some(Route::new(route, upstream, &config.gateway.key_headers, counters))
     });
     Ok(Plan {
         table: Table::new(&patterns)?,

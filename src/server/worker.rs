@@ -18,7 +18,7 @@ use tokio::time::MissedTickBehavior;
 use crate::clock::Moment;
 use crate::gate::Gate;
 use crate::gate::recheck::Recheck;
-use crate::listener::connection::{Opened, Protocol, Transport, Unopened, open};
+use crate::listener::connection::{Opened, Protocol, Transport, Unopened, announced, open};
 use crate::listener::doors::{Place, Seat};
 use crate::listener::flow::Flow;
 use crate::listener::http1::{Http1, say};
@@ -206,19 +206,34 @@ impl Worker {
     }
 
     fn take(self: &Rc<Self>, visitor: Visitor, place: Place) {
+        let mut seat = self.common.doors.seat(place, self.number);
         let address = visitor.peer.ip();
-        let Some(seat) = self.common.doors.seat(place, address, self.number) else { return };
+        if !self.announces(address) && !seat.is_open_to(address) {
+            return;
+        }
         if visitor.stream.set_nodelay(true).is_ok() {
             self.connections.spawn_local(Rc::clone(self).attend(visitor, seat));
         }
     }
 
     /// One connection, from here to its end.
-    async fn attend(self: Rc<Self>, visitor: Visitor, seat: Seat) {
-        let Visitor { stream, peer, transport } = visitor;
+    async fn attend(self: Rc<Self>, visitor: Visitor, mut seat: Seat) {
+        let Visitor { stream, mut peer, transport } = visitor;
         let vitals = Rc::new(Vitals::new(self.timeouts, Rc::new(Flow::new(self.timeouts.write))));
         let bed = self.ward.admit(Rc::clone(&vitals) as _);
         self.proxy.counters.accepted();
+        if self.announces(peer.ip()) {
+            match announced(&stream, &vitals).await {
+                Ok(source) => peer = source.unwrap_or(peer),
+                Err(fault) => {
+                    tracing::debug!(%peer, ?fault, "no PROXY header");
+                    return self.proxy.counters.closed();
+                }
+            }
+            if !seat.is_open_to(peer.ip()) {
+                return self.proxy.counters.closed();
+            }
+        }
         let caller = Caller::new(peer.ip().to_canonical(), &transport);
         match open(stream, &transport, &vitals).await {
             Ok(Opened { stream, protocol: Protocol::Http1 }) => {
@@ -246,6 +261,12 @@ impl Worker {
         }
         self.proxy.counters.closed();
         drop((bed, seat));
+    }
+
+    /// Whether whoever connects from `address` says first for whom.
+    fn announces(&self, address: IpAddr) -> bool {
+        let networks = &self.common.config.gateway.proxy_protocol_from;
+        !networks.is_empty() && networks.iter().any(|it| it.contains(&address.to_canonical()))
     }
 
     /// Who comes while all are told to finish is told as well.

@@ -7,7 +7,8 @@ use http_body::Body;
 /// What is wrong with an answer.
 pub type Flaw = &'static str;
 
-/// Makes an answer one that can be passed on, or says why it cannot.
+/// Makes an answer one that can be passed on, or says why it cannot. That it came over HTTP/2 can
+/// still be told from its version: there trailers need not be announced.
 pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
     if response.status().as_u16() == SWITCHING_PROTOCOLS {
         return Err("it switched protocols, for which nobody had asked");
@@ -27,9 +28,30 @@ pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
     }
-    // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
-    *response.version_mut() = Version::HTTP_11;
+    if response.version() != Version::HTTP_2 {
+        // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
+        *response.version_mut() = Version::HTTP_11;
+    }
     Ok(())
+}
+
+/// What an answer says of who gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    /// It does its work, well or badly.
+    SomebodyIsThere,
+    /// It cannot serve requests for now, or nobody behind it can.
+    NobodyIsThere,
+}
+
+impl Says {
+    /// By its status.
+    pub fn of<B>(response: &Response<B>) -> Self {
+        match response.status().as_u16() {
+            502..=504 => Self::NobodyIsThere,
+            _ => Self::SomebodyIsThere,
+        }
+    }
 }
 
 /// hyper takes off chunks, and nothing else.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::tasks::deadline::Timed;
+use crate::tasks::deadline::{Deadline, Timed};
 use crate::upstream::pool::Loan;
 use crate::upstream::trailers::Trailers;
 
@@ -19,6 +19,8 @@ use crate::upstream::trailers::Trailers;
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
+    /// How many bytes more there may be; `None`: unlimited.
+    left: Option<u64>,
     trailers: Trailers,
     upload: Upload,
 }
@@ -32,6 +34,8 @@ struct State {
     stage: Cell<UploadStage>,
     /// Whether the upstream has begun to answer: from then on only the client can be waited for.
     answered: Cell<bool>,
+    /// Whether the upstream's time was up.
+    overdue: Cell<bool>,
     watch: Watch,
 }
 
@@ -44,6 +48,16 @@ pub struct Watch {
     pub body_timeout: Duration,
     /// For the upstream, from the end of the body to the head of the answer.
     pub response_timeout: Duration,
+}
+
+/// A deadline that nobody looks at.
+#[derive(Debug, Default)]
+struct Unwatched(Deadline);
+
+impl Timed for Unwatched {
+    fn deadline(&self) -> &Deadline {
+        &self.0
+    }
 }
 
 /// How far a request's body has come.
@@ -59,38 +73,64 @@ pub enum UploadStage {
     Faulty(UploadFault),
 }
 
-/// Why a request's body could not be read. Always the client's doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a request's body could not be read to its end. Always the client's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UploadFault {
     /// It is not framed as HTTP asks.
+    #[error("the request's body is malformed")]
     Malformed,
     /// The connection was closed in the middle of it.
+    #[error("the request's body broke off")]
     Incomplete,
+    /// It is longer than it may be.
+    #[error("the request's body is longer than it may be")]
+    TooLarge,
 }
 
 impl RequestBody {
-    /// What the client sends, watched over; of its trailers those that may pass.
-    pub fn new(incoming: Incoming, trailers: Trailers, watch: Watch) -> Self {
+    /// What the client sends, watched over; of its trailers those that may pass, and of its bytes
+    /// no more than `most`: what is longer breaks off, and never seems to have come to its end.
+    pub fn new(incoming: Incoming, most: Option<u64>, trailers: Trailers, watch: Watch) -> Self {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
-        let (stage, answered) = (Cell::new(stage), Cell::new(false));
-        let upload = Upload(Rc::new(State { stage, answered, watch }));
-        Self { incoming: (!is_empty).then_some(incoming), trailers, upload }
+        let upload = Upload::new(stage, watch);
+        Self { incoming: (!is_empty).then_some(incoming), left: most, trailers, upload }
+    }
+
+    /// No body, for a request of our own, over which somebody else watches.
+    pub fn none() -> Self {
+        let deadline = Rc::new(Unwatched::default());
+        let never = Duration::MAX;
+        let watch = Watch { deadline, body_timeout: never, response_timeout: never };
+        Self::empty(Upload::new(UploadStage::Sent, watch))
     }
 
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
-        Self { incoming: None, trailers: Trailers::default(), upload }
+        Self { incoming: None, left: None, trailers: Trailers::default(), upload }
     }
 
     /// What is known of it from outside.
     pub fn upload(&self) -> Upload {
         self.upload.clone()
     }
+
+    /// The same, unless there is more of it than may be.
+    fn within_limit(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, UploadFault> {
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.checked_sub(data.len() as u64).ok_or(UploadFault::TooLarge)?;
+        }
+        Ok(frame)
+    }
 }
 
 impl Upload {
+    fn new(stage: UploadStage, watch: Watch) -> Self {
+        let [answered, overdue] = [(); 2].map(|()| Cell::new(false));
+        Self(Rc::new(State { stage: Cell::new(stage), answered, overdue, watch }))
+    }
+
     /// How far it has come.
     pub fn stage(&self) -> UploadStage {
         self.0.stage.get()
@@ -112,16 +152,26 @@ impl Upload {
         }
     }
 
+    /// The request is given up, because the upstream took too long.
+    pub fn set_overdue(&self) {
+        self.0.overdue.set(true);
+    }
+
+    /// Whether it was given up for that.
+    pub fn is_overdue(&self) -> bool {
+        self.0.overdue.get()
+    }
+
     /// Whose turn it is, and until when. Looking for bytes that are not there gives nobody more
     /// time: hyper looks whenever anything happens on the connection.
-    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, hyper::Error>>>) {
+    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, UploadFault>>>) {
         let stage = match polled {
             Poll::Pending => UploadStage::AwaitingClient,
             // Nothing comes after trailers, and hyper does not ask.
             Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => UploadStage::Sent,
             Poll::Ready(Some(Ok(_))) => UploadStage::AwaitingUpstream,
             Poll::Ready(None) => UploadStage::Sent,
-            Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(fault.into()),
+            Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(*fault),
         };
         let before = self.0.stage.replace(stage);
         let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
@@ -140,8 +190,8 @@ impl Upload {
     }
 }
 
-impl From<&hyper::Error> for UploadFault {
-    fn from(fault: &hyper::Error) -> Self {
+impl From<hyper::Error> for UploadFault {
+    fn from(fault: hyper::Error) -> Self {
         let closed = fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
         if closed { Self::Incomplete } else { Self::Malformed }
     }
@@ -149,16 +199,18 @@ impl From<&hyper::Error> for UploadFault {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadFault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let mut polled = Pin::new(&mut *incoming).poll_frame(context);
+        let polled = Pin::new(&mut *incoming).poll_frame(context);
         let is_last = incoming.is_end_stream();
+        let limited = |it: Result<Frame<Bytes>, hyper::Error>| this.within_limit(it?);
+        let mut polled = polled.map(|it| it.map(limited));
         this.upload.note(&polled);
         if is_last && this.upload.fault().is_none() {
             this.upload.0.stage.set(UploadStage::Sent);

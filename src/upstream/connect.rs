@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::config::{self, Scheme};
+use crate::config::Scheme;
 use crate::upstream::body::RequestBody;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::resolve;
 use crate::upstream::tls::Tls;
 use crate::upstream::wire::{Heard, Stream, Wire};
 
@@ -23,7 +25,7 @@ pub type Driver = http1::Connection<TokioIo<Wire>, RequestBody>;
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a> {
     /// The endpoint.
-    pub endpoint: &'a config::Endpoint,
+    pub endpoint: &'a Endpoint,
     /// How TLS is spoken, if it is.
     pub tls: Option<&'a Tls>,
     /// For TCP, TLS and what HTTP has to agree on.
@@ -83,15 +85,15 @@ pub async fn http1(way: Way<'_>, heard: Heard) -> Result<Http1, ConnectFault> {
 /// TCP, and TLS where it is asked for.
 async fn dial(way: Way<'_>, heard: Heard) -> Result<(Wire, SocketAddr), ConnectFault> {
     let Way { endpoint, tls, .. } = way;
-    let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+    let stream = TcpStream::connect(&*resolve::addresses(endpoint).await?).await?;
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?;
-    let protocol = match endpoint.scheme {
+    let protocol = match endpoint.address().scheme {
         Scheme::Http | Scheme::H2 => return Ok((Wire::new(Stream::Plain(stream), heard), peer)),
         Scheme::Https => &tls.ok_or(ConnectFault::NoTls)?.http1,
         Scheme::H2s => &tls.ok_or(ConnectFault::NoTls)?.http2,
     };
-    let name = ServerName::try_from(endpoint.host.clone())?;
+    let name = ServerName::try_from(endpoint.address().host.clone())?;
     let stream = TlsConnector::from(std::sync::Arc::clone(protocol)).connect(name, stream).await?;
     Ok((Wire::new(Stream::Tls(Box::new(stream)), heard), peer))
 }

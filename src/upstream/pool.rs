@@ -117,7 +117,7 @@ impl Pool {
 
     async fn open(&self, counters: &WorkerCounters) -> Result<(Line, Driver), ConnectFault> {
         let way = Way {
-            endpoint: self.0.endpoint.address(),
+            endpoint: &self.0.endpoint,
             tls: self.0.tls.as_ref(),
             limit: self.0.connect_timeout,
         };
@@ -271,7 +271,8 @@ impl Loan {
     }
 }
 
-fn host(address: &config::Endpoint) -> HeaderValue {
+/// What an endpoint is called in `Host`.
+pub fn host(address: &config::Endpoint) -> HeaderValue {
     let bare = &address.host;
     let host = if bare.contains(':') { format!("[{bare}]") } else { bare.clone() };
     let text = if address.port == 80 { host } else { format!("{host}:{}", address.port) };

@@ -53,7 +53,7 @@ fn gateway(section: &Field<'_>) -> Gateway {
         listen: Vec::new(),
         listen_tls: Vec::new(),
         certificates: certificates(&section.field("certificates")),
-        min_tls: section.field("min_tls").read(TlsVersion::Tls12, values::one_of(versions, &[])),
+        min_tls: section.field("min_tls").read(TlsVersion::Tls12, values::one_of(versions)),
         proxy_protocol_from: section.field("proxy_protocol_from").list(values::network),
         max_in_flight: count("max_in_flight", IN_FLIGHT, IN_FLIGHT_MAX),
         max_streams: count("max_streams", STREAMS, STREAMS_MAX),

@@ -1,54 +1,105 @@
 //! Checks `[[routes]]`: each alone, then against one another.
 
-use http::Method;
+use http::{HeaderName, Method};
 
+use crate::config::check::MOMENT;
+use crate::config::check::edits::{asked, edits};
 use crate::config::check::upstreams::unique_names;
 use crate::config::nearest::nearest;
 use crate::config::raw::Node;
 use crate::config::reader::Field;
 use crate::config::schema::suggestion;
 use crate::config::values::{self, expected};
-use crate::config::{Access, HeaderEdits, PathPrefix, Preflight, Route, Upstream};
+use crate::config::{Access, PathPrefix, Preflight, Route, Upstream};
 use crate::route::host::HostPattern;
 use crate::route::path::normal_form;
-use crate::route::table::{PathPattern, Pattern, Table};
+use crate::route::table::{Clash, ClashKind, PathPattern, Pattern, Table};
 
-/// All routes that are right in themselves.
-pub fn routes(field: &Field<'_>, upstreams: &[Upstream]) -> Vec<Route> {
+/// All routes that are right in themselves. Keys stand in `keys`.
+pub fn routes(field: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) -> Vec<Route> {
     let sections = field.sections();
     unique_names(&sections);
-    let read = sections.iter().filter_map(|it| Some((it, route(it, upstreams)?)));
+    let read = sections.iter().filter_map(|it| Some((it, route(it, upstreams, keys)?)));
     let (mut sections, routes): (Vec<_>, Vec<_>) = read.unzip();
     clashes(&mut sections, routes.iter().map(|it| it.pattern.clone()).collect());
     routes
 }
 
-fn route(section: &Field<'_>, upstreams: &[Upstream]) -> Option<Route> {
-    let access = values::one_of([("key", Access::Key), ("public", Access::Public)], &[]);
+fn route(section: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) -> Option<Route> {
+    let access = values::one_of([("key", Access::Key), ("public", Access::Public)]);
+    let preflight = values::one_of([("key", Preflight::Key), ("forward", Preflight::Forward)]);
+    let max_body = values::unless("unlimited", values::size(0, BODY_MAX));
+    let timeout = values::unless("inherit", values::time(MOMENT));
+    let changes =
+        |set: &str, remove: &str| edits(&section.field(set), &section.field(remove), keys);
     let name = section.field("name").required(values::name);
     let upstream = section.field("upstream").required(|it| place_of(it, upstreams));
     let access = section.field("access").read(Access::Key, access);
-    let pattern = pattern(section);
+    let pattern = pattern(section, keys);
+    let request_headers = changes("set_request_headers", "remove_request_headers");
+    let response_headers = changes("set_response_headers", "remove_response_headers");
+    let prefix = prefix(section, pattern.as_ref());
+    let upgrades = upgrades(&section.field("upgrades"));
+    let preflight = section.field("preflight").read(Preflight::Key, preflight);
+    let max_body = section.field("max_body").read(None, max_body);
+    let response_timeout = section.field("response_timeout").read(None, timeout);
     Some(Route {
         name: name?,
         pattern: pattern?,
         upstream: upstream?,
         access,
-        preflight: Preflight::Key,
-        upgrades: vec!["websocket".to_owned()],
-        prefix: PathPrefix::Kept,
-        request_headers: HeaderEdits::default(),
-        response_headers: HeaderEdits::default(),
-        max_body: None,
-        response_timeout: None,
+        preflight,
+        upgrades: upgrades?,
+        prefix,
+        request_headers: request_headers?,
+        response_headers: response_headers?,
+        max_body,
+        response_timeout,
     })
 }
 
-fn pattern(section: &Field<'_>) -> Option<Pattern> {
+fn pattern(section: &Field<'_>, keys: &[HeaderName]) -> Option<Pattern> {
     let hosts = section.field("hosts").whole_list(host_pattern);
     let methods = section.field("methods").whole_list(method);
+    let headers = asked(&section.field("headers"), keys);
     let path = path_pattern(section);
-    Some(Pattern { hosts: hosts?, path: path?, methods: methods?, headers: Vec::new() })
+    Some(Pattern { hosts: hosts?, path: path?, methods: methods?, headers: headers? })
+}
+
+fn prefix(section: &Field<'_>, pattern: Option<&Pattern>) -> PathPrefix {
+    let field = section.field("strip_prefix");
+    let prefix = values::switch(PathPrefix::Kept, PathPrefix::Stripped);
+    let prefix = field.read(PathPrefix::Kept, prefix);
+    let is_exact = pattern.is_some_and(|it| matches!(it.path, PathPattern::Exact(_)));
+    if prefix == PathPrefix::Stripped && is_exact {
+        field.fault("an exact path has no prefix: nothing would be left of it");
+    }
+    prefix
+}
+
+fn upgrades(field: &Field<'_>) -> Option<Vec<String>> {
+    if !field.is_written() {
+        return Some(vec!["websocket".to_owned()]);
+    }
+    field.whole_list(upgrade)
+}
+
+/// A protocol as `Upgrade` names it: RFC 9110, 7.8.
+fn upgrade(node: &Node) -> Result<String, String> {
+    let what = "a protocol like \"websocket\"";
+    let text = node.text().ok_or_else(|| expected(what, node))?.to_ascii_lowercase();
+    let (name, version) = text.split_once('/').unwrap_or((&text, "1"));
+    // What a header's name may be made of is what tokens are made of.
+    if [name, version].iter().any(|it| HeaderName::from_bytes(it.as_bytes()).is_err()) {
+        return Err(expected(what, node));
+    }
+    match name {
+        "h2c" | "h2" | "http" | "tls" => Err(format!(
+            "{text:?} would carry requests past the gate: HTTP is spoken with the gateway, and TLS \
+             ends there"
+        )),
+        _ => Ok(text),
+    }
 }
 
 fn path_pattern(section: &Field<'_>) -> Option<PathPattern> {
@@ -107,12 +158,23 @@ fn clashes(sections: &mut Vec<&Field<'_>>, mut patterns: Vec<Pattern>) {
         let second = sections.remove(clash.second);
         patterns.remove(clash.second);
         if let Some(first) = sections.get(clash.first) {
-            let message = format!(
-                "asks for the same host, path and method as {} at {}: no request could be told apart",
-                first.path(),
-                first.place(),
-            );
-            second.fault(message);
+            second.fault(clash_words(clash, first));
         }
     }
 }
+
+fn clash_words(clash: Clash, first: &Field<'_>) -> String {
+    let first = format!("{} at {}", first.path(), first.place());
+    match clash.kind {
+        ClashKind::Same => format!(
+            "asks for the same host, path and method as {first}: no request could be told apart"
+        ),
+        ClashKind::Headers => format!(
+            "asks for other headers than {first}, but not for more, so that a request with both \
+             could belong to either: a third route that asks for both would say to which"
+        ),
+    }
+}
+
+/// More than any body: what is added to it can be counted without a care.
+const BODY_MAX: u64 = 1 << 60;

@@ -76,7 +76,7 @@ fn balance(node: &Node) -> Result<Balance, String> {
         ("random", Balance::Random),
         ("hash", Balance::Hash),
     ];
-    values::one_of(words, &[])(node)
+    values::one_of(words)(node)
 }
 
 fn retries(section: &Field<'_>) -> Retries {

@@ -92,15 +92,15 @@ async fn upgrade(address: SocketAddr, request: Request<Incoming>) -> Result<Upgr
         ejection: None,
     };
     let endpoints = [Arc::new(Endpoint::new(endpoint, 1))];
-    let counters = Arc::new(WorkerCounters::new(1));
+    let counters = Arc::new(WorkerCounters::default());
     let upstream = crate::upstream::Upstream::new(Rc::new(settings), &endpoints, None, 0, counters);
     let watch = Watch {
         deadline: Rc::new(Never::default()),
         body_timeout: second,
         response_timeout: second,
     };
-    let request = request.map(|it| RequestBody::new(it, Trailers::default(), watch));
-    upstream.upgrade(request, &HeaderValue::from_static("websocket")).await
+    let request = request.map(|it| RequestBody::new(it, None, Trailers::default(), watch));
+    upstream.upgrade(request, None, &HeaderValue::from_static("websocket")).await
 }
 
 #[derive(Debug, Default)]
