@@ -15,6 +15,7 @@ use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
 use crate::proxy::hygiene::{Direction, Sieve};
 use crate::route::table::Table;
+use crate::tasks::permits::Permits;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{RouteCounters, WorkerCounters};
 use crate::upstream::Upstream;
@@ -47,6 +48,8 @@ pub struct Proxy {
     pub credentials: Credentials,
     /// What a head may be at most.
     pub limits: config::HeadLimits,
+    /// How many requests may be under way.
+    pub in_flight: Permits,
     /// Without a byte of a request's body.
     pub body_timeout: Duration,
     /// Whose word on other addresses is believed.
@@ -117,7 +120,7 @@ impl Route {
     /// From the end of a request's body to the head of its answer.
     pub fn response_timeout(&self) -> Duration {
         let own = self.settings.response_timeout;
-        own.unwrap_or(self.upstream.settings().response_timeout)
+        own.unwrap_or_else(|| self.upstream.settings().response_timeout)
     }
 }
 

@@ -29,16 +29,23 @@ use crate::upstream::tunnel::{UpgradeFault, Upgraded};
 pub mod answer;
 pub mod balance;
 pub mod body;
+pub mod cap;
 pub mod connect;
 pub mod ejection;
 pub mod endpoint;
 pub mod group;
+pub mod head;
 pub mod health;
+pub mod lines;
+pub mod loan;
+pub mod once;
 pub mod pool;
 pub mod replay;
 pub mod resolve;
 pub mod retry;
+pub mod share;
 pub mod standing;
+pub mod streams;
 pub mod tls;
 pub mod trailers;
 pub mod tunnel;
@@ -146,7 +153,7 @@ impl Upstream {
             Ok(connection) => connection,
             Err(fault) => {
                 tracing::debug!(endpoint = %pool.endpoint(), %fault, "no connection");
-                attempt.failed(Moment::now());
+                attempt.unconnected(&fault, Moment::now());
                 let again = self.may_repeat(Failure::Unreachable, place, errand);
                 return if again { Ok(Turn::Again(request)) } else { Err(self.unreachable(fault)) };
             }
@@ -250,10 +257,11 @@ impl Upstream {
             match pool.unshared(&self.counters).await {
                 Ok(fresh) => break (attempt, pool.host(), fresh),
                 Err(fault) => {
-                    attempt.failed(Moment::now());
+                    attempt.unconnected(&fault, Moment::now());
                     if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
                         return Err(self.unreachable(fault));
                     }
+                    self.counters.retried();
                 }
             }
         };
@@ -297,6 +305,9 @@ impl Upstream {
     }
 
     fn unreachable(&self, fault: ConnectFault) -> SendError {
+        if let ConnectFault::Crowded = fault {
+            return SendError::Crowded;
+        }
         self.counters.upstream_error();
         SendError::Unreachable(fault)
     }
@@ -336,6 +347,9 @@ pub enum SendError {
     /// No connection could be had.
     #[error(transparent)]
     Unreachable(ConnectFault),
+    /// Every connection is in use, and none became free in time.
+    #[error("no connection became free: max_connections are in use")]
+    Crowded,
     /// The connection broke before there was an answer.
     #[error("the upstream closed the connection or answered with what is not HTTP: {0}")]
     Failed(hyper::Error),

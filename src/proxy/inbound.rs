@@ -14,7 +14,7 @@ use crate::proxy::amend::edit;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
-use crate::upstream::body::ResponseBody;
+use crate::upstream::body::{BodyFault, ResponseBody};
 use crate::upstream::trailers::Trailers;
 
 /// An answer's body on its way to the client. It holds the grant to its last byte, and says so
@@ -38,6 +38,9 @@ enum Source {
 #[derive(Debug)]
 pub struct Answer {
     body: ResponseBody,
+    /// How long the body would be that a 304 spares the client; hyper passes no length on of which
+    /// it does not see a body.
+    spared: Option<u64>,
     trailers: Trailers,
     grant: Grant,
 }
@@ -50,7 +53,17 @@ pub fn inbound(mut response: Response<ResponseBody>, route: &Route, grant: Grant
     let version = std::mem::replace(response.version_mut(), Version::HTTP_11);
     let trailers = clean(response.headers_mut(), Direction::Down, version, &route.down);
     edit(response.headers_mut(), &route.settings.response_headers);
-    response.map(|body| Answer { body, trailers, grant })
+    let spared = spared(&response);
+    response.map(|body| Answer { body, spared, trailers, grant })
+}
+
+fn spared<B>(response: &Response<B>) -> Option<u64> {
+    if response.status().as_u16() != NOT_MODIFIED {
+        return None;
+    }
+    let length = response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    let is_number = length.bytes().all(|it| it.is_ascii_digit());
+    length.parse().ok().filter(|_| is_number)
 }
 
 /// Joins an answer with its exchange; from here on only the client can hold it up.
@@ -138,7 +151,7 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(answer) => answer.body.is_end_stream(),
+            Source::Upstream(answer) => answer.spared.is_none() && answer.body.is_end_stream(),
             Source::Problem(body) => body.is_end_stream(),
             Source::Changed => true,
         }
@@ -146,6 +159,7 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
+            Source::Upstream(Answer { spared: Some(bytes), .. }) => SizeHint::with_exact(*bytes),
             Source::Upstream(answer) => answer.body.size_hint(),
             Source::Problem(body) => body.size_hint(),
             Source::Changed => SizeHint::with_exact(0),
@@ -161,5 +175,7 @@ pub enum Broken {
     Cut,
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off: {0}")]
-    Upstream(hyper::Error),
+    Upstream(BodyFault),
 }
+
+const NOT_MODIFIED: u16 = 304;

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use hyper::body::{Body, Incoming};
 
 use crate::config::UpstreamHost;
 use crate::gate::known::Rights;
@@ -35,14 +35,16 @@ pub fn outbound(
     parts.headers.insert(X_REQUEST_ID, request_id);
     tell(&mut parts.headers, downstream, direction);
     name_host(&mut parts.headers, &route.upstream.settings().host);
-    parts.version = Version::HTTP_11;
+    frame(&mut parts, &body);
+    let origin = std::mem::replace(&mut parts.version, Version::HTTP_11);
     parts.uri = origin_form(parts.uri);
     let watch = Watch {
         deadline: std::rc::Rc::clone(grant.run()) as _,
         body_timeout: proxy.body_timeout,
         response_timeout: route.response_timeout(),
     };
-    Request::from_parts(parts, RequestBody::new(body, route.settings.max_body, trailers, watch))
+    let most = route.settings.max_body;
+    Request::from_parts(parts, RequestBody::new((body, origin), most, trailers, watch))
 }
 
 /// HTTP/2 names the host in the target and may take a cookie header apart. Upstreams get it as in
@@ -59,6 +61,14 @@ fn as_http1(parts: &mut Parts) {
         if let Ok(cookie) = HeaderValue::from_bytes(&crumbs.collect::<Vec<_>>().join(&b"; "[..])) {
             headers.insert(header::COOKIE, cookie);
         }
+    }
+}
+
+/// hyper takes a GET or HEAD of unknown length for one without a body, and would drop it.
+fn frame(parts: &mut Parts, body: &Incoming) {
+    let is_doubted = matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream();
+    if is_doubted && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

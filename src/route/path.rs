@@ -81,9 +81,11 @@ fn survey(path: &[u8]) -> Result<Form, PathFault> {
             Kind::Plain => tail,
             Kind::Foreign => return Ok(Form::Other),
             Kind::Escape => match escape(tail)? {
-                (Escape::Canonical(b'/' | b';'), _) => return Ok(Form::Other),
-                (Escape::Canonical(_), tail) => tail,
-                (Escape::Lower(_) | Escape::Unreserved(_), _) => return Ok(Form::Other),
+                (Escape::Canonical(byte), tail) if byte != b'/' && byte != b';' => tail,
+                // What stands beside such an escape may hide dots.
+                (Escape::Canonical(_) | Escape::Lower(_) | Escape::Unreserved(_), _) => {
+                    return Ok(Form::Other);
+                }
             },
         };
         before = byte;

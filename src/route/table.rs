@@ -221,13 +221,13 @@ impl Methods {
             return self.any.insert(route, &pattern.headers);
         }
         for method in &pattern.methods {
-            match self.named.iter_mut().find(|(named, _routes)| named == method) {
-                Some((_method, routes)) => routes.insert(route, &pattern.headers)?,
-                None => {
-                    let mut routes = Choice::default();
-                    routes.insert(route, &pattern.headers)?;
-                    self.named.push((method.clone(), routes));
-                }
+            let place = self.named.iter().position(|(named, _routes)| named == method);
+            let place = place.unwrap_or(self.named.len());
+            if place == self.named.len() {
+                self.named.push((method.clone(), Choice::default()));
+            }
+            if let Some((_method, routes)) = self.named.get_mut(place) {
+                routes.insert(route, &pattern.headers)?;
             }
         }
         Ok(())
@@ -264,15 +264,12 @@ impl Choice {
         let mut headers = headers.to_vec();
         headers.sort_by(|(left, _), (right, _)| left.as_str().cmp(right.as_str()));
         headers.dedup();
-        match self.asking.iter().find(|it| it.headers == headers) {
-            Some(other) => agree(other.route, route),
-            None => {
-                let more = |it: &Asking| it.headers.len() >= headers.len();
-                let place = self.asking.partition_point(more);
-                self.asking.insert(place, Asking { headers, route });
-                Ok(())
-            }
+        if let Some(other) = self.asking.iter().find(|it| it.headers == headers) {
+            return agree(other.route, route);
         }
+        let place = self.asking.partition_point(|it| it.headers.len() >= headers.len());
+        self.asking.insert(place, Asking { headers, route });
+        Ok(())
     }
 
     fn route(&self, headers: &HeaderMap) -> Option<usize> {

@@ -36,6 +36,7 @@ use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
+use crate::tasks::permits::Stock;
 use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::WorkerCounters;
 use crate::telemetry::outlet::Inlets;
@@ -155,6 +156,7 @@ pub async fn build(
     let common = Common {
         doors: doors(&config.gateway, descriptors, count),
         endpoints,
+        in_flight: Stock::new(config.gateway.max_in_flight, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         access: access(&config, lines),

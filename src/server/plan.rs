@@ -30,11 +30,13 @@ impl Endpoints {
         let group = |upstream: &config::Upstream| {
             let endpoints = upstream.endpoints.iter();
             let endpoints = endpoints.map(|it| Arc::new(Endpoint::new(it.clone(), workers)));
+            let endpoints: Vec<_> = endpoints.collect();
+            endpoints.iter().for_each(|it| it.cap().set_limit(upstream.max_connections));
             let tls = tls(upstream, config.gateway.min_tls);
             let tls =
                 tls.map_err(|fault| EndpointsFault { upstream: upstream.name.clone(), fault })?;
             let settings = Arc::new(upstream.clone());
-            Ok(Group { settings, endpoints: endpoints.collect(), tls })
+            Ok(Group { settings, endpoints, tls })
         };
         Ok(Self(config.upstreams.iter().map(group).collect::<Result<_, _>>()?))
     }

@@ -75,6 +75,7 @@ impl Worker {
                 vec![config.keys.prefix.clone()],
             ),
             limits: gateway.head,
+            in_flight: common.in_flight.permits(),
             body_timeout: gateway.body_timeout,
             trust: Trust::new(gateway.trusted_proxies.clone()),
             counters: Arc::clone(&seat.counters),

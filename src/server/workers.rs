@@ -17,6 +17,7 @@ use crate::listener::doors::{Doors, Place};
 use crate::server::plan::Endpoints;
 use crate::server::worker::Worker;
 use crate::tasks::Tasks;
+use crate::tasks::permits::Stock;
 use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::WorkerCounters;
 
@@ -31,6 +32,8 @@ pub struct Common {
     pub doors: Doors,
     /// The endpoints of every upstream.
     pub endpoints: Endpoints,
+    /// Requests that may be under way.
+    pub in_flight: Stock,
     /// Where access lines go.
     pub access: Option<AccessSink>,
     /// The word to stop.

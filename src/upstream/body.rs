@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::tasks::deadline::{Deadline, Timed};
-use crate::upstream::pool::Loan;
+use crate::upstream::loan::Loan;
 use crate::upstream::trailers::Trailers;
 
 /// A request's body on its way to the upstream. It keeps the request's deadline: of the client
@@ -19,6 +20,7 @@ use crate::upstream::trailers::Trailers;
 #[derive(Debug)]
 pub struct RequestBody {
     incoming: Option<Incoming>,
+    origin: Version,
     /// How many bytes more there may be; `None`: unlimited.
     left: Option<u64>,
     trailers: Trailers,
@@ -88,14 +90,20 @@ pub enum UploadFault {
 }
 
 impl RequestBody {
-    /// What the client sends, watched over; of its trailers those that may pass, and of its bytes
+    /// What the client sends over this version of HTTP, watched over; of its trailers those that may pass, and of its bytes
     /// no more than `most`: what is longer breaks off, and never seems to have come to its end.
-    pub fn new(incoming: Incoming, most: Option<u64>, trailers: Trailers, watch: Watch) -> Self {
+    pub fn new(
+        (incoming, origin): (Incoming, Version),
+        most: Option<u64>,
+        trailers: Trailers,
+        watch: Watch,
+    ) -> Self {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
         let upload = Upload::new(stage, watch);
-        Self { incoming: (!is_empty).then_some(incoming), left: most, trailers, upload }
+        let incoming = (!is_empty).then_some(incoming);
+        Self { incoming, origin, left: most, trailers, upload }
     }
 
     /// No body, for a request of our own, over which somebody else watches.
@@ -108,7 +116,8 @@ impl RequestBody {
 
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
-        Self { incoming: None, left: None, trailers: Trailers::default(), upload }
+        let (origin, trailers) = (Version::HTTP_11, Trailers::default());
+        Self { incoming: None, origin, left: None, trailers, upload }
     }
 
     /// What is known of it from outside.
@@ -190,8 +199,20 @@ impl Upload {
     }
 }
 
-impl From<hyper::Error> for UploadFault {
-    fn from(fault: hyper::Error) -> Self {
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyFault {
+    /// Its connection did, or it is not framed as HTTP asks.
+    #[error(transparent)]
+    Http(hyper::Error),
+    /// Its stream was reset before its end, without a word of why.
+    #[error("the stream was reset before its end")]
+    CutShort,
+}
+
+impl From<BodyFault> for UploadFault {
+    fn from(fault: BodyFault) -> Self {
+        let BodyFault::Http(fault) = fault else { return Self::Incomplete };
         let closed = fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
         if closed { Self::Incomplete } else { Self::Malformed }
     }
@@ -207,9 +228,9 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut *incoming).poll_frame(context);
+        let polled = poll_whole(incoming, this.origin, context);
         let is_last = incoming.is_end_stream();
-        let limited = |it: Result<Frame<Bytes>, hyper::Error>| this.within_limit(it?);
+        let limited = |it: Result<Frame<Bytes>, BodyFault>| this.within_limit(it?);
         let mut polled = polled.map(|it| it.map(limited));
         this.upload.note(&polled);
         if is_last && this.upload.fault().is_none() {
@@ -234,14 +255,20 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,
+    origin: Version,
     loan: Option<Loan>,
 }
 
 impl ResponseBody {
-    /// The body of an answer over a borrowed connection.
-    pub fn new(incoming: Incoming, loan: Loan) -> Self {
+    /// With an answer that came over a borrowed connection.
+    pub fn of(answer: Response<Incoming>, loan: Loan) -> Response<Self> {
+        let origin = answer.version();
+        answer.map(|incoming| Self::new(incoming, origin, loan))
+    }
+
+    fn new(incoming: Incoming, origin: Version, loan: Loan) -> Self {
         let ended = incoming.is_end_stream();
-        let mut body = Self { incoming, loan: Some(loan) };
+        let mut body = Self { incoming, origin, loan: Some(loan) };
         if ended {
             body.give_back();
         }
@@ -257,22 +284,23 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyFault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = &mut *self;
+        let polled = poll_whole(&mut this.incoming, this.origin, context);
         match &polled {
-            Poll::Ready(None) => self.give_back(),
+            Poll::Ready(None) => this.give_back(),
             // Nothing comes after trailers, and hyper does not ask.
             Poll::Ready(Some(Ok(frame)))
-                if frame.is_trailers() || self.incoming.is_end_stream() =>
+                if frame.is_trailers() || this.incoming.is_end_stream() =>
             {
-                self.give_back();
+                this.give_back();
             }
-            Poll::Ready(Some(Err(_))) => drop(self.loan.take()),
+            Poll::Ready(Some(Err(_))) => drop(this.loan.take()),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
@@ -284,5 +312,22 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+/// The next piece of a body. Over HTTP/2 hyper takes a stream that was reset with `NO_ERROR` for
+/// one that has ended (RFC 9113, 8.1, but there it had ended before), and nobody would know that
+/// something is missing.
+fn poll_whole(
+    incoming: &mut Incoming,
+    origin: Version,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    let polled = Pin::new(&mut *incoming).poll_frame(context);
+    match polled {
+        Poll::Ready(None) if origin == Version::HTTP_2 && !incoming.is_end_stream() => {
+            Poll::Ready(Some(Err(BodyFault::CutShort)))
+        }
+        polled => polled.map_err(BodyFault::Http),
     }
 }

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::{self, Scheme};
 use crate::telemetry::histogram::add;
+use crate::upstream::cap::Cap;
 use crate::upstream::standing::Standing;
 
 /// One address of an upstream, with what each worker has under way there.
@@ -18,6 +19,7 @@ pub struct Endpoint {
     mark: u64,
     in_flight: Box<[Lane]>,
     standing: Standing,
+    cap: Arc<Cap>,
     whereabouts: Whereabouts,
 }
 
@@ -50,6 +52,7 @@ impl Endpoint {
             address,
             in_flight: (0..workers).map(|_| Lane::default()).collect(),
             standing: Standing::default(),
+            cap: Cap::new(workers),
             whereabouts,
         }
     }
@@ -73,6 +76,11 @@ impl Endpoint {
     /// Whether it may get requests.
     pub fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// How many connections there are, and may be.
+    pub fn cap(&self) -> &Arc<Cap> {
+        &self.cap
     }
 
     /// What to connect to, in this order; empty if its name was never looked up with success.

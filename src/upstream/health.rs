@@ -1,7 +1,6 @@
 //! Asks endpoints whether they are well.
 
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
 use http::{Request, header};
@@ -13,12 +12,12 @@ use tokio::time::{sleep, timeout};
 use crate::clock::Moment;
 use crate::config::{Health, Probe};
 use crate::upstream::body::RequestBody;
-use crate::upstream::connect::{self, ConnectFault, Way};
+use crate::upstream::connect::{ConnectFault, Way};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::once;
 use crate::upstream::pool::host;
 use crate::upstream::resolve;
 use crate::upstream::tls::Tls;
-use crate::upstream::wire::Heard;
 
 /// An endpoint, and what it takes to ask it.
 #[derive(Clone, Copy, Debug)]
@@ -122,14 +121,7 @@ async fn ask(patient: Patient<'_>, health: &Health) -> Result<(), Ailment> {
         .header(header::USER_AGENT, USER_AGENT)
         .body(RequestBody::none())?;
     let way = Way { endpoint, tls, limit: health.timeout };
-    let mut opened = connect::http1(way, Heard::default()).await?;
-    let mut answering = pin!(opened.sender.send_request(request));
-    // As long as an answer is awaited, somebody has to keep the connection going.
-    let response = tokio::select! {
-        response = &mut answering => response?,
-        _ended = opened.driver => answering.await?,
-    };
-    match response.status().as_u16() {
+    match once::ask(way, request).await??.as_u16() {
         200..=399 => Ok(()),
         status => Err(Ailment::Status(status)),
     }

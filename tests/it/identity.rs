@@ -198,6 +198,45 @@ fn a_stranger_cannot_look_like_somebody_else_to_the_gate() {
 }
 
 #[test]
+fn who_a_trusted_proxy_cannot_name_is_not_taken_for_the_proxy() {
+    let stage = Stage::new("trusted_proxies = [\"127.200.0.0/16\"]");
+    let inside =
+        stage.gateway.mint_as(&json!({ "name": "in", "allow_addresses": ["127.0.0.0/8"] }));
+    let from_proxy = |ask: Ask| {
+        let proxy = IpAddr::from([127, 200, 0, 1]);
+        Client::connect_from(proxy, stage.gateway.address()).ask(&ask.key(&inside))
+    };
+    assert_eq!(from_proxy(Ask::get("/")).status, 200);
+    for chain in ["unknown", "127.1.2.3, unix:", "127.1.2.3, ", "127.1.2.3,,127.200.0.2"] {
+        let answer = from_proxy(Ask::get("/").header("x-forwarded-for", chain));
+        answer.assert_problem(403, "address_not_allowed");
+    }
+}
+
+#[test]
+fn a_network_of_ipv4_addresses_is_one_however_it_is_written() {
+    let stage = Stage::new("");
+    let networks = ["::ffff:127.9.0.0/112", "::ffff:127.8.0.1"];
+    let key = stage.gateway.mint_as(&json!({ "name": "in", "allow_addresses": networks }));
+    for (peer, status) in [([127, 9, 8, 7], 200), ([127, 8, 0, 1], 200), ([127, 8, 0, 2], 403)] {
+        let mut client = Client::connect_from(IpAddr::from(peer), stage.gateway.address());
+        assert_eq!(client.ask(&Ask::get("/").key(&key)).status, status, "{peer:?}");
+    }
+}
+
+#[test]
+fn a_bearer_key_does_not_go_up_whatever_stands_before_it() {
+    let stage = Stage::new("accept_bearer = true");
+    for separator in [" ", "\t", " \t ", "   "] {
+        for path in ["/public/a", "/"] {
+            let value = format!("Bearer{separator}{}", stage.key.plaintext);
+            let seen = stage.forwarded(&Ask::get(path).header("authorization", &value));
+            assert_eq!(seen.header("authorization"), None, "{separator:?}");
+        }
+    }
+}
+
+#[test]
 fn a_trusted_proxys_chain_is_kept_and_appended_to() {
     let stage = Stage::new("trusted_proxies = [\"127.200.0.0/16\"]");
     let from_proxy = |ask: Ask| stage.forwarded_from([127, 200, 0, 1], &ask.key(&stage.key));

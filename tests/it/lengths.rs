@@ -38,7 +38,7 @@ fn a_body_as_long_as_allowed_goes_through_however_it_is_framed() {
     let mut client = gateway.client();
     client.send([chunked("/small/x", &key), chunks(4), b"0\r\n\r\n".to_vec()].concat());
     assert_eq!(client.read().json()["body_bytes"], 1024);
-    assert_eq!(Ask::post("/x", [0; 100_000]).key(&key).to(&gateway).status, 200);
+    assert_eq!(Ask::post("/x", vec![0; 100_000]).key(&key).to(&gateway).status, 200);
     assert_eq!(Ask::get("/none/x").key(&key).to(&gateway).status, 200);
     Ask::post("/none/x", "a").key(&key).to(&gateway).assert_problem(413, "body_too_large");
 }
@@ -99,7 +99,7 @@ fn a_body_that_grows_too_long_never_ends_well_upstream() {
         let text = String::from_utf8_lossy(&bytes);
         if let Some((_, body)) = text.split_once("POST /small/x") {
             assert!(!body.contains("\r\n0\r\n"), "a last chunk was sent: {text}");
-            assert!(body.bytes().filter(|it| *it == b'x').count() < 1024 + 100, "{text}");
+            assert!(body.matches('x').count() < 1024 + 100, "{text}");
             assert!(!body.contains("GET /"), "the connection was used again: {text}");
         }
     }
@@ -114,7 +114,8 @@ fn what_comes_slowly_is_counted_too() {
     client.send(chunked("/small/x", &key));
     client.send(chunks(4));
     eventually("the upstream has what is allowed", || {
-        upstream.bytes().iter().any(|it| it.iter().filter(|it| **it == b'x').count() > 1024)
+        let chunk = [b'x'; 256];
+        upstream.bytes().iter().any(|it| it.windows(256).filter(|it| *it == chunk).count() == 4)
     });
     client.send("1\r\ny\r\n");
     client.read().assert_problem(413, "body_too_large");

@@ -99,7 +99,8 @@ async fn upgrade(address: SocketAddr, request: Request<Incoming>) -> Result<Upgr
         body_timeout: second,
         response_timeout: second,
     };
-    let request = request.map(|it| RequestBody::new(it, None, Trailers::default(), watch));
+    let request = request
+        .map(|it| RequestBody::new((it, Version::HTTP_11), None, Trailers::default(), watch));
     upstream.upgrade(request, None, &HeaderValue::from_static("websocket")).await
 }
 

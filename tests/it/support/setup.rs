@@ -68,9 +68,23 @@ impl Setup {
     }
 
     /// One more upstream.
-    pub fn upstream(mut self, name: &str, endpoints: &[SocketAddr]) -> Self {
+    pub fn upstream(self, name: &str, endpoints: &[SocketAddr]) -> Self {
         let urls: Vec<String> = endpoints.iter().map(|it| format!("http://{it}")).collect();
+        self.upstream_at(name, &urls)
+    }
+
+    /// One more upstream, by the URLs of its endpoints.
+    pub fn upstream_at(mut self, name: &str, urls: &[String]) -> Self {
         self.upstreams.push(format!("name = {name:?}\nendpoints = {urls:?}\n"));
+        self
+    }
+
+    /// One more upstream, whose endpoints have weights.
+    pub fn upstream_weighing(mut self, name: &str, endpoints: &[(SocketAddr, u32)]) -> Self {
+        let table = |(it, weight)| format!("{{ url = \"http://{it}\", weight = {weight} }}");
+        let tables: Vec<String> = endpoints.iter().copied().map(table).collect();
+        let list = tables.join(", ");
+        self.upstreams.push(format!("name = {name:?}\nendpoints = [{list}]\n"));
         self
     }
 

@@ -99,12 +99,17 @@ impl Gateway {
     /// Starts one that writes into `pipe`.
     #[track_caller]
     pub fn start_into(pipe: &Pipe, setup: &Setup) -> Self {
-        let (address, admin) = (fresh(), fresh());
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
         let way = pipe.way();
         let way: Vec<&str> = way.iter().map(String::as_str).collect();
-        let process = Process::start_by(&way, directory.path(), &["serve", "--config", FILE]);
+        Self::start_by(&way, tempfile::tempdir().unwrap(), setup)
+    }
+
+    /// Starts one by way of another program that becomes it, in `directory`.
+    #[track_caller]
+    pub fn start_by(way: &[&str], directory: TempDir, setup: &Setup) -> Self {
+        let (address, admin) = (fresh(), fresh());
+        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
+        let process = Process::start_by(way, directory.path(), &["serve", "--config", FILE]);
         let mut this = Self { process, address, admin, directory };
         this.wait_until_ready();
         this
