@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 
 use crate::admin::attempts::Attempts;
 use crate::admin::health::Health;
-use crate::admin::tally::Tally;
 use crate::admin::reload::Reloads;
+use crate::admin::tally::Tally;
 use crate::config::Config;
 use crate::config::change::Current;
 use crate::gate::keyring::Keyring;

@@ -1,7 +1,6 @@
 //! Where a request goes, and over which connection.
 
 use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +19,10 @@ use crate::upstream::body::{RequestBody, ResponseBody, Upload};
 use crate::upstream::connect::ConnectFault;
 use crate::upstream::ejection::{Attempt, Judge};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::Group;
 use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::replay::Replay;
 use crate::upstream::retry::{Budget, Errand, Failure};
-use crate::upstream::tls::Tls;
 use crate::upstream::tunnel::{UpgradeFault, Upgraded};
 
 pub mod answer;
@@ -54,7 +53,7 @@ pub mod wire;
 /// One worker's way to an upstream.
 #[derive(Debug)]
 pub struct Upstream {
-    settings: Rc<config::Upstream>,
+    group: Group,
     balancer: Balancer,
     judge: Judge,
     budget: Budget,
@@ -72,32 +71,53 @@ enum Turn {
 }
 
 impl Upstream {
-    /// For worker number `worker`; the endpoints are those of `settings`, and shared by all.
-    pub fn new(
-        settings: Rc<config::Upstream>,
-        endpoints: &[Arc<Endpoint>],
-        tls: Option<&Tls>,
-        worker: usize,
-        counters: Arc<WorkerCounters>,
-    ) -> Self {
-        let pools =
-            endpoints.iter().map(|it| Pool::new(Arc::clone(it), &settings, tls.cloned(), worker));
+    /// For worker number `worker`.
+    pub fn new(group: &Group, worker: usize, counters: Arc<WorkerCounters>) -> Self {
+        let pool = |it: &Arc<Endpoint>| {
+            Pool::new(Arc::clone(it), &group.settings, group.tls.clone(), worker)
+        };
+        let pools = group.endpoints.iter().map(pool).collect();
+        Self::over(pools, group, worker, counters)
+    }
+
+    /// The same under other terms: endpoints that stay keep their connections.
+    #[must_use]
+    pub fn renew(&self, group: &Group, worker: usize) -> Self {
+        let pool = |endpoint: &Arc<Endpoint>| {
+            let (settings, tls) = (&group.settings, group.tls.clone());
+            match self.pools.iter().find(|it| std::ptr::eq(it.endpoint(), &**endpoint)) {
+                Some(pool) => pool.renew(settings, tls),
+                None => Pool::new(Arc::clone(endpoint), settings, tls, worker),
+            }
+        };
+        let pools = group.endpoints.iter().map(pool).collect();
+        Self::over(pools, group, worker, Arc::clone(&self.counters))
+    }
+
+    fn over(pools: Vec<Pool>, group: &Group, worker: usize, counters: Arc<WorkerCounters>) -> Self {
+        let (settings, endpoints) = (&group.settings, &group.endpoints);
         let now = Moment::now();
         Self {
-            pools: pools.collect(),
-            balancer: Balancer::new(&settings, endpoints, worker),
-            judge: Judge::new(&settings, endpoints),
+            pools,
+            balancer: Balancer::new(settings, endpoints, worker),
+            judge: Judge::new(settings, endpoints),
             budget: Budget::new(settings.retries, now),
-            settings,
+            group: group.clone(),
             counters,
             now: Cell::new(now),
             tasks: Tasks::default(),
         }
     }
 
+    /// Whether it is what it would be made anew from `group`.
+    pub fn is_of(&self, group: &Group) -> bool {
+        let same = |(ours, theirs): (&Arc<Endpoint>, &Arc<Endpoint>)| Arc::ptr_eq(ours, theirs);
+        self.group.is_as(group) && self.group.endpoints.iter().zip(&group.endpoints).all(same)
+    }
+
     /// What is set for it.
     pub fn settings(&self) -> &config::Upstream {
-        &self.settings
+        &self.group.settings
     }
 
     /// Sends a request: picks an endpoint and a connection, and repeats what is safe to repeat.
@@ -118,7 +138,7 @@ impl Upstream {
         self.budget.count();
         let upload = request.body().upload();
         let asker = Asker { key, failed: None, now: self.now.get() };
-        let mut errand = Errand::new(asker, self.settings.retries);
+        let mut errand = Errand::new(asker, self.group.settings.retries);
         let mut request = request;
         // Every turn but the last takes away what allowed for it.
         loop {
@@ -146,7 +166,7 @@ impl Upstream {
         let place = choice.place;
         let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
         let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
-        if self.settings.host == UpstreamHost::Endpoint {
+        if self.group.settings.host == UpstreamHost::Endpoint {
             request.headers_mut().insert(header::HOST, pool.host().clone());
         }
         let connection = match pool.checkout(errand.wanted, &self.counters).await {
@@ -249,7 +269,7 @@ impl Upstream {
         self.budget.count();
         let upload = request.body().upload();
         let asker = Asker { key, failed: None, now: self.now.get() };
-        let mut errand = Errand::new(asker, self.settings.retries);
+        let mut errand = Errand::new(asker, self.group.settings.retries);
         let (attempt, host, fresh) = loop {
             let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
             let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
@@ -265,7 +285,7 @@ impl Upstream {
                 }
             }
         };
-        if self.settings.host == UpstreamHost::Endpoint {
+        if self.group.settings.host == UpstreamHost::Endpoint {
             request.headers_mut().insert(header::HOST, host.clone());
         }
         match fresh.upgrade(request, protocol).await {

@@ -114,3 +114,37 @@ fn quota(rate: Rate) -> Quota {
 
 const ARGON2_PER_ID_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const LOOKUPS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_begins_anew_under_another_limit() {
+        let rate = |count| {
+            let count = NonZeroU32::new(count);
+            let period = Duration::from_mins(1);
+            count.map(|count| Rate { count, period, burst: count })
+        };
+        let (throttle, address) = (Throttle::new(rate(1)), IpAddr::from([192, 0, 2, 1]));
+        let slow = |times| (0..times).filter(|_| throttle.slow(address).is_ok()).count();
+        assert_eq!(slow(5), 1);
+        throttle.set_by_address(rate(3));
+        assert_eq!(slow(5), 3);
+        throttle.set_by_address(None);
+        assert_eq!(slow(5), 5);
+    }
+
+    #[test]
+    fn who_had_used_a_limit_up_may_ask_again_under_another() {
+        let count = NonZeroU32::MIN;
+        let rate = Rate { count, period: Duration::from_mins(1), burst: count };
+        let (throttle, address) = (Throttle::new(Some(rate)), IpAddr::from([192, 0, 2, 1]));
+        let now = Moment::now();
+        throttle.failed(address, now);
+        throttle.failed(address, now);
+        assert_eq!(throttle.look_up(address, now), Err(Throttled));
+        throttle.set_by_address(None);
+        assert_eq!(throttle.look_up(address, now), Ok(()));
+    }
+}

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -87,13 +87,11 @@ pub fn reply(
 
 /// The answer that changes the protocol; the exchange goes on with it, in `next`.
 pub fn changed(
-    headers: HeaderMap,
+    head: Response<()>,
     mut exchange: Exchange,
     next: impl FnOnce(Exchange),
 ) -> Response<Reply> {
-    let mut response = Response::new(Reply { source: Source::Changed, exchange: None });
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = headers;
+    let mut response = head.map(|()| Reply { source: Source::Changed, exchange: None });
     begin(&mut response, &mut exchange);
     next(exchange);
     response

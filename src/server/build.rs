@@ -13,9 +13,11 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
 use crate::admin::health::{Health, Readiness};
-use crate::admin::serve::Words;
+use crate::admin::reload::Reloads;
+use crate::admin::serve::{Transport, Words};
 use crate::admin::{self, Admin};
 use crate::clock::{Moment, Timestamp};
+use crate::config::change::Current;
 use crate::config::{AccessLog, Config, Gateway, Location};
 use crate::gate::follow;
 use crate::gate::hashing::Hashing;
@@ -27,11 +29,13 @@ use crate::listener::doors::Doors;
 use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
+use crate::server::reload::{Counts, Reloading};
+use crate::server::rollout::Rollout;
 use crate::server::sockets::Sockets;
 use crate::server::succession::predecessor::Predecessor;
 use crate::server::succession::{Lineage, Succession};
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, care, exit, first_token, last_use, limits, peppers};
+use crate::server::{Addresses, Origin, care, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
@@ -44,11 +48,11 @@ use crate::telemetry::outlet::Inlets;
 /// What a server is made of.
 pub struct Built {
     pub config: Arc<Config>,
-    pub keyring: Arc<Keyring>,
     pub health: Arc<Health>,
     pub addresses: Addresses,
     pub parties: Parties,
     pub workers: Workers,
+    pub reloading: Reloading,
     pub succession: Succession,
     pub succeeded: Arc<AtomicBool>,
 }
@@ -126,8 +130,9 @@ impl From<BindFault> for StartFault {
 pub async fn build(
     config: Config,
     lines: &Inlets,
-    (admin_runtime, lineage): (&Handle, Lineage),
+    (admin_runtime, origin): (&Handle, Origin),
 ) -> Result<Built, StartFault> {
+    let Origin { lineage, reread } = origin;
     let Lineage { inherited, predecessor, program } = lineage;
     let others_wait = !inherited.is_empty();
     let config = Arc::new(config);
@@ -136,7 +141,7 @@ pub async fn build(
     let count = workers(&config);
     let endpoints = Endpoints::new(&config, count);
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
-    let (_groups, watched) = watch::channel(endpoints.groups());
+    let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
     let succession =
         Succession::new(program, sockets.copies().map_err(|it| StartFault::failed(&it))?);
@@ -155,7 +160,7 @@ pub async fn build(
         (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
     let common = Common {
         doors: doors(&config.gateway, descriptors, count),
-        endpoints,
+        endpoints: endpoints.clone(),
         in_flight: Stock::new(config.gateway.max_in_flight, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
@@ -165,20 +170,31 @@ pub async fn build(
         succeeded: Arc::clone(&succeeded),
     };
     let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
+    let current = Current::new(Arc::clone(&config).into());
+    let counts = Arc::new(Counts::new(Timestamp::now()));
+    let (reloads, wishes) = Reloads::channel();
     let scrape = Scrape {
-        config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         id,
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
         groups: watched.clone(),
-        shown,
+        shown: shown.clone(),
+        reloads: Arc::clone(&counts),
     };
     if others_wait {
         await_readiness(&health, predecessor.as_ref()).await?;
     }
-    serve_admin(sockets.admin, scrape, &health, (&parties, admin_runtime));
+    let parts = admin::Parts {
+        keyring: Arc::clone(&keyring),
+        config: Arc::clone(&current),
+        health: Arc::clone(&health),
+        tally: Arc::clone(&scrape.tally),
+        scrape: Box::new(move || scrape.text()),
+        reloads,
+    };
+    serve_admin(sockets.admin, shown.admin(), parts, (&parties, admin_runtime));
     care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
     let workers = Workers::start(&common, sockets.gateway, &counters);
     let workers = workers.map_err(|it| StartFault::thread(&it))?;
@@ -186,7 +202,9 @@ pub async fn build(
         predecessor.may_go();
     }
     let addresses = sockets.addresses;
-    Ok(Built { config, keyring, health, addresses, parties, workers, succession, succeeded })
+    let rollout = Rollout::new(endpoints, groups, workers.swaps());
+    let reloading = Reloading { reread, current, shown, keyring, rollout, counts, wishes };
+    Ok(Built { config, health, addresses, parties, workers, reloading, succession, succeeded })
 }
 
 fn doors(gateway: &Gateway, descriptors: u64, workers: usize) -> Doors {
@@ -203,18 +221,10 @@ fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
 
 fn serve_admin(
     sockets: Vec<TcpListener>,
-    scrape: Scrape,
-    health: &Arc<Health>,
+    transport: Transport,
+    parts: admin::Parts,
     (parties, runtime): (&Parties, &Handle),
 ) {
-    let transport = scrape.shown.admin();
-    let parts = admin::Parts {
-        keyring: Arc::clone(&scrape.keyring),
-        config: Arc::clone(&scrape.config),
-        health: Arc::clone(health),
-        tally: Arc::clone(&scrape.tally),
-        scrape: Box::new(move || scrape.text()),
-    };
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
         let (transport, admin) = (transport.clone(), Arc::clone(&admin));

@@ -9,7 +9,6 @@ use tokio::sync::mpsc;
 use crate::admin::rejection::Fault;
 use crate::admin::reload::Wish;
 use crate::clock::Timestamp;
-use crate::config::Config;
 use crate::config::change::{Changes, Current, change};
 use crate::config::fault::Faults;
 use crate::config::sources::Loaded;
@@ -84,6 +83,12 @@ impl Counts {
 }
 
 impl Reloading {
+    /// Who still wishes it is told that it is too late.
+    pub fn close(&mut self) {
+        self.wishes.close();
+        while self.wishes.try_recv().is_ok() {}
+    }
+
     /// Goes over to what is written now. On any fault nothing is changed, and the log says every
     /// one.
     pub async fn reload(&mut self) -> Result<Changes, Vec<Fault>> {

@@ -15,6 +15,7 @@ use crate::gate::recheck::Recheck;
 use crate::listener::connection::Transport;
 use crate::listener::doors::{Doors, Place};
 use crate::server::plan::Endpoints;
+use crate::server::rollout::{SWAPS_MAX, Swap};
 use crate::server::worker::Worker;
 use crate::tasks::Tasks;
 use crate::tasks::permits::Stock;
@@ -48,6 +49,7 @@ pub struct Common {
 #[derive(Debug)]
 pub struct Workers {
     running: usize,
+    swaps: Vec<mpsc::Sender<Swap>>,
     ended: mpsc::Receiver<()>,
 }
 
@@ -84,14 +86,18 @@ impl Workers {
         let (passing, inboxes): (Vec<_>, Vec<_>) =
             sockets.iter().map(|_| mpsc::channel(PASSED_MAX)).unzip();
         let running = sockets.len();
+        let mut all_swaps = Vec::with_capacity(running);
         let parts = sockets.into_iter().zip(inboxes).zip(counters.iter().cloned());
         for (number, ((sockets, passed), counters)) in parts.enumerate() {
             let rechecks = common.keyring.workers().join();
+            let (sender, swaps) = mpsc::channel(SWAPS_MAX);
+            all_swaps.push(sender);
             let seat = WorkerSeat {
                 number,
                 sockets,
                 passed,
                 rechecks,
+                swaps,
                 counters,
                 passing: passing.clone(),
             };
@@ -101,7 +107,12 @@ impl Workers {
                 seat.run(common);
             })?;
         }
-        Ok(Self { running, ended })
+        Ok(Self { running, swaps: all_swaps, ended })
+    }
+
+    /// The way to every worker, for other configurations.
+    pub fn swaps(&self) -> Vec<mpsc::Sender<Swap>> {
+        self.swaps.clone()
     }
 
     /// Resolves when a worker has ended; never where there is none.
@@ -139,6 +150,8 @@ pub struct WorkerSeat {
     pub passed: mpsc::Receiver<Passed>,
     /// Keys that have changed.
     pub rechecks: mpsc::Receiver<Recheck>,
+    /// Configurations that have changed.
+    pub swaps: mpsc::Receiver<Swap>,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
     /// The way to every worker.

@@ -75,7 +75,8 @@ fn first_of(list: &HeaderValue) -> Result<HeaderValue, Flaw> {
     HeaderValue::from_bytes(first.trim_ascii()).map_err(|_invisible| "its length is no number")
 }
 
-const SWITCHING_PROTOCOLS: u16 = 101;
+/// The status of an answer after which another protocol is spoken.
+pub const SWITCHING_PROTOCOLS: u16 = 101;
 
 #[cfg(test)]
 mod tests {

@@ -121,7 +121,7 @@ async fn ask(patient: Patient<'_>, health: &Health) -> Result<(), Ailment> {
         .header(header::USER_AGENT, USER_AGENT)
         .body(RequestBody::none())?;
     let way = Way { endpoint, tls, limit: health.timeout };
-    match once::ask(way, request).await??.as_u16() {
+    match once::ask(way, request).await?? {
         200..=399 => Ok(()),
         status => Err(Ailment::Status(status)),
     }

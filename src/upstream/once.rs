@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use http::{Request, StatusCode};
+use http::Request;
 
 use crate::config::Scheme;
 use crate::upstream::body::RequestBody;
@@ -17,18 +17,18 @@ use crate::upstream::wire::Heard;
 pub async fn ask(
     way: Way<'_>,
     request: Request<RequestBody>,
-) -> Result<hyper::Result<StatusCode>, ConnectFault> {
+) -> Result<hyper::Result<u16>, ConnectFault> {
     match way.endpoint.address().scheme {
         Scheme::Http | Scheme::Https => {
             let mut opened = connect::http1(way, Heard::default(), None).await?;
             let answering = opened.sender.send_request(request);
-            Ok(beside(answering, opened.driver).await.map(|it| it.status()))
+            Ok(beside(answering, opened.driver).await.map(|it| it.status().as_u16()))
         }
         Scheme::H2 | Scheme::H2s => {
             let mut opened = connect::http2(way, None).await?;
             let request = head::to_http2(request, way.endpoint.address());
             let answering = opened.sender.send_request(request);
-            Ok(beside(answering, opened.driver).await.map(|it| it.status()))
+            Ok(beside(answering, opened.driver).await.map(|it| it.status().as_u16()))
         }
     }
 }

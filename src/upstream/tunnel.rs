@@ -6,12 +6,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::upstream::answer::Flaw;
+use crate::upstream::answer::{Flaw, SWITCHING_PROTOCOLS};
 use crate::upstream::body::{RequestBody, ResponseBody};
 use crate::upstream::connect::Driver;
 use crate::upstream::lines::Line;
@@ -109,7 +109,7 @@ impl Alone {
             let answered = line.heard.anything();
             UpgradeFault::Lost(Lost { fault: fault.into_error(), unsent, answered })
         })?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if response.status().as_u16() == SWITCHING_PROTOCOLS {
             let head = agreed(response, protocol).map_err(UpgradeFault::Flawed)?;
             return through(head, driver, busy).await.map(Upgraded::Tunnel);
         }

@@ -37,6 +37,7 @@ mod panics;
 mod paths;
 mod permissions;
 mod preflight;
+mod reload;
 mod resolving;
 mod restarts;
 mod retries;
