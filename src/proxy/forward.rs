@@ -111,7 +111,7 @@ impl Proxy {
         let id = exchange.request_id().clone();
         let id = id.to_str().unwrap_or_default();
         if rejection.is_failure() {
-            tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
+            tracing::warn!(request_id = id, code = row.code, fault = %rejection, "a request failed");
         }
         let closing = match custody {
             // What is left unread of a stream ends with the stream.

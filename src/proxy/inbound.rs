@@ -38,8 +38,8 @@ enum Source {
 #[derive(Debug)]
 pub struct Answer {
     body: ResponseBody,
-    /// How long the body would be that a 304 spares the client; hyper passes no length on of which
-    /// it does not see a body.
+    /// How long the body would be that a 304 spares the client: over HTTP/1.1, hyper passes no
+    /// length on of which it sees no body.
     spared: Option<u64>,
     trailers: Trailers,
     grant: Grant,
@@ -76,7 +76,11 @@ pub fn reply(
         Ok(inbound) => inbound.map(|it| Reply { source: Source::Upstream(it), exchange: None }),
         Err(problem) => problem.map(|it| Reply { source: Source::Problem(it), exchange: None }),
     };
-    let close = close == Closing::AfterThis && exchange.progress().ends_by_closing();
+    let is_http1 = exchange.progress().ends_by_closing();
+    if let Source::Upstream(answer) = &mut response.body_mut().source {
+        answer.spared = answer.spared.filter(|_| is_http1);
+    }
+    let close = close == Closing::AfterThis && is_http1;
     begin(&mut response, &mut exchange);
     if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

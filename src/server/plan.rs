@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::{self, Config, Scheme, TlsVersion};
+use crate::config::{self, Config, TlsVersion};
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
 use crate::telemetry::counters::WorkerCounters;
@@ -60,11 +60,7 @@ impl Endpoints {
 
 /// Loaded only where it is spoken: a system without authorities is no fault of who needs none.
 fn tls(upstream: &config::Upstream, min: TlsVersion) -> Result<Option<Tls>, TlsFault> {
-    let speaks_it = |it: &config::Endpoint| match it.scheme {
-        Scheme::Https | Scheme::H2s => true,
-        Scheme::Http | Scheme::H2 => false,
-    };
-    let is_spoken = upstream.endpoints.iter().any(speaks_it);
+    let is_spoken = upstream.endpoints.iter().any(|it| it.scheme.is_secure());
     is_spoken.then(|| tls::load(&upstream.tls, min)).transpose()
 }
 

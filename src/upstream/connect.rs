@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::AlertDescription;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,6 +22,7 @@ use crate::tasks::Tasks;
 use crate::upstream::body::RequestBody;
 use crate::upstream::cap::Permit;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::kept::KeptBody;
 use crate::upstream::resolve;
 use crate::upstream::tls::Tls;
 use crate::upstream::wire::{Heard, Stream, Wire};
@@ -29,7 +31,7 @@ use crate::upstream::wire::{Heard, Stream, Wire};
 pub type Driver = http1::Connection<TokioIo<Wire>, RequestBody>;
 
 /// What keeps an HTTP/2 connection going; somebody has to poll it.
-pub type Driver2 = http2::Connection<TokioIo<Wire>, RequestBody, Local>;
+pub type Driver2 = http2::Connection<TokioIo<Wire>, KeptBody, Local>;
 
 /// Where a connection leads, and how long opening it may take.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +59,7 @@ pub struct Http1 {
 #[derive(Debug)]
 pub struct Http2 {
     /// Takes requests.
-    pub sender: http2::SendRequest<RequestBody>,
+    pub sender: http2::SendRequest<KeptBody>,
     /// What keeps it going.
     pub driver: Driver2,
     /// What it is connected to.
@@ -74,9 +76,12 @@ pub enum ConnectFault {
     /// Nobody answered.
     #[error("connecting took longer than connect_timeout")]
     TimedOut,
-    /// The name is not known, nobody listens there, or it did not prove who it is.
+    /// The name is not known, or nobody listens there.
     #[error("cannot connect: {0}")]
     Io(#[from] io::Error),
+    /// It did not prove who it is, does not speak TLS as we do, or does not believe us.
+    #[error("cannot connect over TLS: {0}")]
+    Tls(io::Error),
     /// It is no HTTP connection.
     #[error("cannot connect: {0}")]
     Http(#[from] hyper::Error),
@@ -87,7 +92,7 @@ pub enum ConnectFault {
     #[error("cannot connect: TLS is not set up for this upstream")]
     NoTls,
     /// Over TLS it agreed to something else.
-    #[error("cannot connect: over TLS the endpoint does not agree to HTTP/2: is it https://?")]
+    #[error("cannot connect: the endpoint does not agree to this version of HTTP over TLS")]
     NotAgreed,
     /// It closed the connection instead of sending its settings, or sent something else.
     #[error("cannot connect: the endpoint does not speak HTTP/2, or closed the connection")]
@@ -107,6 +112,7 @@ impl ConnectFault {
         match self {
             Self::TimedOut => Self::TimedOut,
             Self::Io(fault) => Self::Io(io::Error::new(fault.kind(), fault.to_string())),
+            Self::Tls(fault) => Self::Tls(io::Error::new(fault.kind(), fault.to_string())),
             Self::Http(fault) => Self::Io(io::Error::other(fault.to_string())),
             Self::Name(fault) => Self::Io(io::Error::other(fault.to_string())),
             Self::NoTls => Self::NoTls,
@@ -195,12 +201,24 @@ async fn dial(
         Scheme::H2s => &tls.ok_or(ConnectFault::NoTls)?.http2,
     };
     let name = ServerName::try_from(endpoint.host.clone())?;
-    let stream = TlsConnector::from(Arc::clone(settings)).connect(name, stream).await?;
+    let connecting = TlsConnector::from(Arc::clone(settings)).connect(name, stream);
+    let stream = connecting.await.map_err(tls_fault)?;
     let agreed = stream.get_ref().1.alpn_protocol();
     if endpoint.scheme == Scheme::H2s && agreed != Some(b"h2") {
         return Err(ConnectFault::NotAgreed);
     }
     Ok((Wire::new(Stream::Tls(Box::new(stream)), heard, permit), peer))
+}
+
+/// A server may say that nothing was agreed to, instead of agreeing to nothing.
+fn tls_fault(fault: io::Error) -> ConnectFault {
+    let cause = fault.get_ref().and_then(|it| it.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            ConnectFault::NotAgreed
+        }
+        Some(_) | None => ConnectFault::Tls(fault),
+    }
 }
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Local {

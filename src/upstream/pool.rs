@@ -103,6 +103,7 @@ impl Pool {
     }
 
     fn under(held: Rc<Held>, settings: &config::Upstream, tls: Option<Tls>) -> Self {
+        held.endpoint.cap().set_limit(settings.max_connections);
         held.share.set_limit(settings.max_connections);
         if held.share.is_limited() && !held.attended.replace(true) {
             let share = Rc::clone(&held.share);
@@ -110,6 +111,7 @@ impl Pool {
             held.tasks.spawn_local(attending);
         }
         let config::Upstream { connect_timeout, idle_timeout, wait_timeout, .. } = *settings;
+        let wait_timeout = wait_timeout.max(WAIT_MIN);
         Self { held, terms: Terms { tls, connect_timeout, idle_timeout, wait_timeout } }
     }
 
@@ -193,9 +195,9 @@ impl Pool {
         let permit = match self.held.share.enter() {
             Entry::Open(permit) => permit,
             Entry::Wait(turn) => {
-                let waiting = wait_for_line(lines, turn, wanted, &self.held.share);
-                let waited = timeout(self.terms.wait_timeout, waiting).await;
-                match waited.map_err(|_elapsed| ConnectFault::Crowded)?? {
+                let turned = wait_for_line(lines, turn, wanted, &self.held.share);
+                let turned = timeout(self.terms.wait_timeout, turned).await;
+                match turned.map_err(|_elapsed| ConnectFault::Crowded)?? {
                     Turned::Line(line) => return Ok(self.reused(line, counters)),
                     Turned::Permit(permit) => permit,
                 }
@@ -384,10 +386,14 @@ async fn give_up_idle(held: Weak<Held>, share: Rc<Share>, tasks: Tasks) {
 pub fn host(address: &config::Endpoint) -> HeaderValue {
     let bare = &address.host;
     let host = if bare.contains(':') { format!("[{bare}]") } else { bare.clone() };
-    let own = match address.scheme {
-        Scheme::Http | Scheme::H2 => 80,
-        Scheme::Https | Scheme::H2s => 443,
+    let text = if address.port == address.scheme.default_port() {
+        host
+    } else {
+        format!("{host}:{}", address.port)
     };
-    let text = if address.port == own { host } else { format!("{host}:{}", address.port) };
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("localhost"))
 }
+
+/// A connection that was given back a moment ago is ready within this time, and nobody who may not
+/// wait at all is to be refused for that.
+const WAIT_MIN: Duration = Duration::from_millis(5);

@@ -70,21 +70,24 @@ fn homes(gateway: &Gateway, keys: &[Key]) -> HashMap<String, String> {
     keys.iter().map(|key| (key.id.clone(), home(key))).collect()
 }
 
+/// Answers with its name, until the one called "two" is gone.
+fn named(name: &'static str, is_gone: &Arc<AtomicBool>) -> Upstream {
+    let is_gone = Arc::clone(is_gone);
+    Upstream::scripted(move |conversation| {
+        while conversation.request()?.is_some() {
+            if name == "two" && is_gone.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            conversation.send(ok(name))?;
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn with_hash_a_key_stays_where_it_is_and_only_those_of_a_lost_endpoint_move() {
     let is_gone = Arc::<AtomicBool>::default();
-    let [one, two, three] = ["one", "two", "three"].map(|name| {
-        let is_gone = Arc::clone(&is_gone);
-        Upstream::scripted(move |conversation| {
-            while conversation.request()?.is_some() {
-                if name == "two" && is_gone.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-                conversation.send(ok(name))?;
-            }
-            Ok(())
-        })
-    });
+    let [one, two, three] = ["one", "two", "three"].map(|name| named(name, &is_gone));
     let all = [one.address(), two.address(), three.address()];
     let setup = Setup::empty().upstream("api", &all).upstream_line("balance = \"hash\"");
     let setup = setup.route("all", "path = \"/\"");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,13 +46,14 @@ impl Stage {
         self.gateway.metrics().count(&format!("keyward_upstream_{name}{{{labels}}}"))
     }
 
-    /// Asks again and again until told to stop.
-    fn ask(&self, stop: &AtomicBool) -> Vec<Asked> {
+    /// Asks again and again until told to stop, and counts.
+    fn ask(&self, stop: &AtomicBool, count: &AtomicUsize) -> Vec<Asked> {
         let ask = Ask::get("/").key(&self.key);
         let (mut client, mut asked) = (self.gateway.client(), Vec::new());
         while !stop.load(Ordering::Relaxed) {
             let begun = Instant::now();
             let answer = client.try_ask(&ask);
+            count.fetch_add(1, Ordering::Relaxed);
             asked.push((begun, answer.as_ref().is_ok_and(|it| it.status == 200)));
             if answer.is_err() {
                 client = Client::connect(self.gateway.address());
@@ -65,9 +66,9 @@ impl Stage {
     /// a thousand fails, though it is tried again meanwhile.
     #[track_caller]
     fn assert_survives(&self, fail: impl FnOnce()) {
-        let stop = AtomicBool::new(false);
+        let (stop, count) = (AtomicBool::new(false), AtomicUsize::new(0));
         let (ejected, asked) = thread::scope(|scope| {
-            let clients: Vec<_> = (0..6).map(|_| scope.spawn(|| self.ask(&stop))).collect();
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| self.ask(&stop, &count))).collect();
             eventually("everybody gets requests", || self.others[1].asked() > 50);
             assert_eq!(
                 (self.of_faulty("endpoint_healthy"), self.of_faulty("ejections_total")),
@@ -75,9 +76,10 @@ impl Stage {
             );
             fail();
             eventually("it is ejected", || self.of_faulty("ejections_total") > 0);
-            let ejected = Instant::now();
+            let (ejected, before) = (Instant::now(), count.load(Ordering::Relaxed));
             eventually("it is tried again", || self.of_faulty("ejections_total") > 1);
-            thread::sleep(Duration::from_secs(2));
+            let enough = || count.load(Ordering::Relaxed) > before + 4_000;
+            eventually("thousands of requests were sent", enough);
             stop.store(true, Ordering::Relaxed);
             let asked = clients.into_iter().flat_map(|it| it.join().unwrap());
             (ejected, asked.collect::<Vec<_>>())

@@ -33,7 +33,11 @@ fn start(hosts: &Path, directory: tempfile::TempDir, port: u16) -> Gateway {
     let way = ["unshare", "--map-root-user", "--mount", "sh", "-c", &script, "sh"];
     let setup = Setup::empty().upstream_at("api", &[format!("http://api.keyward.test:{port}")]);
     let setup = setup.upstream_line("resolve_every = \"1s\"");
-    Gateway::start_by(&way, directory, &setup.route("all", "path = \"/\"\naccess = \"public\""))
+    Gateway::start_through(
+        &way,
+        directory,
+        &setup.route("all", "path = \"/\"\naccess = \"public\""),
+    )
 }
 
 #[test]
@@ -73,5 +77,5 @@ fn a_name_that_is_not_known_at_first_is_found_later_and_what_was_found_stays() {
     assert!((0..20).all(|_| Ask::get("/").to(&gateway).status == 200));
 }
 
-const FIRST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

@@ -62,30 +62,32 @@ fn a_post_that_was_answered_with_503_is_not_sent_again() {
     assert_eq!(upstreams.iter().map(Upstream::asked).sum::<usize>(), 1_000);
 }
 
-#[test]
-fn a_post_that_was_sent_is_never_sent_again() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let upstream = || {
-        let seen = Arc::clone(&seen);
-        Upstream::scripted(move |conversation| {
-            // Answers as many as its number says, and ends each connection in a way of its own.
-            for _ in 0..conversation.number() % 3 {
-                let Some(request) = conversation.request()? else { return Ok(()) };
-                seen.lock().unwrap().push(request.body);
-                conversation.send(ok("ok"))?;
-            }
+/// Answers a few requests on each connection and ends it with the next, in a way of its own.
+fn breaking(seen: &Arc<Mutex<Vec<Vec<u8>>>>) -> Upstream {
+    let seen = Arc::clone(seen);
+    Upstream::scripted(move |conversation| {
+        let number = conversation.number();
+        for _ in 0..number % 3 {
             let Some(request) = conversation.request()? else { return Ok(()) };
             seen.lock().unwrap().push(request.body);
-            match conversation.number() % 4 {
-                0 => conversation.reset_at_end(),
-                1 => conversation.send("HTTP/1.1 200")?,
-                2 => conversation.send(UNAVAILABLE)?,
-                _ => {}
-            }
-            Ok(())
-        })
-    };
-    let upstreams = [upstream(), upstream()];
+            conversation.send(ok("ok"))?;
+        }
+        let Some(request) = conversation.request()? else { return Ok(()) };
+        seen.lock().unwrap().push(request.body);
+        match number % 4 {
+            0 => conversation.reset_at_end(),
+            1 => conversation.send("HTTP/1.1 200")?,
+            2 => conversation.send(UNAVAILABLE)?,
+            _ => {}
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_post_that_was_sent_is_never_sent_again() {
+    let seen = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+    let upstreams = [breaking(&seen), breaking(&seen)];
     let lines = "retries = 5\nretry_budget = \"100%\"\nejection = \"off\"";
     let (gateway, key) = start(&upstreams.each_ref(), lines);
     let statuses: Vec<u16> = crowd(4, |client| {

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -39,9 +39,12 @@ impl Authority {
 
     /// Certifies a new key, for names and addresses.
     pub fn certify(&self, names: &[&str]) -> Pair {
-        let names: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
+        let alternatives: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        let mut params = CertificateParams::new(alternatives).unwrap();
+        // With the authority's own name OpenSSL takes it for signed by itself.
+        params.distinguished_name.push(DnType::CommonName, names[0]);
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 

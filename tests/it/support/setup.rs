@@ -73,7 +73,7 @@ impl Setup {
         self.upstream_at(name, &urls)
     }
 
-    /// One more upstream, by the URLs of its endpoints.
+    /// The same, however its endpoints are spoken to.
     pub fn upstream_at(mut self, name: &str, urls: &[String]) -> Self {
         self.upstreams.push(format!("name = {name:?}\nendpoints = {urls:?}\n"));
         self
@@ -86,6 +86,13 @@ impl Setup {
         let list = tables.join(", ");
         self.upstreams.push(format!("name = {name:?}\nendpoints = [{list}]\n"));
         self
+    }
+
+    /// One upstream `api` with one endpoint that is spoken to as its URL says; every path leads
+    /// there without a key.
+    pub fn open_to(url: &str) -> Self {
+        let this = Self::empty().upstream_at("api", &[url.to_owned()]);
+        this.route("all", "path = \"/\"\naccess = \"public\"")
     }
 
     /// A line more in the upstream that was named last.

@@ -101,18 +101,15 @@ impl Gateway {
     pub fn start_into(pipe: &Pipe, setup: &Setup) -> Self {
         let way = pipe.way();
         let way: Vec<&str> = way.iter().map(String::as_str).collect();
-        Self::start_by(&way, tempfile::tempdir().unwrap(), setup)
+        Self::start_through(&way, tempfile::tempdir().unwrap(), setup)
     }
 
     /// Starts one by way of another program that becomes it, in `directory`.
     #[track_caller]
-    pub fn start_by(way: &[&str], directory: TempDir, setup: &Setup) -> Self {
-        let (address, admin) = (fresh(), fresh());
-        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
-        let process = Process::start_by(way, directory.path(), &["serve", "--config", FILE]);
-        let mut this = Self { process, address, admin, directory };
-        this.wait_until_ready();
-        this
+    pub fn start_through(way: &[&str], directory: TempDir, setup: &Setup) -> Self {
+        Self::start_by(directory, setup, |it, _addresses| {
+            Process::start_by(way, it, &["serve", "--config", FILE])
+        })
     }
 
     /// Starts it again, after it has ended, so that it sees `disk`.
