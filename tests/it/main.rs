@@ -51,6 +51,7 @@ mod revocation;
 mod routes;
 mod secrets;
 mod signals;
+mod sni;
 mod succession;
 mod support;
 mod tls_admin;
