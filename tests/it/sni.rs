@@ -66,12 +66,15 @@ fn while_one_is_replaced_nobodys_handshake_fails() {
     thread::scope(|scope| {
         for name in ["one.example.com", "two.example.com", "web.example.org"] {
             let (place, stopped, count) = (&place, &stopped, &count);
+            let served = move || {
+                let mut connection = place.authority.connect(place.address, name).unwrap();
+                let answer = connection.exchange(ask);
+                assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+                count.fetch_add(1, Ordering::SeqCst);
+            };
             scope.spawn(move || {
                 while !stopped.load(Ordering::SeqCst) {
-                    let mut connection = place.authority.connect(place.address, name).unwrap();
-                    let answer = connection.exchange(ask);
-                    assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
-                    count.fetch_add(1, Ordering::SeqCst);
+                    served()
                 }
             });
         }
