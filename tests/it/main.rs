@@ -44,6 +44,7 @@ mod peers;
 mod permissions;
 mod preflight;
 mod reload;
+mod resets;
 mod resolving;
 mod restarts;
 mod retries;

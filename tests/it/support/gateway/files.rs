@@ -107,7 +107,7 @@ impl Gateway {
     /// Starts one by way of another program that becomes it, in `directory`.
     #[track_caller]
     pub fn start_through(way: &[&str], directory: TempDir, setup: &Setup) -> Self {
-        Self::start_by(directory, setup, |it, _addresses| {
+        Self::start_where(directory, setup, |it, _addresses| {
             Process::start_by(way, it, &["serve", "--config", FILE])
         })
     }
