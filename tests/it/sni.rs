@@ -72,11 +72,7 @@ fn while_one_is_replaced_nobodys_handshake_fails() {
                 assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
                 count.fetch_add(1, Ordering::SeqCst);
             };
-            scope.spawn(move || {
-                while !stopped.load(Ordering::SeqCst) {
-                    served()
-                }
-            });
+            scope.spawn(move || again_and_again(stopped, served));
         }
         let go_on = || {
             let before = count.load(Ordering::SeqCst);
@@ -100,4 +96,10 @@ fn while_one_is_replaced_nobodys_handshake_fails() {
 
 fn put(directory: &Path, name: &str, text: &str) {
     fs::write(directory.join(name), text).unwrap();
+}
+
+fn again_and_again(stopped: &AtomicBool, work: impl Fn()) {
+    while !stopped.load(Ordering::SeqCst) {
+        work();
+    }
 }

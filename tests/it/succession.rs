@@ -237,7 +237,7 @@ fn of_constant_load_no_request_fails_while_a_service_manager_restarts_it() {
     let directory = tempfile::tempdir().unwrap();
     let held = std::cell::OnceCell::new();
     let mut gateway =
-        Gateway::start_by(directory, &Setup::to(upstream.address()), |it, addresses| {
+        Gateway::start_where(directory, &Setup::to(upstream.address()), |it, addresses| {
             held.get_or_init(|| Held::open(&addresses)).serve(it)
         });
     let held = held.get().unwrap();
@@ -257,7 +257,7 @@ fn of_constant_load_no_request_fails_while_a_service_manager_restarts_it() {
 fn a_socket_that_nobody_listens_on_is_closed_and_one_that_is_missing_is_opened() {
     let upstream = Upstream::answering(|_| ok("ok"));
     let other = crate::support::address::fresh();
-    let gateway = Gateway::start_by(
+    let gateway = Gateway::start_where(
         tempfile::tempdir().unwrap(),
         &Setup::to(upstream.address()),
         // The admin listener's is not among them, and one too many is.
@@ -272,7 +272,7 @@ fn a_socket_that_nobody_listens_on_is_closed_and_one_that_is_missing_is_opened()
 #[test]
 fn what_was_meant_for_another_process_is_left_alone() {
     let upstream = Upstream::answering(|_| ok("ok"));
-    let gateway = Gateway::start_by(
+    let gateway = Gateway::start_where(
         tempfile::tempdir().unwrap(),
         &Setup::to(upstream.address()),
         |it, _addresses| {
