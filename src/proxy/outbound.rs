@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http_body::Body;
 use hyper::body::Incoming;
 
 use crate::config::UpstreamHost;
@@ -35,6 +36,7 @@ pub fn outbound(
     parts.headers.insert(X_REQUEST_ID, request_id);
     tell(&mut parts.headers, downstream, direction);
     name_host(&mut parts.headers, &route.upstream.settings().host);
+    name_chunks(&mut parts, &body);
     parts.version = Version::HTTP_11;
     parts.uri = origin_form(parts.uri);
     let watch = Watch {
@@ -78,6 +80,14 @@ fn identify(headers: &mut HeaderMap, grant: &Grant) {
         if let Some(value) = value {
             headers.insert(name, value);
         }
+    }
+}
+
+/// Of a GET or HEAD whose body has no length, hyper would send the head alone.
+fn name_chunks<B: Body>(parts: &mut Parts, body: &B) {
+    let is_overlooked = matches!(parts.method, Method::GET | Method::HEAD);
+    if is_overlooked && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
