@@ -15,6 +15,7 @@ use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
 use crate::proxy::hygiene::{Direction, Sieve};
 use crate::route::table::Table;
+use crate::tasks::permits::Permits;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{RouteCounters, WorkerCounters};
 use crate::upstream::Upstream;
@@ -47,6 +48,8 @@ pub struct Proxy {
     pub credentials: Credentials,
     /// What a head may be at most.
     pub limits: config::HeadLimits,
+    /// How many requests may be under way.
+    pub in_flight: Permits,
     /// Without a byte of a request's body.
     pub body_timeout: Duration,
     /// Whose word on other addresses is believed.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -10,7 +11,9 @@ use crate::admin::health::Health;
 use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::server::build::{Built, build};
-use crate::server::signals::{StopSignals, Stopper};
+use crate::server::notify::{State, notify};
+use crate::server::signals::{Signals, Stopper, Word};
+use crate::server::succession::{Lineage, Succession};
 use crate::server::workers::Workers;
 use crate::tasks::Tasks;
 use crate::telemetry::outlet::Inlets;
@@ -24,10 +27,14 @@ mod first_token;
 mod last_use;
 mod limits;
 mod metrics;
+mod notify;
 pub mod peppers;
 mod plan;
+mod rollout;
 mod secret_file;
 mod signals;
+mod sockets;
+pub mod succession;
 mod worker;
 mod workers;
 
@@ -46,10 +53,14 @@ pub struct Server {
     front: Tasks,
     /// Ends after them: the admin listener, where operators may still wait for receipts.
     desk: Tasks,
+    /// Ends with the requests where another process takes the calls that come.
+    reception: Tasks,
     /// Ends last: what keeps the keyring true, and gives those receipts.
     back: Tasks,
     workers: Workers,
-    signals: StopSignals,
+    signals: Signals,
+    succession: Succession,
+    succeeded: Arc<AtomicBool>,
 }
 
 /// Where a gateway listens.
@@ -63,15 +74,18 @@ pub struct Addresses {
 
 impl Server {
     /// Opens the store, binds every socket and starts every thread. `lines` is where access lines
-    /// go, and what is counted of them and of log lines.
-    pub fn start(config: Config, lines: &Inlets) -> Result<Self, StartFault> {
+    /// go, and what is counted of them and of log lines; `lineage` is what a process before this one
+    /// left, and by what one after it is started.
+    pub fn start(config: Config, lines: &Inlets, lineage: Lineage) -> Result<Self, StartFault> {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
         // Before anyone can see that it is ready, and stop it.
-        let signals = control.block_on(async { StopSignals::listen() });
+        let signals = control.block_on(async { Signals::listen() });
         let signals = signals.map_err(|it| StartFault::thread(&it))?;
-        let Built { config, keyring, health, addresses, front, desk, back, workers } =
-            control.block_on(build(config, lines, admin.handle()))?;
+        let built = control.block_on(build(config, lines, (admin.handle(), lineage)))?;
+        let Built { config, keyring, health, addresses, workers, .. } = built;
+        let Built { front, desk, reception, back, succession, succeeded, .. } = built;
+        notify(State::Ready);
         Ok(Self {
             config,
             keyring,
@@ -81,9 +95,12 @@ impl Server {
             admin,
             front,
             desk,
+            reception,
             back,
             workers,
             signals,
+            succession,
+            succeeded,
         })
     }
 
@@ -99,15 +116,19 @@ impl Server {
 
     /// Serves until told to stop, drains, and gives the exit code.
     pub fn wait(mut self) -> u8 {
-        let end = self.control.block_on(async {
-            tokio::select! {
-                () = self.signals.asked() => End::Asked,
-                () = self.workers.one_ended() => End::WorkerLost,
-            }
-        });
-        let code = match end {
+        let Self { control, signals, workers, succession, .. } = &mut self;
+        let code = match control.block_on(serve(signals, workers, succession)) {
             End::Asked => {
-                self.drain();
+                notify(State::Stopping);
+                self.drain(self.config.gateway.drain_delay);
+                exit::DONE
+            }
+            End::Succeeded(pid) => {
+                tracing::info!(pid, "another process serves now");
+                notify(State::SucceededBy(pid));
+                self.succeeded.store(true, Ordering::Release);
+                self.reception.stop();
+                self.drain(Duration::ZERO);
                 exit::DONE
             }
             End::WorkerLost => {
@@ -119,20 +140,22 @@ impl Server {
         code
     }
 
-    /// Not ready any more; after `drain_delay` no new connection; requests finish.
-    fn drain(&mut self) {
+    /// Not ready any more; after `delay` no new connection; requests finish.
+    fn drain(&mut self, delay: Duration) {
         tracing::info!("draining");
         self.health.set_draining();
-        let Self { control, config, front, workers, signals, .. } = self;
+        let Self { control, front, workers, signals, succession, .. } = self;
         control.block_on(async {
             let drained = async {
-                tokio::time::sleep(config.gateway.drain_delay).await;
+                tokio::time::sleep(delay).await;
+                // A socket closes with its last copy.
+                succession.close();
                 front.stop();
                 workers.all_ended().await;
             };
             tokio::select! {
                 () = drained => {}
-                () = signals.again() => tracing::warn!("interrupted again: not waiting for requests"),
+                () = signals.stop_again() => tracing::warn!("interrupted again: not waiting for requests"),
             }
         });
     }
@@ -160,7 +183,28 @@ async fn ended(tasks: &Tasks) {
 
 enum End {
     Asked,
+    /// By the process of this id.
+    Succeeded(u32),
     WorkerLost,
+}
+
+/// Until it is to end.
+async fn serve(signals: &mut Signals, workers: &mut Workers, succession: &mut Succession) -> End {
+    loop {
+        let word = tokio::select! {
+            word = signals.next() => word,
+            pid = succession.succeeded() => return End::Succeeded(pid),
+            () = workers.one_ended() => return End::WorkerLost,
+        };
+        match word {
+            Word::Succeed => succession.begin(),
+            Word::Reload => tracing::warn!("SIGHUP means nothing to this version"),
+            Word::Stop => {
+                succession.give_up().await;
+                return End::Asked;
+            }
+        }
+    }
 }
 
 fn runtime(name: &str) -> Result<Runtime, StartFault> {

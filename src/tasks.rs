@@ -1,6 +1,7 @@
 //! Holds spawned work together: who starts a task can wait for it, and can tell it to stop.
 
 pub mod deadline;
+pub mod permits;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

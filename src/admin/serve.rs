@@ -35,12 +35,21 @@ pub enum Transport {
     Tls(Arc<ServerConfig>),
 }
 
+/// What a listener is told.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// To stop.
+    pub stop: Tasks,
+    /// To let nobody else in: another process goes on with the socket.
+    pub close: Tasks,
+}
+
 /// Serves until told to stop, and then until every request has been answered.
 pub async fn run(
     listener: std::net::TcpListener,
     transport: Transport,
     admin: Arc<Admin>,
-    tasks: Tasks,
+    words: Words,
 ) {
     let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
     let listener = match listener {
@@ -52,8 +61,8 @@ pub async fn run(
     };
     let router = router(admin);
     let doors = Doors::new(CONNECTIONS_MAX, Some(CONNECTIONS_PER_ADDRESS_MAX), 1);
-    let connections = tasks.child();
-    while let Some((stream, ends, seat)) = next(&listener, &doors, &tasks).await {
+    let connections = words.stop.child();
+    while let Some((stream, ends, seat)) = next(&listener, &doors, &words).await {
         let (router, stop) = (router.clone(), connections.clone());
         let transport = transport.clone();
         connections.spawn(async move {
@@ -61,6 +70,8 @@ pub async fn run(
             drop(seat);
         });
     }
+    drop(listener);
+    words.stop.stopped().await;
     connections.ended().await;
 }
 
@@ -68,13 +79,14 @@ pub async fn run(
 async fn next(
     listener: &TcpListener,
     doors: &Doors,
-    tasks: &Tasks,
+    words: &Words,
 ) -> Option<(TcpStream, Ends, Seat)> {
     loop {
         let arrived = async { Some((doors.place().await?, listener.accept().await)) };
         let (place, accepted) = tokio::select! {
             arrived = arrived => arrived?,
-            () = tasks.stopped() => return None,
+            () = words.stop.stopped() => return None,
+            () = words.close.stopped() => return None,
         };
         match accepted {
             Ok((stream, peer)) => {

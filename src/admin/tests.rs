@@ -78,7 +78,8 @@ impl Place {
             scrape,
             tally: Arc::default(),
         }));
-        server.spawn(serve::run(listener, serve::Transport::Plain, admin, server.clone()));
+        let words = serve::Words { stop: server.clone(), close: server.clone() };
+        server.spawn(serve::run(listener, serve::Transport::Plain, admin, words));
         let client = Client::builder().no_proxy().build().unwrap();
         let root = first.token().expose().to_owned();
         let place = Self { address, root, client, keyring, health, server, directory };

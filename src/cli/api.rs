@@ -214,15 +214,16 @@ impl Wire {
     }
 }
 
-/// Whether somebody was there who could not be believed or understood.
+/// Whether somebody was there who could not be believed or understood. What an I/O error holds is
+/// not its source.
 fn is_of_tls(fault: &reqwest::Error) -> bool {
     let mut layer: Option<&(dyn std::error::Error + 'static)> = Some(fault);
     while let Some(fault) = layer {
-        let inside = fault.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if inside.and_then(|it| it.downcast_ref::<rustls::Error>()).is_some() {
+        if fault.is::<rustls::Error>() {
             return true;
         }
-        layer = fault.source();
+        let held = fault.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        layer = held.map_or_else(|| fault.source(), |it| Some(it));
     }
     false
 }

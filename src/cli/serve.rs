@@ -10,10 +10,12 @@ use crate::cli::logging;
 use crate::config::sources::{self, Loaded};
 use crate::config::{self, Access, Config, Location, Plaintext};
 use crate::route::table::{PathPattern, Pattern};
+use crate::server::succession::Lineage;
 use crate::server::{Addresses, Server};
 
 /// Runs until it is told to stop; the exit code.
 pub fn serve(typed: &Serve) -> Result<u8, Failure> {
+    let lineage = Lineage::of_this_process();
     let file = file(&typed.source);
     let Loaded { config, warnings } = load(&typed.source)?;
     let outlet = logging::start(&config.log)?;
@@ -25,7 +27,7 @@ pub fn serve(typed: &Serve) -> Result<u8, Failure> {
     for warning in &warnings {
         warn!("{warning}");
     }
-    let server = Server::start(config.clone(), outlet.inlets())?;
+    let server = Server::start(config.clone(), outlet.inlets(), lineage)?;
     announce(&config, server.addresses());
     Ok(server.wait())
 }

@@ -166,6 +166,9 @@ enum Left {
 
 /// Waits until there is something to read, or until the connection is to end.
 async fn readable(stream: &Stream, vitals: &Vitals) -> Result<(), End> {
+    if stream.holds_some() {
+        return Ok(());
+    }
     let socket = stream.socket();
     let waiting = poll_fn(|context| match vitals.must_end(context.waker()) {
         Some(end) => Poll::Ready(Err(end)),

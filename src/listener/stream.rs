@@ -27,6 +27,15 @@ impl Stream {
             Self::Tls(tls) => tls.get_ref().0.stream(),
         }
     }
+
+    /// Whether there is something to read of which the socket says nothing: a request that came in
+    /// one piece with the end of the handshake was decrypted with it.
+    pub fn holds_some(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => !tls.get_ref().1.wants_read(),
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Uri, Version, header};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use crate::config::HeadLimits;
 use crate::proxy::rejection::Rejection;
@@ -35,7 +36,7 @@ pub fn check<'a, B>(
 ) -> Result<Checked<'a>, Rejection> {
     check_size(request, limits)?;
     check_method(request.method())?;
-    check_framing(request.headers())?;
+    check_framing(request.headers_mut())?;
     normalise(request.uri_mut())?;
     let host = host(request)?;
     let (path, headers) = (request.uri().path(), request.headers());
@@ -60,7 +61,8 @@ fn check_size<B>(request: &Request<B>, limits: &HeadLimits) -> Result<(), Reject
 
 fn check_method(method: &Method) -> Result<(), Rejection> {
     match method.as_str() {
-        "TRACE" | "CONNECT" => Err(Rejection::MethodNotAllowed(Vec::new())),
+        "TRACE" => Err(Rejection::MethodNotAllowed(Vec::new())),
+        "CONNECT" => Err(Rejection::NoTunnel),
         it if it.len() > METHOD_BYTES_MAX => Err(Rejection::BadRequest("the method is too long")),
         _ => Ok(()),
     }
@@ -68,7 +70,11 @@ fn check_method(method: &Method) -> Result<(), Rejection> {
 
 /// hyper has refused what contradicts itself. What it lets pass is several codings, which an
 /// upstream may read in another order. What follows such a body is never a request.
-fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
+fn check_framing(headers: &mut HeaderMap) -> Result<(), Rejection> {
+    let length = headers.get(header::CONTENT_LENGTH);
+    if length.is_some_and(|it| it.len() > 1 && it.as_bytes().starts_with(b"0")) {
+        write_plainly(headers);
+    }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let (Some(coding), more) = (codings.next(), codings.next()) else { return Ok(()) };
     if more.is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
@@ -79,18 +85,41 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// A length without leading zeros, which some upstream may read as octal.
+fn write_plainly(headers: &mut HeaderMap) {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok());
+    if let Some(length) = length.and_then(|it| it.parse::<u64>().ok()) {
+        headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+}
+
 fn normalise(uri: &mut Uri) -> Result<(), Rejection> {
     let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    if !uri.path().starts_with('/') {
+        return Err(Rejection::BadRequest("the request target has no path"));
+    }
     let path = normal_form(uri.path()).map_err(Rejection::BadPath)?;
-    let Cow::Owned(path) = path else { return Ok(()) };
-    let rest = target.get(uri.path().len()..).unwrap_or_default();
-    let target = PathAndQuery::try_from(path + rest)
+    let query_begins = target.len() - uri.query().map_or(0, |it| "?".len() + it.len());
+    let query = plain(target.get(query_begins..).unwrap_or_default());
+    let (path, query) = match (path, query) {
+        (Cow::Borrowed(_), Cow::Borrowed(_)) => return Ok(()),
+        (path, query) => (path.into_owned(), query),
+    };
+    let target = PathAndQuery::try_from(path + &query)
         .map_err(|_chars| Rejection::BadRequest("the path cannot be read"))?;
     let mut parts = std::mem::take(uri).into_parts();
     parts.path_and_query = Some(target);
     *uri = Uri::from_parts(parts)
         .map_err(|_parts| Rejection::BadRequest("the request target cannot be read"))?;
     Ok(())
+}
+
+/// A query is not touched, but that a target has visible characters alone: RFC 9112, 3.2.
+fn plain(query: &str) -> Cow<'_, str> {
+    if query.bytes().all(|it| it.is_ascii_graphic()) {
+        return Cow::Borrowed(query);
+    }
+    utf8_percent_encode(query, CONTROLS).into()
 }
 
 /// Exactly one valid `Host`; in absolute form it agrees with the authority, which on HTTP/2 may

@@ -10,6 +10,7 @@ use crate::clock::{Moment, Timestamp};
 use crate::gate::running::Grant;
 use crate::key::text::KeyId;
 use crate::listener::progress::Progress;
+use crate::proxy::rejection::Rejection;
 use crate::proxy::{Downstream, Plan, Proxy};
 use crate::telemetry::access;
 
@@ -22,6 +23,8 @@ pub struct Exchange {
     request_id: HeaderValue,
     method: Method,
     notes: Notes,
+    /// Whether it is one of those that may be under way.
+    is_counted: bool,
     begun: Moment,
     /// None before the answer begins.
     status: Option<StatusCode>,
@@ -73,11 +76,17 @@ impl Exchange {
             request_id: request_id(proxy, downstream, request),
             method: request.method().clone(),
             notes: Notes::default(),
+            is_counted: proxy.in_flight.take(),
             begun,
             status: None,
             bytes_out: 0,
             line,
         }
+    }
+
+    /// Refuses what is more than may be under way at once.
+    pub fn check_load(&self) -> Result<(), Rejection> {
+        if self.is_counted { Ok(()) } else { Err(Rejection::Overloaded) }
     }
 
     /// Where requests went when it came; the next one may see others.
@@ -166,6 +175,9 @@ impl Drop for Exchange {
         }
         if let Some(line) = &self.line {
             self.log(line, took);
+        }
+        if self.is_counted {
+            self.proxy.in_flight.give();
         }
         self.progress.finish();
     }

@@ -61,6 +61,7 @@ impl Proxy {
         custody: &mut Custody,
         exchange: &mut Exchange,
     ) -> Result<Forwarded, Rejection> {
+        exchange.check_load()?;
         let request = custody.request()?;
         let address = self.trust.caller(downstream.peer, request.headers());
         let asked = preflight::asked(request);
@@ -110,12 +111,12 @@ impl Proxy {
         let id = exchange.request_id().clone();
         let id = id.to_str().unwrap_or_default();
         if rejection.is_failure() {
-            tracing::warn!(request_id = id, code = row.code, fault = ?rejection, "a request failed");
+            tracing::warn!(request_id = id, code = row.code, fault = %rejection, "a request failed");
         }
         let closing = match custody {
             // What is left unread of a stream ends with the stream.
             _ if !exchange.progress().ends_by_closing() => Closing::No,
-            _ if matches!(rejection, Rejection::Framing(_)) => Closing::AfterThis,
+            _ if rejection.ends_connection() => Closing::AfterThis,
             Custody::Ours(request) => unread(request).await,
             Custody::Upstreams(upload) if upload.stage() == UploadStage::Sent => Closing::No,
             // Nobody knows how much of it was read.

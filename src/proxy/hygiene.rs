@@ -119,6 +119,8 @@ fn is_unwanted(name: &HeaderName, direction: Direction) -> bool {
     match name {
         "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding"
         | "trailer" | "upgrade" | "http2-settings" => true,
+        // Fulfilled here: the client hears of it once its body is asked for.
+        "expect" => direction != Direction::Down,
         "proxy-authenticate" => direction == Direction::Down,
         "proxy-authorization" => direction != Direction::Down,
         "forwarded" | "x-real-ip" => direction == Direction::Up,
@@ -227,6 +229,7 @@ mod tests {
             ("proxy-connection", "close"),
             ("accept", "*/*"),
         ];
+        check(Direction::Up, &[("expect", "100-continue")], &[]);
         check(Direction::Up, &hops, &["accept"]);
         check(Direction::Down, &hops, &["accept"]);
     }

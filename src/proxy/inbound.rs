@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use http::{HeaderValue, Response, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
@@ -14,7 +14,7 @@ use crate::proxy::amend::edit;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
-use crate::upstream::body::ResponseBody;
+use crate::upstream::body::{BodyFault, ResponseBody};
 use crate::upstream::trailers::Trailers;
 
 /// An answer's body on its way to the client. It holds the grant to its last byte, and says so
@@ -91,13 +91,11 @@ pub fn reply(
 
 /// The answer that changes the protocol; the exchange goes on with it, in `next`.
 pub fn changed(
-    headers: HeaderMap,
+    head: Response<()>,
     mut exchange: Exchange,
     next: impl FnOnce(Exchange),
 ) -> Response<Reply> {
-    let mut response = Response::new(Reply { source: Source::Changed, exchange: None });
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *response.headers_mut() = headers;
+    let mut response = head.map(|()| Reply { source: Source::Changed, exchange: None });
     begin(&mut response, &mut exchange);
     next(exchange);
     response
@@ -179,7 +177,7 @@ pub enum Broken {
     Cut,
     /// The upstream's answer broke off.
     #[error("the upstream's answer broke off: {0}")]
-    Upstream(hyper::Error),
+    Upstream(BodyFault),
 }
 
 const NOT_MODIFIED: u16 = 304;

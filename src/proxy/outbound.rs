@@ -4,8 +4,7 @@ use std::cell::Cell;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
-use http_body::Body;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 
 use crate::config::UpstreamHost;
 use crate::gate::known::Rights;
@@ -36,15 +35,16 @@ pub fn outbound(
     parts.headers.insert(X_REQUEST_ID, request_id);
     tell(&mut parts.headers, downstream, direction);
     name_host(&mut parts.headers, &route.upstream.settings().host);
-    name_chunks(&mut parts, &body);
-    parts.version = Version::HTTP_11;
+    frame(&mut parts, &body);
+    let origin = std::mem::replace(&mut parts.version, Version::HTTP_11);
     parts.uri = origin_form(parts.uri);
     let watch = Watch {
         deadline: std::rc::Rc::clone(grant.run()) as _,
         body_timeout: proxy.body_timeout,
         response_timeout: route.response_timeout(),
     };
-    Request::from_parts(parts, RequestBody::new(body, route.settings.max_body, trailers, watch))
+    let most = route.settings.max_body;
+    Request::from_parts(parts, RequestBody::new((body, origin), most, trailers, watch))
 }
 
 /// HTTP/2 names the host in the target and may take a cookie header apart. Upstreams get it as in
@@ -64,6 +64,14 @@ fn as_http1(parts: &mut Parts) {
     }
 }
 
+/// hyper takes a GET or HEAD of unknown length for one without a body, and would drop it.
+fn frame(parts: &mut Parts, body: &Incoming) {
+    let is_doubted = matches!(parts.method, Method::GET | Method::HEAD) && !body.is_end_stream();
+    if is_doubted && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 /// Says who asks, where a key was shown.
 fn identify(headers: &mut HeaderMap, grant: &Grant) {
     let Some(entry) = grant.entry() else { return };
@@ -80,14 +88,6 @@ fn identify(headers: &mut HeaderMap, grant: &Grant) {
         if let Some(value) = value {
             headers.insert(name, value);
         }
-    }
-}
-
-/// Of a GET or HEAD whose body has no length, hyper would send the head alone.
-fn name_chunks<B: Body>(parts: &mut Parts, body: &B) {
-    let is_overlooked = matches!(parts.method, Method::GET | Method::HEAD);
-    if is_overlooked && !body.is_end_stream() && body.size_hint().exact().is_none() {
-        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -13,6 +13,9 @@ use crate::upstream::body::UploadFault;
 /// Why a request is not answered by its upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
+    /// As many requests are under way as may be.
+    #[error("as many requests are under way as this gateway takes")]
+    Overloaded,
     /// The head contradicts itself or HTTP.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -31,6 +34,9 @@ pub enum Rejection {
     /// A method that is never forwarded, or for which no route asks.
     #[error("the method is not allowed here")]
     MethodNotAllowed(Vec<Method>),
+    /// A tunnel is asked for: what follows is meant for whoever is at its other end.
+    #[error("this gateway opens no tunnels")]
+    NoTunnel,
     /// No route fits.
     #[error("no route fits this host and path")]
     NoRoute,
@@ -76,7 +82,9 @@ impl Rejection {
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
             Self::UriTooLong => (414, "uri_too_long", "The request target is too long"),
             Self::HeadersTooLarge => (431, "headers_too_large", "The headers are too large"),
-            Self::MethodNotAllowed(_) => (405, "method_not_allowed", "The method is not allowed"),
+            Self::MethodNotAllowed(_) | Self::NoTunnel => {
+                (405, "method_not_allowed", "The method is not allowed")
+            }
             Self::NoRoute => (404, "no_route", "No route fits"),
             Self::Gate(Refusal::MissingKey) => (401, "missing_key", "A key is needed"),
             Self::Gate(Refusal::MalformedKey) => (401, "malformed_key", "This is not a key"),
@@ -95,7 +103,9 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Gate(Refusal::Overloaded) => (503, "overloaded", "Too much to do"),
+            Self::Overloaded | Self::Gate(Refusal::Overloaded) | Self::Send(SendError::Crowded) => {
+                (503, "overloaded", "Too much to do")
+            }
             Self::HeadTimeout | Self::BodyTimeout => {
                 (408, "request_timeout", "The request took too long to arrive")
             }
@@ -116,7 +126,13 @@ impl Rejection {
 
     /// Whose fault it was, for the log: a failure of ours or of the upstream is worth a line.
     pub fn is_failure(&self) -> bool {
-        self.row().status >= 500 && !matches!(self, Self::Gate(Refusal::Overloaded))
+        self.row().status >= 500 && self.row().code != "overloaded"
+    }
+
+    /// Whether nothing behind the request is taken for one: who contradicts themselves once is not
+    /// believed about where the next begins.
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::Framing(_) | Self::NoTunnel)
     }
 
     /// As it goes to the client. Details of upstreams stay inside.
@@ -129,6 +145,8 @@ impl Rejection {
         let problem = Problem::new(row, detail);
         if let Self::MethodNotAllowed(allowed) = self {
             problem.with_allow(allowed)
+        } else if matches!(self, Self::NoTunnel) {
+            problem.with_allow(&[])
         } else if row.status == 401 {
             problem.with_header(header::WWW_AUTHENTICATE, challenge(key_header))
         } else {
@@ -144,6 +162,7 @@ impl Rejection {
             SendError::Failed(_) => {
                 Some("the upstream closed the connection, or did not answer with HTTP")
             }
+            SendError::Crowded => Some("no connection to the upstream became free"),
             SendError::NoEndpoint | SendError::Flawed(_) | SendError::Upload(_) => None,
         }
     }
@@ -155,6 +174,7 @@ impl From<SendError> for Rejection {
             SendError::Upload(UploadFault::TooLarge) => Self::BodyTooLarge,
             SendError::Upload(UploadFault::Malformed | UploadFault::Incomplete)
             | SendError::NoEndpoint
+            | SendError::Crowded
             | SendError::Unreachable(_)
             | SendError::Failed(_)
             | SendError::Flawed(_) => Self::Send(fault),

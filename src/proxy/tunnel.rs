@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderValue, Response, header};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
@@ -27,9 +27,8 @@ use crate::upstream;
 /// A tunnel that an upstream has opened, before the client knows.
 #[derive(Debug)]
 pub struct Opened {
-    /// Its end at the upstream.
+    /// Its end at the upstream, and the head that the client will see.
     tunnel: upstream::tunnel::Tunnel,
-    headers: HeaderMap,
     spoken: Spoken,
     grant: Grant,
 }
@@ -46,14 +45,15 @@ enum Spoken {
 impl Opened {
     /// The tunnel to `protocol`, and the head that the client will see, as its route says.
     pub fn new(
-        tunnel: upstream::tunnel::Tunnel,
+        mut tunnel: upstream::tunnel::Tunnel,
         protocol: &HeaderValue,
         route: &Route,
         grant: Grant,
     ) -> Self {
-        let mut headers = tunnel.head.headers().clone();
-        drop(clean(&mut headers, Direction::Down, tunnel.head.version(), &route.down));
-        edit(&mut headers, &route.settings.response_headers);
+        let version = tunnel.head.version();
+        let headers = tunnel.head.headers_mut();
+        drop(clean(headers, Direction::Down, version, &route.down));
+        edit(headers, &route.settings.response_headers);
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol.clone());
         let spoken = if protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
@@ -61,14 +61,14 @@ impl Opened {
         } else {
             Spoken::Other
         };
-        Self { tunnel, headers, spoken, grant }
+        Self { tunnel, spoken, grant }
     }
 
     /// The answer to the client; once it is out, the connection is the tunnel's.
     pub fn accept(self, exchange: Exchange) -> Response<Reply> {
-        let Self { tunnel, headers, spoken, grant } = self;
+        let Self { tunnel, spoken, grant } = self;
         let progress = exchange.progress().clone();
-        changed(headers, exchange, |exchange| {
+        changed(tunnel.head, exchange, |exchange| {
             let relay = Relay {
                 upstream: tunnel.io,
                 down: Pump::new(tunnel.ahead),

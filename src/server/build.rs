@@ -1,10 +1,10 @@
 //! Puts the parts together, in the order in which they need each other.
 
 use std::io;
-use std::iter::repeat;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -12,27 +12,32 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
-use crate::admin::health::Health;
+use crate::admin::health::{Health, Readiness};
+use crate::admin::serve::Words;
 use crate::admin::{self, Admin};
-use crate::clock::Timestamp;
-use crate::config::{AccessLog, Config, Gateway, Location};
+use crate::clock::{Moment, Timestamp};
+use crate::config::{AccessLog, Config, Location};
 use crate::gate::follow;
 use crate::gate::hashing::Hashing;
 use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{self, NewTag, Writeback};
-use crate::listener::bind::{BindFault, bind};
-use crate::listener::connection::Transport;
+use crate::listener::bind::BindFault;
 use crate::listener::doors::Doors;
 use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
-use crate::server::workers::{Common, Listening, Workers};
+use crate::server::rollout::Rollout;
+use crate::server::sockets::Sockets;
+use crate::server::succession::predecessor::Predecessor;
+use crate::server::succession::{Lineage, Succession};
+use crate::server::workers::{Common, Workers};
 use crate::server::{Addresses, care, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
+use crate::tasks::permits::Stock;
 use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::WorkerCounters;
 use crate::telemetry::outlet::Inlets;
@@ -45,8 +50,12 @@ pub struct Built {
     pub addresses: Addresses,
     pub front: Tasks,
     pub desk: Tasks,
+    pub reception: Tasks,
     pub back: Tasks,
     pub workers: Workers,
+    pub rollout: Rollout,
+    pub succession: Succession,
+    pub succeeded: Arc<AtomicBool>,
 }
 
 /// A gateway that cannot start. The message says what to do.
@@ -102,20 +111,25 @@ impl From<BindFault> for StartFault {
 pub async fn build(
     config: Config,
     lines: &Inlets,
-    admin_runtime: &Handle,
+    (admin_runtime, lineage): (&Handle, Lineage),
 ) -> Result<Built, StartFault> {
+    let Lineage { inherited, predecessor, program } = lineage;
+    let others_wait = !inherited.is_empty();
     let config = Arc::new(config);
     let shown = Shown::load(&config)?;
     let descriptors = limits::raise_descriptors();
-    let count = if listens(&config.gateway) { limits::workers(config.gateway.workers) } else { 0 };
+    let count = workers(&config);
     let endpoints = Endpoints::new(&config, count);
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
-    let (_groups, watched) = watch::channel(endpoints.groups());
-    let Sockets { addresses, gateway, admin } = Sockets::bind(&config, &shown, count)?;
+    let (groups, watched) = watch::channel(endpoints.groups());
+    let sockets = Sockets::open(&config, count, &shown, inherited)?;
+    let succession =
+        Succession::new(program, sockets.copies().map_err(|it| StartFault::failed(&it))?);
     let (keyring, tags) = keyring(&config, open(&config)?).await?;
     first_token::write(&config, &keyring).await?;
     keyring.store().answer_within(config.store.response_timeout);
     let [front, desk, back] = [(); 3].map(|()| Tasks::default());
+    let (reception, succeeded) = (desk.child(), Arc::<AtomicBool>::default());
     let draining = Arc::<AtomicBool>::default();
     let card = card(&config)?;
     let id = card.id.clone();
@@ -130,12 +144,14 @@ pub async fn build(
             config.gateway.max_connections_per_address,
             count,
         ),
-        endpoints,
+        endpoints: endpoints.clone(),
+        in_flight: Stock::new(config.gateway.max_in_flight, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         access: access(&config, lines),
         tasks: front.clone(),
         acceptors: Tasks::default(),
+        succeeded: Arc::clone(&succeeded),
     };
     let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
     let scrape = Scrape {
@@ -148,11 +164,33 @@ pub async fn build(
         groups: watched.clone(),
         shown,
     };
-    serve_admin(admin, scrape, &health, (&desk, admin_runtime));
+    if others_wait {
+        await_readiness(&health, predecessor.as_ref()).await?;
+    }
+    let desks = (&desk, &reception);
+    serve_admin(sockets.admin, scrape, &health, (desks, admin_runtime));
     care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
-    let workers =
-        Workers::start(&common, gateway, &counters).map_err(|it| StartFault::thread(&it))?;
-    Ok(Built { config, keyring, health, addresses, front, desk, back, workers })
+    let workers = Workers::start(&common, sockets.gateway, &counters);
+    let workers = workers.map_err(|it| StartFault::thread(&it))?;
+    let rollout = Rollout::new(endpoints, groups, workers.swaps());
+    if let Some(predecessor) = predecessor {
+        predecessor.may_go();
+    }
+    let addresses = sockets.addresses;
+    Ok(Built {
+        config,
+        keyring,
+        health,
+        addresses,
+        front,
+        desk,
+        reception,
+        back,
+        workers,
+        rollout,
+        succession,
+        succeeded,
+    })
 }
 
 /// Starts what tells the store of what only the gateway learns.
@@ -166,7 +204,7 @@ fn serve_admin(
     sockets: Vec<TcpListener>,
     scrape: Scrape,
     health: &Arc<Health>,
-    (desk, runtime): (&Tasks, &Handle),
+    ((desk, reception), runtime): ((&Tasks, &Tasks), &Handle),
 ) {
     let transport = scrape.shown.admin();
     let parts = admin::Parts {
@@ -179,43 +217,36 @@ fn serve_admin(
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
         let (transport, admin) = (transport.clone(), Arc::clone(&admin));
-        desk.spawn_on(admin::serve::run(socket, transport, admin, desk.clone()), runtime);
+        let words = Words { stop: desk.clone(), close: reception.clone() };
+        desk.spawn_on(admin::serve::run(socket, transport, admin, words), runtime);
     }
 }
 
-fn listens(gateway: &Gateway) -> bool {
-    !gateway.listen.is_empty() || !gateway.listen_tls.is_empty()
-}
-
-/// Every listening socket.
-struct Sockets {
-    addresses: Addresses,
-    /// For each worker, one of each address.
-    gateway: Vec<Vec<Listening>>,
-    admin: Vec<TcpListener>,
-}
-
-impl Sockets {
-    fn bind(config: &Config, shown: &Shown, workers: usize) -> Result<Self, StartFault> {
-        let mut gateway: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut addresses = Addresses::default();
-        let plain = config.gateway.listen.iter().map(|it| (it, Transport::Plain));
-        let tls = shown.gateway().map(|it| Transport::Tls(it.into()));
-        let tls = tls.iter().flat_map(|it| config.gateway.listen_tls.iter().zip(repeat(it)));
-        for (address, transport) in plain.chain(tls.map(|(at, it)| (at, it.clone()))) {
-            let sockets = bind(*address, workers)?;
-            addresses.gateway.extend(sockets.first().and_then(|it| it.local_addr().ok()));
-            for (worker, socket) in gateway.iter_mut().zip(sockets) {
-                worker.push(Listening { socket, transport: transport.clone() });
-            }
+/// Who waits in a queue waits better a little longer there than to be told that nobody knows yet.
+async fn await_readiness(
+    health: &Health,
+    predecessor: Option<&Predecessor>,
+) -> Result<(), StartFault> {
+    let ready = async {
+        while health.readiness(Moment::now()) != Readiness::Ready {
+            tokio::time::sleep(READINESS_PAUSE).await;
         }
-        let mut admin = Vec::new();
-        for address in &config.admin.listen {
-            admin.extend(bind(*address, 1)?);
-        }
-        addresses.admin.extend(admin.iter().filter_map(|it| it.local_addr().ok()));
-        Ok(Self { addresses, gateway, admin })
+    };
+    let limit = if predecessor.is_some() { READINESS_TIME_MAX } else { QUEUE_TIME_MAX };
+    match tokio::time::timeout(limit, ready).await {
+        Ok(()) => Ok(()),
+        // Whoever serves already does it better.
+        Err(_elapsed) if predecessor.is_some() => Err(StartFault::failed(
+            &"the store did not answer: the process before this one goes on",
+        )),
+        Err(_elapsed) => Ok(()),
     }
+}
+
+/// How many there are to be: where nobody can connect, none.
+fn workers(config: &Config) -> usize {
+    let is_idle = config.gateway.listen.is_empty() && config.gateway.listen_tls.is_empty();
+    if is_idle { 0 } else { limits::workers(config.gateway.workers) }
 }
 
 fn open(config: &Config) -> Result<Store, StartFault> {
@@ -259,7 +290,7 @@ fn access(config: &Config, lines: &Inlets) -> Option<AccessSink> {
 fn card(config: &Config) -> Result<GatewayCard, StartFault> {
     let random = SysRng.try_next_u64().map_err(|it| StartFault::thread(&it.into()))?;
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let millis = |it: std::time::Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
+    let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
     Ok(GatewayCard {
         id: GatewayId(format!("gw_{random:016x}")),
         name: format!("{name}-{}", std::process::id()),
@@ -275,3 +306,8 @@ fn card(config: &Config) -> Result<GatewayCard, StartFault> {
         closed: Vec::new(),
     })
 }
+
+const READINESS_PAUSE: Duration = Duration::from_millis(5);
+/// The process that waits for this one waits longer.
+const READINESS_TIME_MAX: Duration = Duration::from_secs(30);
+const QUEUE_TIME_MAX: Duration = Duration::from_secs(5);

@@ -75,12 +75,11 @@ impl Ward {
                 resolve::follow(name, &endpoint, *resolve_every, resolve::system).await;
             });
         }
-        if group.settings.health.is_some() {
+        if let Some(question) = group.settings.health.clone() {
             let (group, endpoint) = (group.clone(), Arc::clone(&endpoint));
             until_stopped(&tasks, async move {
-                let Some(settings) = &group.settings.health else { return };
                 let (upstream, tls) = (&*group.settings.name, group.tls.as_ref());
-                health::watch(Patient { upstream, endpoint: &endpoint, tls }, settings).await;
+                health::watch(Patient { upstream, endpoint: &endpoint, tls }, &question).await;
             });
         } else {
             // It was asked before, and nobody would find out any more.

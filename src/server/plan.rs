@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::{self, Config, Scheme, TlsVersion};
+use crate::config::{self, Config, TlsVersion};
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
 use crate::telemetry::counters::WorkerCounters;
@@ -27,14 +27,27 @@ pub struct EndpointsFault {
 impl Endpoints {
     /// Of every upstream, in the order of the configuration.
     pub fn new(config: &Config, workers: usize) -> Result<Self, EndpointsFault> {
-        let group = |upstream: &config::Upstream| {
-            let endpoints = upstream.endpoints.iter();
-            let endpoints = endpoints.map(|it| Arc::new(Endpoint::new(it.clone(), workers)));
-            let tls = tls(upstream, config.gateway.min_tls);
-            let tls =
-                tls.map_err(|fault| EndpointsFault { upstream: upstream.name.clone(), fault })?;
-            let settings = Arc::new(upstream.clone());
-            Ok(Group { settings, endpoints: endpoints.collect(), tls })
+        Self(Groups::default()).renew(config, workers)
+    }
+
+    /// Of every upstream that there is now. An endpoint that there was already in an upstream of
+    /// that name is the same one, with all that is known of it.
+    pub fn renew(&self, config: &Config, workers: usize) -> Result<Self, EndpointsFault> {
+        let group = |settings: &config::Upstream| {
+            let before = self.0.iter().find(|it| it.settings.name == settings.name);
+            let endpoint = |it: &config::Endpoint| {
+                let there = before.into_iter().flat_map(|before| &before.endpoints);
+                let same = there
+                    .filter(|there| there.is(it))
+                    .find(|there| there.address().weight == it.weight);
+                same.map_or_else(|| Arc::new(Endpoint::new(it.clone(), workers)), Arc::clone)
+            };
+            let fault = |fault| EndpointsFault { upstream: settings.name.clone(), fault };
+            Ok(Group {
+                settings: Arc::new(settings.clone()),
+                endpoints: settings.endpoints.iter().map(endpoint).collect(),
+                tls: tls(settings, config.gateway.min_tls).map_err(fault)?,
+            })
         };
         Ok(Self(config.upstreams.iter().map(group).collect::<Result<_, _>>()?))
     }
@@ -47,40 +60,46 @@ impl Endpoints {
 
 /// Loaded only where it is spoken: a system without authorities is no fault of who needs none.
 fn tls(upstream: &config::Upstream, min: TlsVersion) -> Result<Option<Tls>, TlsFault> {
-    let speaks_it = |it: &config::Endpoint| match it.scheme {
-        Scheme::Https | Scheme::H2s => true,
-        Scheme::Http | Scheme::H2 => false,
-    };
-    let is_spoken = upstream.endpoints.iter().any(speaks_it);
+    let is_spoken = upstream.endpoints.iter().any(|it| it.scheme.is_secure());
     is_spoken.then(|| tls::load(&upstream.tls, min)).transpose()
 }
 
-/// The plan of one worker.
-pub fn plan(
-    config: &Config,
-    endpoints: &Endpoints,
-    worker: usize,
-    counters: &Arc<WorkerCounters>,
-) -> Result<Plan, Clash> {
-    let patterns: Vec<Pattern> = config.routes.iter().map(|it| it.pattern.clone()).collect();
-    let upstreams: Vec<Rc<Upstream>> = config
-        .upstreams
-        .iter()
-        .zip(endpoints.0.iter())
-        .map(|(settings, group)| {
-            let (settings, tls) = (Rc::new(settings.clone()), group.tls.as_ref());
-            let counters = Arc::clone(counters);
-            Rc::new(Upstream::new(settings, &group.endpoints, tls, worker, counters))
-        })
-        .collect();
-    counters.keep_routes(config.routes.iter().map(|it| it.name.as_str()));
-    let routes = config.routes.iter().filter_map(|route| {
-        let (upstream, counters) = (upstreams.get(route.upstream)?, counters.route(&route.name));
-        Some(Route::new(route, upstream, &config.gateway.key_headers, counters))
-    });
-    Ok(Plan {
-        table: Table::new(&patterns)?,
-        routes: routes.collect(),
-        upstreams: upstreams.clone(),
-    })
+/// Who a plan is for.
+#[derive(Debug)]
+pub struct Planner {
+    /// Its number.
+    pub worker: usize,
+    /// What it counts.
+    pub counters: Arc<WorkerCounters>,
+}
+
+impl Planner {
+    /// The plan of one worker. What is the same as in the plan `before` goes on as it is.
+    pub fn plan(
+        &self,
+        config: &Config,
+        endpoints: &Endpoints,
+        before: Option<&Plan>,
+    ) -> Result<Plan, Clash> {
+        let patterns: Vec<Pattern> = config.routes.iter().map(|it| it.pattern.clone()).collect();
+        let upstreams: Vec<Rc<Upstream>> =
+            endpoints.0.iter().map(|it| self.upstream(it, before)).collect();
+        self.counters.keep_routes(config.routes.iter().map(|it| it.name.as_str()));
+        let routes = config.routes.iter().filter_map(|route| {
+            let upstream = upstreams.get(route.upstream)?;
+            let counters = self.counters.route(&route.name);
+            Some(Route::new(route, upstream, &config.gateway.key_headers, counters))
+        });
+        Ok(Plan { table: Table::new(&patterns)?, routes: routes.collect(), upstreams })
+    }
+
+    fn upstream(&self, group: &Group, before: Option<&Plan>) -> Rc<Upstream> {
+        let there = before.into_iter().flat_map(|it| &it.upstreams);
+        let mut there = there.filter(|it| it.settings().name == group.settings.name);
+        match there.next() {
+            Some(same) if same.is_of(group) => Rc::clone(same),
+            Some(other) => Rc::new(other.renew(group, self.worker)),
+            None => Rc::new(Upstream::new(group, self.worker, Arc::clone(&self.counters))),
+        }
+    }
 }

@@ -1,8 +1,6 @@
-//! Knows when the process is asked to stop.
+//! Knows what the process is asked for from outside.
 
-use std::future::poll_fn;
 use std::io;
-use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,28 +16,38 @@ impl Stopper {
     }
 }
 
-/// What asks a process to stop: SIGTERM, SIGINT, or a stopper. Signals are heard from the moment
-/// that this is made, and kept until somebody waits for them.
+/// What a process can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// To finish and end: SIGTERM, SIGINT, or a stopper.
+    Stop,
+    /// To read its configuration again: SIGHUP.
+    Reload,
+    /// To start the process that goes on with its work: SIGUSR2.
+    Succeed,
+}
+
+/// What asks. Signals are heard from the moment that this is made, and kept until somebody waits
+/// for them. One that nobody heard would end the process at once, and with it every request.
 #[derive(Debug)]
-pub struct StopSignals {
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// What would end the process at once, and with it every request, if nobody heard it.
-    unused: [(&'static str, Signal); 3],
+    hang_up: Signal,
+    first: Signal,
+    second: Signal,
     stopper: Stopper,
 }
 
-impl StopSignals {
+impl Signals {
     /// Inside a runtime.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            unused: [
-                ("SIGHUP", signal(SignalKind::hangup())?),
-                ("SIGUSR1", signal(SignalKind::user_defined1())?),
-                ("SIGUSR2", signal(SignalKind::user_defined2())?),
-            ],
+            hang_up: signal(SignalKind::hangup())?,
+            first: signal(SignalKind::user_defined1())?,
+            second: signal(SignalKind::user_defined2())?,
             stopper: Stopper::default(),
         })
     }
@@ -49,35 +57,36 @@ impl StopSignals {
         self.stopper.clone()
     }
 
-    /// Resolves once it is to stop.
-    pub async fn asked(&mut self) {
+    /// The next word.
+    pub async fn next(&mut self) -> Word {
         let stopper = self.stopper.clone();
         tokio::select! {
-            () = self.again() => {}
-            () = stopper.0.cancelled() => {}
+            word = self.heard() => word,
+            () = stopper.0.cancelled() => Word::Stop,
         }
     }
 
-    /// Resolves on the next signal.
-    pub async fn again(&mut self) {
+    /// Resolves when it is asked once more to stop, while it does.
+    pub async fn stop_again(&mut self) {
         loop {
-            let name = tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                name = first(&mut self.unused) => name,
-            };
-            tracing::warn!("{name} means nothing to this version: SIGTERM stops it");
+            match self.heard().await {
+                Word::Stop => return,
+                Word::Reload => tracing::warn!("SIGHUP is ignored: this process is draining"),
+                Word::Succeed => tracing::warn!("SIGUSR2 is ignored: this process is draining"),
+            }
         }
     }
-}
 
-/// The name of the next of these signals.
-async fn first(signals: &mut [(&'static str, Signal)]) -> &'static str {
-    let name = poll_fn(|context| {
-        let heard = signals
-            .iter_mut()
-            .find_map(|(name, it)| it.poll_recv(context).is_ready().then_some(*name));
-        heard.map_or(Poll::Pending, Poll::Ready)
-    });
-    name.await
+    async fn heard(&mut self) -> Word {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Word::Stop,
+                _ = self.interrupt.recv() => return Word::Stop,
+                _ = self.hang_up.recv() => return Word::Reload,
+                _ = self.second.recv() => return Word::Succeed,
+                _ = self.first.recv() => {}
+            }
+            tracing::warn!("SIGUSR1 means nothing to this version");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -30,7 +31,8 @@ use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
 use crate::proxy::outbound::RequestIds;
 use crate::proxy::{Downstream, Proxy};
-use crate::server::plan::plan;
+use crate::server::plan::Planner;
+use crate::server::rollout::Swap;
 use crate::server::workers::{Common, Listening, Passed, WorkerSeat};
 use crate::tasks::Tasks;
 use crate::tasks::deadline::TICK;
@@ -40,6 +42,7 @@ use crate::telemetry::access::AccessLog;
 #[derive(Debug)]
 pub struct Worker {
     number: usize,
+    planner: Planner,
     common: Common,
     proxy: Rc<Proxy>,
     http1: Http1,
@@ -62,7 +65,8 @@ impl Worker {
     pub fn new(seat: &WorkerSeat, common: Common) -> Option<Self> {
         let config = Arc::clone(&common.config);
         let gateway = &config.gateway;
-        let plan = plan(&config, &common.endpoints, seat.number, &seat.counters);
+        let planner = Planner { worker: seat.number, counters: Arc::clone(&seat.counters) };
+        let plan = planner.plan(&config, &common.endpoints, None);
         let plan =
             plan.map_err(|clash| tracing::error!(%clash, "the routes cannot be used")).ok()?;
         let proxy = Proxy {
@@ -74,6 +78,7 @@ impl Worker {
                 vec![config.keys.prefix.clone()],
             ),
             limits: gateway.head,
+            in_flight: common.in_flight.permits(),
             body_timeout: gateway.body_timeout,
             trust: Trust::new(gateway.trusted_proxies.clone()),
             counters: Arc::clone(&seat.counters),
@@ -90,6 +95,7 @@ impl Worker {
         let streams_max = gateway.max_streams.get();
         Some(Self {
             number: seat.number,
+            planner,
             http1: Http1::new(&gateway.head),
             http2: Http2::new(&gateway.head, streams_max, connections.clone()),
             proxy: Rc::new(proxy),
@@ -109,15 +115,16 @@ impl Worker {
         }
         self.connections.spawn_local(Rc::clone(&self).take_passed(seat.passed));
         local.spawn_local(Rc::clone(&self).recheck(seat.rechecks));
+        local.spawn_local(Rc::clone(&self).swap(seat.swaps));
         local.spawn_local(Rc::clone(&self).tick());
         self.common.tasks.stopped().await;
         self.drain().await;
     }
 
-    /// Accepts until told to stop; then takes in who waits already, since closing the socket
-    /// would reset them. A place is asked for only once somebody has come: else workers without
-    /// visitors would keep places from the others. So one visitor of each worker waits here, and
-    /// all others in the kernel.
+    /// Accepts until told to stop; then takes in who waits already, unless another process will,
+    /// since closing the socket would reset them. A place is asked for only once somebody has come:
+    /// else workers without visitors would keep places from the others. So one visitor of each
+    /// worker waits here, and all others in the kernel.
     async fn accept(self: Rc<Self>, listening: Listening) {
         let Listening { socket, transport } = listening;
         let Ok(listener) = tokio::net::TcpListener::from_std(socket) else { return };
@@ -133,6 +140,9 @@ impl Worker {
                 }
                 Err(fault) => pause_after(&fault).await,
             }
+        }
+        if self.common.succeeded.load(Ordering::Acquire) {
+            return;
         }
         if let Ok(socket) = listener.into_std() {
             self.empty(&socket, &transport).await;
@@ -277,6 +287,18 @@ impl Worker {
         while let Some(recheck) = rechecks.recv().await {
             recheck.carry_out(self.proxy.gate.running());
             self.count_cut();
+        }
+    }
+
+    /// Each request keeps the plan that it began with.
+    async fn swap(self: Rc<Self>, mut swaps: mpsc::Receiver<Swap>) {
+        while let Some(swap) = swaps.recv().await {
+            let before = self.proxy.plan();
+            match self.planner.plan(&swap.config, &swap.endpoints, Some(&before)) {
+                Ok(plan) => drop(self.proxy.plan.replace(Rc::new(plan))),
+                Err(clash) => tracing::error!(%clash, "the routes cannot be used"),
+            }
+            swap.done();
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use tokio::runtime::{Builder, LocalOptions};
@@ -14,8 +15,10 @@ use crate::gate::recheck::Recheck;
 use crate::listener::connection::Transport;
 use crate::listener::doors::{Doors, Place};
 use crate::server::plan::Endpoints;
+use crate::server::rollout::{SWAPS_MAX, Swap};
 use crate::server::worker::Worker;
 use crate::tasks::Tasks;
+use crate::tasks::permits::Stock;
 use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::WorkerCounters;
 
@@ -30,18 +33,23 @@ pub struct Common {
     pub doors: Doors,
     /// The endpoints of every upstream.
     pub endpoints: Endpoints,
+    /// Requests that may be under way.
+    pub in_flight: Stock,
     /// Where access lines go.
     pub access: Option<AccessSink>,
     /// The word to stop.
     pub tasks: Tasks,
     /// Whoever accepts, on any worker: what they pass on, they pass on before they end.
     pub acceptors: Tasks,
+    /// Whether another process goes on with the sockets, and with who waits in their queues.
+    pub succeeded: Arc<AtomicBool>,
 }
 
 /// The threads.
 #[derive(Debug)]
 pub struct Workers {
     running: usize,
+    swaps: Vec<mpsc::Sender<Swap>>,
     ended: mpsc::Receiver<()>,
 }
 
@@ -78,14 +86,18 @@ impl Workers {
         let (passing, inboxes): (Vec<_>, Vec<_>) =
             sockets.iter().map(|_| mpsc::channel(PASSED_MAX)).unzip();
         let running = sockets.len();
+        let mut all_swaps = Vec::with_capacity(running);
         let parts = sockets.into_iter().zip(inboxes).zip(counters.iter().cloned());
         for (number, ((sockets, passed), counters)) in parts.enumerate() {
             let rechecks = common.keyring.workers().join();
+            let (sender, swaps) = mpsc::channel(SWAPS_MAX);
+            all_swaps.push(sender);
             let seat = WorkerSeat {
                 number,
                 sockets,
                 passed,
                 rechecks,
+                swaps,
                 counters,
                 passing: passing.clone(),
             };
@@ -95,7 +107,12 @@ impl Workers {
                 seat.run(common);
             })?;
         }
-        Ok(Self { running, ended })
+        Ok(Self { running, swaps: all_swaps, ended })
+    }
+
+    /// The way to every worker, for other configurations.
+    pub fn swaps(&self) -> Vec<mpsc::Sender<Swap>> {
+        self.swaps.clone()
     }
 
     /// Resolves when a worker has ended; never where there is none.
@@ -133,6 +150,8 @@ pub struct WorkerSeat {
     pub passed: mpsc::Receiver<Passed>,
     /// Keys that have changed.
     pub rechecks: mpsc::Receiver<Recheck>,
+    /// Configurations that have changed.
+    pub swaps: mpsc::Receiver<Swap>,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
     /// The way to every worker.

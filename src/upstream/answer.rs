@@ -28,6 +28,10 @@ pub fn check<B: Body>(response: &mut Response<B>) -> Result<(), Flaw> {
             response.headers_mut().insert(header::CONTENT_LENGTH, length);
         }
     }
+    if !has_length && response.headers().contains_key(header::CONTENT_LENGTH) {
+        // Over HTTP/2 hyper takes several lengths, and what is none, for no length at all.
+        return Err("its length is no number");
+    }
     if response.version() != Version::HTTP_2 {
         // RFC 9112, 2.6: a message has the version of who sends it, and we send it on.
         *response.version_mut() = Version::HTTP_11;
@@ -71,7 +75,8 @@ fn first_of(list: &HeaderValue) -> Result<HeaderValue, Flaw> {
     HeaderValue::from_bytes(first.trim_ascii()).map_err(|_invisible| "its length is no number")
 }
 
-const SWITCHING_PROTOCOLS: u16 = 101;
+/// The status of an answer after which another protocol is spoken.
+pub const SWITCHING_PROTOCOLS: u16 = 101;
 
 #[cfg(test)]
 mod tests {
@@ -150,6 +155,17 @@ mod tests {
         assert!(checked(200, Version::HTTP_11, &twice).is_err());
         assert!(checked(200, Version::HTTP_10, &twice[..1]).is_err());
         assert!(checked(101, Version::HTTP_11, &[("upgrade", "websocket")]).is_err());
+    }
+
+    #[test]
+    fn an_answer_whose_length_nobody_could_read_is_not_passed_on() {
+        let mut response = Response::builder().version(Version::HTTP_2).body(Read(SizeHint::new()));
+        let response = response.as_mut().unwrap();
+        assert!(check(response).is_ok());
+        for length in ["3", "4"] {
+            response.headers_mut().append("content-length", HeaderValue::from_static(length));
+        }
+        assert!(check(response).is_err());
     }
 
     #[test]

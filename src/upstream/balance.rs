@@ -137,7 +137,7 @@ impl Balancer {
     fn pick(&self, weight: &impl Fn(usize) -> u32, key: Option<KeyId>) -> Option<usize> {
         match (self.balance, key) {
             (Balance::RoundRobin, _) => self.in_turn(weight),
-            (Balance::Random, _) => self.draw(weight),
+            (Balance::Random, _) => self.draw(self.total(weight), weight),
             (Balance::Hash, Some(key)) => self.by_hash(weight, key),
             // Nothing ties a request without a key to an endpoint.
             (Balance::LeastRequests, _) | (Balance::Hash, None) => self.less_busy_of_two(weight),
@@ -165,9 +165,12 @@ impl Balancer {
         Some(place)
     }
 
-    /// One drawn at random, by weight.
-    fn draw(&self, weight: &impl Fn(usize) -> u32) -> Option<usize> {
-        let total = (0..self.seats.len()).map(|it| u64::from(weight(it))).sum();
+    fn total(&self, weight: &impl Fn(usize) -> u32) -> u64 {
+        (0..self.seats.len()).map(|it| u64::from(weight(it))).sum()
+    }
+
+    /// One drawn at random, by weight, of which there is `total`.
+    fn draw(&self, total: u64, weight: &impl Fn(usize) -> u32) -> Option<usize> {
         let mut left = below(total, self.random())?;
         (0..self.seats.len()).find(|place| {
             let weight = u64::from(weight(*place));
@@ -181,9 +184,11 @@ impl Balancer {
     /// the first is without it. So idle ones get their weights, and among busy ones what counts is
     /// what each has under way for its weight.
     fn less_busy_of_two(&self, weight: &impl Fn(usize) -> u32) -> Option<usize> {
-        let first = self.draw(weight)?;
+        let total = self.total(weight);
+        let first = self.draw(total, weight)?;
         let others = |place| if place == first { 0 } else { weight(place) };
-        let Some(second) = self.draw(&others) else { return Some(first) };
+        let left = total.saturating_sub(u64::from(weight(first)));
+        let Some(second) = self.draw(left, &others) else { return Some(first) };
         let busy = |place: usize| {
             self.seats.get(place).map_or(u64::MAX, |it| it.endpoint.in_flight().min(BUSY_MAX))
         };

@@ -1,24 +1,29 @@
 //! The bodies that pass through: the request's on its way up, the response's on its way down.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::tasks::deadline::{Deadline, Timed};
-use crate::upstream::pool::Loan;
+use crate::upstream::loan::Loan;
 use crate::upstream::trailers::Trailers;
 
 /// A request's body on its way to the upstream. It keeps the request's deadline: of the client
 /// while its bytes are awaited, of the upstream once all was sent and until its answer begins.
 #[derive(Debug)]
 pub struct RequestBody {
+    /// What was read of it before, when it is sent once more.
+    before: Option<Box<VecDeque<Bytes>>>,
     incoming: Option<Incoming>,
+    origin: Version,
     /// How many bytes more there may be; `None`: unlimited.
     left: Option<u64>,
     trailers: Trailers,
@@ -88,14 +93,21 @@ pub enum UploadFault {
 }
 
 impl RequestBody {
-    /// What the client sends, watched over; of its trailers those that may pass, and of its bytes
-    /// no more than `most`: what is longer breaks off, and never seems to have come to its end.
-    pub fn new(incoming: Incoming, most: Option<u64>, trailers: Trailers, watch: Watch) -> Self {
+    /// What the client sends over this version of HTTP, watched over; of its trailers those that
+    /// may pass, and of its bytes no more than `most`: what is longer breaks off, and never seems
+    /// to have come to its end.
+    pub fn new(
+        (incoming, origin): (Incoming, Version),
+        most: Option<u64>,
+        trailers: Trailers,
+        watch: Watch,
+    ) -> Self {
         let is_empty = incoming.is_end_stream();
         let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         watch.deadline.deadline().arm(watch.response_timeout);
         let upload = Upload::new(stage, watch);
-        Self { incoming: (!is_empty).then_some(incoming), left: most, trailers, upload }
+        let incoming = (!is_empty).then_some(incoming);
+        Self { before: None, incoming, origin, left: most, trailers, upload }
     }
 
     /// No body, for a request of our own, over which somebody else watches.
@@ -108,12 +120,36 @@ impl RequestBody {
 
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
-        Self { incoming: None, left: None, trailers: Trailers::default(), upload }
+        let (origin, trailers) = (Version::HTTP_11, Trailers::default());
+        Self { before: None, incoming: None, origin, left: None, trailers, upload }
     }
 
     /// What is known of it from outside.
     pub fn upload(&self) -> Upload {
         self.upload.clone()
+    }
+
+    /// Begins with what was read of it already, in this order.
+    pub fn put_before(&mut self, read: VecDeque<Bytes>) {
+        if read.is_empty() {
+            return;
+        }
+        let mut all = read;
+        all.extend(self.before.take().into_iter().flat_map(|it| *it));
+        self.before = Some(Box::new(all));
+        self.upload.0.stage.set(UploadStage::AwaitingUpstream);
+    }
+
+    fn next_before(&mut self) -> Option<Bytes> {
+        let before = self.before.as_mut()?;
+        let data = before.pop_front();
+        if before.is_empty() {
+            self.before = None;
+            if self.is_end_stream() {
+                self.upload.0.stage.set(UploadStage::Sent);
+            }
+        }
+        data
     }
 
     /// The same, unless there is more of it than may be.
@@ -190,8 +226,20 @@ impl Upload {
     }
 }
 
-impl From<hyper::Error> for UploadFault {
-    fn from(fault: hyper::Error) -> Self {
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyFault {
+    /// Its connection did, or it is not framed as HTTP asks.
+    #[error(transparent)]
+    Http(hyper::Error),
+    /// Its stream was reset before its end, without a word of why.
+    #[error("the stream was reset before its end")]
+    CutShort,
+}
+
+impl From<BodyFault> for UploadFault {
+    fn from(fault: BodyFault) -> Self {
+        let BodyFault::Http(fault) = fault else { return Self::Incomplete };
         let closed = fault.is_incomplete_message() || fault.is_closed() || fault.is_canceled();
         if closed { Self::Incomplete } else { Self::Malformed }
     }
@@ -206,10 +254,15 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
+        if this.before.is_some()
+            && let Some(data) = this.next_before()
+        {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut *incoming).poll_frame(context);
+        let polled = poll_whole(incoming, this.origin, context);
         let is_last = incoming.is_end_stream();
-        let limited = |it: Result<Frame<Bytes>, hyper::Error>| this.within_limit(it?);
+        let limited = |it: Result<Frame<Bytes>, BodyFault>| this.within_limit(it?);
         let mut polled = polled.map(|it| it.map(limited));
         this.upload.note(&polled);
         if is_last && this.upload.fault().is_none() {
@@ -222,11 +275,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.before.is_none() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let hint = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        match (&self.before, hint.exact()) {
+            (Some(before), Some(rest)) => {
+                let bytes = before.iter().map(|it| it.len() as u64).sum::<u64>();
+                SizeHint::with_exact(bytes + rest)
+            }
+            (Some(_), None) => SizeHint::default(),
+            (None, _) => hint,
+        }
     }
 }
 
@@ -234,14 +295,20 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub struct ResponseBody {
     incoming: Incoming,
+    origin: Version,
     loan: Option<Loan>,
 }
 
 impl ResponseBody {
-    /// The body of an answer over a borrowed connection.
-    pub fn new(incoming: Incoming, loan: Loan) -> Self {
+    /// With an answer that came over a borrowed connection.
+    pub fn of(answer: Response<Incoming>, loan: Loan) -> Response<Self> {
+        let origin = answer.version();
+        answer.map(|incoming| Self::new(incoming, origin, loan))
+    }
+
+    fn new(incoming: Incoming, origin: Version, loan: Loan) -> Self {
         let ended = incoming.is_end_stream();
-        let mut body = Self { incoming, loan: Some(loan) };
+        let mut body = Self { incoming, origin, loan: Some(loan) };
         if ended {
             body.give_back();
         }
@@ -257,22 +324,23 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyFault;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.incoming).poll_frame(context);
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let this = &mut *self;
+        let polled = poll_whole(&mut this.incoming, this.origin, context);
         match &polled {
-            Poll::Ready(None) => self.give_back(),
+            Poll::Ready(None) => this.give_back(),
             // Nothing comes after trailers, and hyper does not ask.
             Poll::Ready(Some(Ok(frame)))
-                if frame.is_trailers() || self.incoming.is_end_stream() =>
+                if frame.is_trailers() || this.incoming.is_end_stream() =>
             {
-                self.give_back();
+                this.give_back();
             }
-            Poll::Ready(Some(Err(_))) => drop(self.loan.take()),
+            Poll::Ready(Some(Err(_))) => drop(this.loan.take()),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled
@@ -284,5 +352,22 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+/// The next piece of a body. Over HTTP/2 hyper takes a stream that was reset with `NO_ERROR` for
+/// one that has ended (RFC 9113, 8.1, but there it had ended before), and nobody would know that
+/// something is missing.
+fn poll_whole(
+    incoming: &mut Incoming,
+    origin: Version,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    let polled = Pin::new(&mut *incoming).poll_frame(context);
+    match polled {
+        Poll::Ready(None) if origin == Version::HTTP_2 && !incoming.is_end_stream() => {
+            Poll::Ready(Some(Err(BodyFault::CutShort)))
+        }
+        polled => polled.map_err(BodyFault::Http),
     }
 }

@@ -7,6 +7,7 @@ use crate::clock::Moment;
 use crate::config::{self, Ejection};
 use crate::upstream::balance::Choice;
 use crate::upstream::body::Upload;
+use crate::upstream::connect::ConnectFault;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::standing::Openness;
 
@@ -100,6 +101,13 @@ impl<'a> Attempt<'a> {
     /// It was not there, broke the connection, answered with garbage, or said that it cannot.
     pub fn failed(self, now: Moment) {
         self.note_failure(now);
+    }
+
+    /// There was no connection. That we have as many as may be says nothing of the endpoint.
+    pub fn unconnected(self, fault: &ConnectFault, now: Moment) {
+        if !matches!(fault, ConnectFault::Crowded) {
+            self.note_failure(now);
+        }
     }
 
     fn note_failure(&self, now: Moment) {

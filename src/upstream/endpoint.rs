@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 
 use crate::config::{self, Scheme};
 use crate::telemetry::histogram::add;
+use crate::upstream::cap::Cap;
 use crate::upstream::standing::Standing;
 
 /// One address of an upstream, with what each worker has under way there.
@@ -18,6 +19,7 @@ pub struct Endpoint {
     mark: u64,
     in_flight: Box<[Lane]>,
     standing: Standing,
+    cap: Arc<Cap>,
     whereabouts: Whereabouts,
 }
 
@@ -50,6 +52,7 @@ impl Endpoint {
             address,
             in_flight: (0..workers).map(|_| Lane::default()).collect(),
             standing: Standing::default(),
+            cap: Cap::new(workers),
             whereabouts,
         }
     }
@@ -73,6 +76,11 @@ impl Endpoint {
     /// Whether it may get requests.
     pub fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// How many connections there are, and may be.
+    pub fn cap(&self) -> &Arc<Cap> {
+        &self.cap
     }
 
     /// What to connect to, in this order; empty if its name was never looked up with success.
@@ -101,9 +109,9 @@ impl Endpoint {
     }
 
     /// Its name was looked up; whether that was news. The order is taken over in any case.
-    pub fn set_addresses(&self, found: Arc<[SocketAddr]>) -> bool {
+    pub fn set_addresses(&self, found: &Arc<[SocketAddr]>) -> bool {
         let Whereabouts::Named(addresses) = &self.whereabouts else { return false };
-        let before = addresses.swap(Arc::new(Arc::clone(&found)));
+        let before = addresses.swap(Arc::new(Arc::clone(found)));
         before.len() != found.len() || found.iter().any(|it| !before.contains(it))
     }
 
@@ -176,10 +184,10 @@ mod tests {
         let endpoint = endpoint("api.internal");
         assert!(endpoint.addresses().is_empty());
         assert!(endpoint.has_address(addresses(&[9])[0]), "nothing is known to be gone");
-        assert!(endpoint.set_addresses(addresses(&[1, 2])));
-        assert!(!endpoint.set_addresses(addresses(&[2, 1])), "the same in another order");
+        assert!(endpoint.set_addresses(&addresses(&[1, 2])));
+        assert!(!endpoint.set_addresses(&addresses(&[2, 1])), "the same in another order");
         assert_eq!(endpoint.addresses(), addresses(&[2, 1]));
-        assert!(endpoint.set_addresses(addresses(&[2, 3])));
+        assert!(endpoint.set_addresses(&addresses(&[2, 3])));
         assert!(endpoint.has_address(addresses(&[3])[0]));
         assert!(!endpoint.has_address(addresses(&[1])[0]));
     }
@@ -188,7 +196,7 @@ mod tests {
     fn an_address_is_where_it_is() {
         for host in ["10.0.0.1", "::1"] {
             let endpoint = endpoint(host);
-            assert!(!endpoint.is_named() && !endpoint.set_addresses(addresses(&[7])));
+            assert!(!endpoint.is_named() && !endpoint.set_addresses(&addresses(&[7])));
             assert_eq!(endpoint.addresses()[0].ip().to_string(), host);
         }
         assert_eq!(endpoint("::1").to_string(), "http://[::1]:80");

@@ -1,56 +1,65 @@
 //! Holds one worker's connections to one endpoint.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::rc::Rc;
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response};
-use hyper::client::conn::http1::SendRequest;
+use futures_util::future::OptionFuture;
+use http::HeaderValue;
+use tokio::time::timeout;
 
 use crate::clock::Moment;
-use crate::config;
+use crate::config::{self, Scheme};
 use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
-use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
+use crate::upstream::cap::{Entry, Permit, Turn};
 use crate::upstream::connect::{self, ConnectFault, Driver, Way};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::lines::{Line, Lines, Sweep};
+use crate::upstream::loan::{Busy, Connection};
+use crate::upstream::share::Share;
+use crate::upstream::streams::{Opening, Slot, Streams};
 use crate::upstream::tls::Tls;
-use crate::upstream::tunnel::Unshared;
+use crate::upstream::tunnel::{Alone, Unshared};
 use crate::upstream::wire::Heard;
 
-/// The pool.
-#[derive(Clone, Debug)]
-pub struct Pool(Rc<Inner>);
+pub use crate::upstream::loan::{Lost, Origin};
 
+/// The pool. A plan's pools may have the connections of another plan's.
 #[derive(Debug)]
-struct Inner {
-    endpoint: Arc<Endpoint>,
+pub struct Pool {
+    held: Rc<Held>,
+    terms: Terms,
+}
+
+/// Under what terms connections are opened and kept.
+#[derive(Clone, Debug)]
+struct Terms {
     tls: Option<Tls>,
-    host: HeaderValue,
-    worker: usize,
     connect_timeout: Duration,
     idle_timeout: Duration,
-    /// The one that was used last is used first, so that surplus ones grow old.
-    idle: RefCell<VecDeque<Idle>>,
+    wait_timeout: Duration,
+}
+
+/// What outlives a change of terms.
+#[derive(Debug)]
+pub struct Held {
+    endpoint: Arc<Endpoint>,
+    host: HeaderValue,
+    worker: usize,
+    share: Rc<Share>,
+    kept: Kept,
+    /// Whether somebody listens to what other workers need.
+    attended: Cell<bool>,
     tasks: Tasks,
 }
 
+/// The connections that are open, by what is spoken over them.
 #[derive(Debug)]
-struct Idle {
-    line: Line,
-    /// Set by the first tick that sees it.
-    since: Option<Moment>,
-}
-
-/// A connection as the pool knows it.
-#[derive(Debug)]
-pub struct Line {
-    /// Takes a request.
-    pub sender: SendRequest<RequestBody>,
-    /// Whether anything came over it.
-    pub heard: Heard,
+enum Kept {
+    Http1(Lines),
+    Http2(Rc<Streams>),
 }
 
 /// Which connections will do.
@@ -58,7 +67,7 @@ pub struct Line {
 pub enum Wanted {
     /// Any.
     Any,
-    /// One that nobody has used before.
+    /// One that nobody has used before. Over HTTP/2 any one will do: those that failed are out.
     Fresh,
 }
 
@@ -70,26 +79,50 @@ impl Pool {
         tls: Option<Tls>,
         worker: usize,
     ) -> Self {
-        Self(Rc::new(Inner {
+        let share = Rc::new(Share::new(Arc::clone(endpoint.cap()), worker));
+        let kept = match endpoint.address().scheme {
+            Scheme::Http | Scheme::Https => Kept::Http1(Lines::default()),
+            Scheme::H2 | Scheme::H2s => Kept::Http2(Rc::new(Streams::new(Rc::clone(&share)))),
+        };
+        let held = Rc::new(Held {
             host: host(endpoint.address()),
             endpoint,
-            tls,
             worker,
-            connect_timeout: settings.connect_timeout,
-            idle_timeout: settings.idle_timeout,
-            idle: RefCell::default(),
+            share,
+            kept,
+            attended: Cell::new(false),
             tasks: Tasks::default(),
-        }))
+        });
+        Self::under(held, settings, tls)
+    }
+
+    /// The same connections under other terms.
+    #[must_use]
+    pub fn renew(&self, settings: &config::Upstream, tls: Option<Tls>) -> Self {
+        Self::under(Rc::clone(&self.held), settings, tls)
+    }
+
+    fn under(held: Rc<Held>, settings: &config::Upstream, tls: Option<Tls>) -> Self {
+        held.endpoint.cap().set_limit(settings.max_connections);
+        held.share.set_limit(settings.max_connections);
+        if held.share.is_limited() && !held.attended.replace(true) {
+            let share = Rc::clone(&held.share);
+            let attending = give_up_idle(Rc::downgrade(&held), share, held.tasks.clone());
+            held.tasks.spawn_local(attending);
+        }
+        let config::Upstream { connect_timeout, idle_timeout, wait_timeout, .. } = *settings;
+        let wait_timeout = wait_timeout.max(WAIT_MIN);
+        Self { held, terms: Terms { tls, connect_timeout, idle_timeout, wait_timeout } }
     }
 
     /// Where its connections lead.
     pub fn endpoint(&self) -> &Endpoint {
-        &self.0.endpoint
+        &self.held.endpoint
     }
 
     /// What its endpoint is called in `Host`.
     pub fn host(&self) -> &HeaderValue {
-        &self.0.host
+        &self.held.host
     }
 
     /// A connection that was used before, if that will do, or a fresh one.
@@ -98,175 +131,253 @@ impl Pool {
         wanted: Wanted,
         counters: &WorkerCounters,
     ) -> Result<Connection, ConnectFault> {
-        if wanted == Wanted::Any
-            && let Some(line) = self.pop()
-        {
-            counters.upstream_reused();
-            return Ok(Connection { line, origin: Origin::Reused, pool: self.clone() });
+        match &self.held.kept {
+            Kept::Http1(lines) => {
+                if wanted == Wanted::Any
+                    && let Some(line) = lines.pop(&self.held.share)
+                {
+                    return Ok(self.reused(line, counters));
+                }
+                // Boxed, as it is rare and large: every request's future would carry room for it.
+                Box::pin(self.line(lines, wanted, counters)).await
+            }
+            Kept::Http2(streams) => {
+                let slot = match streams.slot() {
+                    Some(slot) => slot,
+                    None => Box::pin(self.slot(streams)).await?,
+                };
+                Ok(Connection::sharing(&self.held, slot, counters))
+            }
         }
-        let (line, driver) = self.open(counters).await?;
-        self.drive(driver);
-        Ok(Connection { line, origin: Origin::Fresh, pool: self.clone() })
     }
 
-    /// A fresh connection for a single request, which may take it out of HTTP's hands.
+    /// A fresh connection for a single request, which may take it out of HTTP's hands; over HTTP/2
+    /// a place, which may not.
     pub async fn unshared(&self, counters: &WorkerCounters) -> Result<Unshared, ConnectFault> {
-        let (line, driver) = self.open(counters).await?;
-        Ok(Unshared::new(line, driver, Busy::begin(self.clone())))
-    }
-
-    async fn open(&self, counters: &WorkerCounters) -> Result<(Line, Driver), ConnectFault> {
-        let way = Way {
-            endpoint: &self.0.endpoint,
-            tls: self.0.tls.as_ref(),
-            limit: self.0.connect_timeout,
-        };
-        let heard = Heard::default();
-        // Boxed, as it is rare and large: every request's future would carry room for it.
-        let opened = Box::pin(connect::http1(way, heard.clone())).await?;
-        counters.upstream_opened();
-        Ok((Line { sender: opened.sender, heard }, opened.driver))
-    }
-
-    /// What goes wrong with a connection is told to whoever waits for an answer on it.
-    fn drive(&self, driver: Driver) {
-        self.0.tasks.spawn_local(async move { drop(driver.await) });
-    }
-
-    /// Closes what nobody used for `idle_timeout`.
-    pub fn close_idle(&self, now: Moment) {
-        let mut idle = self.0.idle.borrow_mut();
-        for it in idle.iter_mut() {
-            it.since.get_or_insert(now);
+        if let Kept::Http2(_) = self.held.kept {
+            return Ok(Unshared::Shared(self.checkout(Wanted::Any, counters).await?));
         }
-        let limit = self.0.idle_timeout;
-        idle.retain(|it| {
-            !it.line.sender.is_closed() && it.since.is_none_or(|since| now.since(since) < limit)
-        });
+        let permit = match self.held.share.enter() {
+            Entry::Open(permit) => permit,
+            Entry::Wait(mut turn) => {
+                self.held.close_one();
+                let granted = timeout(self.terms.wait_timeout, turn.granted()).await;
+                granted.map_err(|_elapsed| ConnectFault::Crowded)?
+            }
+        };
+        let (line, driver) = self.open(permit, counters).await?;
+        let busy = Busy::begin(Rc::clone(&self.held));
+        Ok(Unshared::Alone(Box::new(Alone { line, driver, busy })))
     }
 
-    /// The last one that can take a request at once. One that was given back a moment ago may
-    /// still be busy reading the end of its answer; it stays for the next.
-    fn pop(&self) -> Option<Line> {
-        let mut idle = self.0.idle.borrow_mut();
-        let ready = idle.iter().rposition(|it| it.line.sender.is_ready())?;
-        idle.swap_remove_back(ready).map(|it| it.line)
-    }
-}
-
-/// A connection on which nothing is under way.
-#[derive(Debug)]
-pub struct Connection {
-    line: Line,
-    origin: Origin,
-    pool: Pool,
-}
-
-/// Whether a connection has carried a request before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Never.
-    Fresh,
-    /// Yes, so the upstream may just be closing it.
-    Reused,
-}
-
-/// A request that got no answer.
-#[derive(Debug)]
-pub struct Lost {
-    /// What went wrong.
-    pub fault: hyper::Error,
-    /// The request, if not a byte of it was sent.
-    pub unsent: Option<Request<RequestBody>>,
-    /// Whether the upstream had begun to answer.
-    pub answered: bool,
-}
-
-impl Connection {
-    /// Whether it has carried a request before.
-    pub fn origin(&self) -> Origin {
-        self.origin
+    /// Closes what nobody used for `idle_timeout`, or leads where the endpoint is no longer.
+    pub fn close_idle(&self, now: Moment) {
+        let Held { endpoint, kept, share, .. } = &*self.held;
+        let sweep = Sweep { now, limit: self.terms.idle_timeout, endpoint };
+        match kept {
+            Kept::Http1(lines) => lines.close_idle(&sweep, share),
+            Kept::Http2(streams) => streams.close_idle(&sweep),
+        }
     }
 
-    /// Sends one request and waits for the head of the answer.
-    pub async fn send(
-        mut self,
-        request: Request<RequestBody>,
-    ) -> Result<Response<ResponseBody>, Lost> {
-        let upload = request.body().upload();
-        self.line.heard.reset();
-        let sending = self.line.sender.try_send_request(request);
-        let loan = Loan::begin(self.pool, self.line, upload);
-        match sending.await {
-            Ok(response) => Ok(response.map(|it| ResponseBody::new(it, loan))),
-            Err(mut fault) => {
-                let unsent = fault.take_message();
-                Err(Lost { fault: fault.into_error(), unsent, answered: loan.has_heard() })
+    fn reused(&self, line: Line, counters: &WorkerCounters) -> Connection {
+        counters.upstream_reused();
+        Connection::over(&self.held, line, Origin::Reused)
+    }
+
+    /// A fresh connection, or one that somebody gives back while none may be opened.
+    async fn line(
+        &self,
+        lines: &Lines,
+        wanted: Wanted,
+        counters: &WorkerCounters,
+    ) -> Result<Connection, ConnectFault> {
+        let permit = match self.held.share.enter() {
+            Entry::Open(permit) => permit,
+            Entry::Wait(turn) => {
+                let turned = wait_for_line(lines, turn, wanted, &self.held.share);
+                let turned = timeout(self.terms.wait_timeout, turned).await;
+                match turned.map_err(|_elapsed| ConnectFault::Crowded)?? {
+                    Turned::Line(line) => return Ok(self.reused(line, counters)),
+                    Turned::Permit(permit) => permit,
+                }
+            }
+        };
+        let (line, driver) = self.open(permit, counters).await?;
+        self.held.drive(driver);
+        Ok(Connection::over(&self.held, line, Origin::Fresh))
+    }
+
+    async fn open(
+        &self,
+        permit: Permit,
+        counters: &WorkerCounters,
+    ) -> Result<(Line, Driver), ConnectFault> {
+        let heard = Heard::default();
+        let opened =
+            connect::http1(self.terms.way(&self.held), heard.clone(), Some(permit)).await?;
+        counters.upstream_opened();
+        Ok((Line { sender: opened.sender, heard, peer: opened.peer }, opened.driver))
+    }
+
+    /// A place on a connection that is being opened for all who wait, or that becomes free.
+    async fn slot(&self, streams: &Rc<Streams>) -> Result<Slot, ConnectFault> {
+        let mut told = streams.wait()?;
+        open_as_needed(&self.held, streams, &self.terms);
+        loop {
+            match timeout(self.terms.wait_timeout, &mut told).await {
+                Ok(told) => return told.unwrap_or(Err(ConnectFault::Busy)),
+                // What is limited is the wait for a permit; connecting has its own time.
+                Err(_elapsed) if streams.is_connecting() => {}
+                Err(_elapsed) => return Err(ConnectFault::Crowded),
             }
         }
     }
 }
 
-/// A request under way, as the endpoint counts it.
-#[derive(Debug)]
-pub struct Busy(Pool);
+impl Terms {
+    fn way<'a>(&'a self, held: &'a Held) -> Way<'a> {
+        let limit = self.connect_timeout;
+        Way { endpoint: &held.endpoint, tls: self.tls.as_ref(), limit }
+    }
+}
 
-impl Busy {
-    fn begin(pool: Pool) -> Self {
-        pool.0.endpoint.begin(pool.0.worker);
-        Self(pool)
+impl Held {
+    /// Where the connections lead.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
-    /// Has somebody keep a connection going that nobody else polls any more.
+    /// On which worker they are.
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// What goes wrong with a connection is told to whoever waits for an answer on it.
     pub fn drive(&self, driver: Driver) {
-        self.0.drive(driver);
+        self.tasks.spawn_local(async move { drop(driver.await) });
+    }
+
+    /// An answer has ended on a connection that can be used again.
+    pub fn put(&self, line: Line) {
+        if let Kept::Http1(lines) = &self.kept
+            && self.endpoint.has_address(line.peer)
+        {
+            lines.put(line, &self.share);
+        }
+    }
+
+    /// Closes a connection that nobody uses, if there is one.
+    fn close_one(&self) -> Option<()> {
+        match &self.kept {
+            Kept::Http1(lines) => lines.pop_any(&self.share).map(drop),
+            Kept::Http2(streams) => streams.close_one(),
+        }
     }
 }
 
-impl Drop for Busy {
+impl Drop for Held {
     fn drop(&mut self) {
-        let Inner { endpoint, worker, .. } = &*self.0.0;
-        endpoint.end(*worker);
+        self.tasks.stop();
     }
 }
 
-/// A connection with a request under way. Dropped, it is closed; given back, it is used again.
-#[derive(Debug)]
-pub struct Loan {
-    busy: Busy,
-    line: Line,
-    upload: Upload,
-    then: Then,
+/// What a wait for a connection ends with.
+enum Turned {
+    Line(Line),
+    Permit(Permit),
 }
 
-/// What becomes of a connection after an answer that was read whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    Kept,
-    Closed,
+async fn wait_for_line(
+    lines: &Lines,
+    mut turn: Turn,
+    wanted: Wanted,
+    share: &Share,
+) -> Result<Turned, ConnectFault> {
+    // One that was given back a moment ago; or one that has to make room.
+    if let Some(mut line) = lines.pop_any(share)
+        && wanted == Wanted::Any
+        && line.sender.ready().await.is_ok()
+    {
+        return Ok(Turned::Line(line));
+    }
+    loop {
+        let handed = match wanted {
+            Wanted::Any => Some(lines.wait()?),
+            Wanted::Fresh => None,
+        };
+        let handed = OptionFuture::from(handed);
+        tokio::select! {
+            biased;
+            Some(Ok(mut line)) = handed => {
+                if line.sender.ready().await.is_ok() {
+                    return Ok(Turned::Line(line));
+                }
+            }
+            permit = turn.granted() => return Ok(Turned::Permit(permit)),
+        }
+    }
 }
 
-impl Loan {
-    fn begin(pool: Pool, line: Line, upload: Upload) -> Self {
-        Self { busy: Busy::begin(pool), line, upload, then: Then::Kept }
+/// Opens connections for those who wait for a place on one, as many as they need.
+fn open_as_needed(held: &Rc<Held>, streams: &Rc<Streams>, terms: &Terms) {
+    if !streams.needs_another() {
+        return;
     }
-
-    /// Of a connection that is not used again.
-    pub fn once(busy: Busy, line: Line, upload: Upload) -> Self {
-        Self { busy, line, upload, then: Then::Closed }
+    let mut opening = streams.begin_opening();
+    let entry = held.share.enter();
+    if matches!(entry, Entry::Open(_)) {
+        opening.connect();
     }
+    let opened = open_shared(Rc::clone(held), Rc::clone(streams), terms.clone(), (opening, entry));
+    held.tasks.spawn_local(opened);
+}
 
-    fn has_heard(&self) -> bool {
-        self.line.heard.anything()
+/// Opens one connection, for whoever waits when it is there.
+async fn open_shared(
+    held: Rc<Held>,
+    streams: Rc<Streams>,
+    terms: Terms,
+    (mut opening, entry): (Opening, Entry),
+) {
+    let permit = match entry {
+        Entry::Open(permit) => Some(permit),
+        Entry::Wait(turn) => wait_for_permit(turn, &streams, terms.wait_timeout).await,
+    };
+    let Some(permit) = permit else { return };
+    opening.connect();
+    let opened = connect::http2(terms.way(&held), Some(permit)).await;
+    drop(opening);
+    match opened {
+        Ok(opened) => {
+            held.tasks.spawn_local(streams.add(opened));
+            open_as_needed(&held, &streams, &terms);
+        }
+        Err(fault) => streams.fail(&fault),
     }
+}
 
-    /// The answer has ended. An upstream that answered without having read the request to its
-    /// end leaves a connection on which nobody knows where the next one begins.
-    pub fn give_back(self) {
-        let Self { busy, line, upload, then } = self;
-        let is_whole = then == Then::Kept && upload.stage() == UploadStage::Sent;
-        if is_whole && !line.sender.is_closed() {
-            busy.0.0.idle.borrow_mut().push_back(Idle { line, since: None });
+/// A permit, unless everybody leaves who waits for it.
+async fn wait_for_permit(mut turn: Turn, streams: &Streams, every: Duration) -> Option<Permit> {
+    while streams.is_wanted() {
+        if let Ok(permit) = timeout(every, turn.granted()).await {
+            return streams.is_wanted().then_some(permit);
+        }
+    }
+    None
+}
+
+/// Closes connections that nobody uses when other workers wait for theirs, as long as there is a
+/// pool.
+async fn give_up_idle(held: Weak<Held>, share: Rc<Share>, tasks: Tasks) {
+    loop {
+        let wanted = tokio::select! {
+            () = tasks.stopped() => return,
+            wanted = share.nudged() => wanted,
+        };
+        let Some(held) = held.upgrade() else { return };
+        if (0..wanted).any(|_| held.close_one().is_none()) {
+            share.pass_nudge_on();
         }
     }
 }
@@ -275,6 +386,14 @@ impl Loan {
 pub fn host(address: &config::Endpoint) -> HeaderValue {
     let bare = &address.host;
     let host = if bare.contains(':') { format!("[{bare}]") } else { bare.clone() };
-    let text = if address.port == 80 { host } else { format!("{host}:{}", address.port) };
+    let text = if address.port == address.scheme.default_port() {
+        host
+    } else {
+        format!("{host}:{}", address.port)
+    };
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("localhost"))
 }
+
+/// A connection that was given back a moment ago is ready within this time, and nobody who may not
+/// wait at all is to be refused for that.
+const WAIT_MIN: Duration = Duration::from_millis(5);

@@ -21,7 +21,7 @@ pub async fn follow(
     loop {
         match look_up_once(endpoint, &look_up).await {
             Ok(found) => {
-                if endpoint.set_addresses(Arc::clone(&found)) {
+                if endpoint.set_addresses(&found) {
                     tracing::info!(upstream, %endpoint, addresses = ?found, "a name was looked up");
                 }
                 failing = false;
@@ -51,7 +51,7 @@ pub async fn addresses(endpoint: &Endpoint) -> io::Result<Arc<[SocketAddr]>> {
         return Ok(known);
     }
     let found = look_up_once(endpoint, &system).await?;
-    endpoint.set_addresses(Arc::clone(&found));
+    endpoint.set_addresses(&found);
     Ok(found)
 }
 
@@ -112,7 +112,7 @@ mod tests {
                 done.notify_one();
                 return std::future::pending().await;
             };
-            found.map(|it| addresses(it).to_vec()).ok_or(io::ErrorKind::TimedOut.into())
+            found.map(|it| addresses(it).to_vec()).ok_or_else(|| io::ErrorKind::TimedOut.into())
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
@@ -145,7 +145,7 @@ mod tests {
     fn a_name_of_which_nothing_is_known_is_asked_for_every_second() {
         let (endpoint, minute) = (endpoint(), Duration::from_mins(1));
         assert_eq!(pause(minute, &endpoint), Duration::from_secs(1));
-        endpoint.set_addresses(addresses(&[1]));
+        endpoint.set_addresses(&addresses(&[1]));
         assert_eq!(pause(minute, &endpoint), minute);
     }
 }

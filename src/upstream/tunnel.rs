@@ -6,15 +6,16 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::upstream::answer::Flaw;
+use crate::upstream::answer::{Flaw, SWITCHING_PROTOCOLS};
 use crate::upstream::body::{RequestBody, ResponseBody};
 use crate::upstream::connect::Driver;
-use crate::upstream::pool::{Busy, Line, Loan, Lost};
+use crate::upstream::lines::Line;
+use crate::upstream::loan::{Busy, Connection, Loan, Lost};
 use crate::upstream::wire::Wire;
 
 /// What an upstream made of a request to upgrade.
@@ -53,23 +54,46 @@ pub enum UpgradeFault {
     Flawed(Flaw),
 }
 
+/// A way for one request to upgrade.
+#[derive(Debug)]
+pub enum Unshared {
+    /// HTTP/1.1: a connection of its own.
+    Alone(Box<Alone>),
+    /// HTTP/2, where nothing can be upgraded: nobody is asked to.
+    Shared(Connection),
+}
+
 /// A connection on which nothing was sent yet, and which is used once.
 #[derive(Debug)]
-pub struct Unshared {
-    line: Line,
-    driver: Driver,
-    busy: Busy,
+pub struct Alone {
+    /// The connection.
+    pub line: Line,
+    /// What keeps it going.
+    pub driver: Driver,
+    /// As the endpoint counts it.
+    pub busy: Busy,
 }
 
 impl Unshared {
-    /// A fresh connection.
-    pub fn new(line: Line, driver: Driver, busy: Busy) -> Self {
-        Self { line, driver, busy }
-    }
-
     /// Sends a request that has no body, with `Upgrade: protocol` and the `Connection` that goes
     /// with it, and waits for the head of the answer. Nothing else is sent before it has come.
     pub async fn upgrade(
+        self,
+        request: Request<RequestBody>,
+        protocol: &HeaderValue,
+    ) -> Result<Upgraded, UpgradeFault> {
+        match self {
+            Self::Alone(alone) => alone.upgrade(request, protocol).await,
+            Self::Shared(connection) => {
+                let answered = connection.send(request).await;
+                answered.map(Upgraded::Answer).map_err(UpgradeFault::Lost)
+            }
+        }
+    }
+}
+
+impl Alone {
+    async fn upgrade(
         self,
         mut request: Request<RequestBody>,
         protocol: &HeaderValue,
@@ -85,7 +109,7 @@ impl Unshared {
             let answered = line.heard.anything();
             UpgradeFault::Lost(Lost { fault: fault.into_error(), unsent, answered })
         })?;
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if response.status().as_u16() == SWITCHING_PROTOCOLS {
             let head = agreed(response, protocol).map_err(UpgradeFault::Flawed)?;
             return through(head, driver, busy).await.map(Upgraded::Tunnel);
         }
@@ -93,7 +117,7 @@ impl Unshared {
             busy.drive(driver);
         }
         let loan = Loan::once(busy, line, upload);
-        Ok(Upgraded::Answer(response.map(|it| ResponseBody::new(it, loan))))
+        Ok(Upgraded::Answer(ResponseBody::of(response, loan)))
     }
 }
 

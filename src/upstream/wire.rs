@@ -10,12 +10,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::upstream::cap::Permit;
+
 /// The connection.
 #[derive(Debug)]
 pub struct Wire {
     stream: Stream,
     heard: Heard,
     is_flushed: bool,
+    /// Last, so that the connection is closed before another may be opened for it.
+    _permit: Option<Permit>,
 }
 
 /// What it runs over.
@@ -64,9 +68,9 @@ impl Heard {
 }
 
 impl Wire {
-    /// Notes in `heard` what comes over `stream`.
-    pub fn new(stream: Stream, heard: Heard) -> Self {
-        Self { stream, heard, is_flushed: true }
+    /// Notes in `heard` what comes over `stream`, with the permit that it needed.
+    pub fn new(stream: Stream, heard: Heard, permit: Option<Permit>) -> Self {
+        Self { stream, heard, is_flushed: true, _permit: permit }
     }
 
     /// Whether whoever wrote had written all that they had.

@@ -9,6 +9,7 @@ use crate::corpus::case::{cases, themes};
 use crate::corpus::play::Stage;
 
 mod case;
+mod fuzz;
 mod origin;
 mod play;
 mod strict;

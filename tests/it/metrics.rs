@@ -89,6 +89,7 @@ fn upstream_counters_tell_a_new_connection_from_one_used_again() {
     });
     let setup = Setup::to(upstream.address()).gateway("workers = 1");
     let setup = setup
+        .upstream_line("retries = 0")
         .upstream("away", &[fresh()])
         .route("away", "path = \"/away/\"\nupstream = \"away\"\naccess = \"public\"");
     let gateway = Gateway::start(&setup);

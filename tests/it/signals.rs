@@ -13,11 +13,8 @@ fn a_signal_that_means_nothing_ends_nothing() {
     let upstream = Upstream::answering(|_| ok("ok"));
     let mut gateway = Gateway::start(&Setup::to(upstream.address()));
     let key = gateway.mint("crm");
-    let signals = [("SIGHUP", Signal::HUP), ("SIGUSR1", Signal::USR1), ("SIGUSR2", Signal::USR2)];
-    for (name, signal) in signals {
-        gateway.signal(signal);
-        eventually("it says so", || gateway.log().contains(name));
-        assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
-    }
+    gateway.signal(Signal::USR1);
+    eventually("it says so", || gateway.log().contains("SIGUSR1"));
+    assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
     gateway.stop();
 }

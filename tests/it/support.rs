@@ -2,13 +2,20 @@
 
 pub mod address;
 pub mod ask;
+pub mod certificates;
 pub mod client;
 pub mod commands;
 pub mod crowd;
 pub mod disk;
+pub mod frames;
 pub mod gateway;
 pub mod http;
+pub mod http2;
+pub mod issuer;
+pub mod load;
 pub mod metrics;
+pub mod nginx;
+pub mod peer;
 pub mod pipe;
 pub mod process;
 pub mod setup;

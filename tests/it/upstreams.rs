@@ -157,11 +157,12 @@ fn ends_after_one(answer: &'static str) -> Upstream {
 }
 
 #[test]
-fn what_may_have_been_sent_is_sent_at_most_once_more_and_never_after_a_byte_of_an_answer() {
+fn without_retries_what_may_have_been_sent_is_sent_once_more_at_most_and_never_after_a_byte() {
     for (answer, sent) in [("", 2), ("SSH-2.0-OpenSSH_9.6\r\n\r\n", 1), ("HTTP/1.1 200 OK\r\n", 1)]
     {
         let upstream = ends_after_one(answer);
-        let gateway = Gateway::start(&Setup::to(upstream.address()).gateway("workers = 1"));
+        let setup = Setup::to(upstream.address()).gateway("workers = 1");
+        let gateway = Gateway::start(&setup.upstream_line("retries = 0"));
         let ask = Ask::get("/").key(&gateway.mint("crm"));
         let warm = crowd(8, |_| ask.to(&gateway).status);
         assert_eq!((warm, upstream.asked()), (vec![200; 8], 8));

@@ -112,13 +112,15 @@ fn of_10_000_keys_only_those_of_a_removed_endpoint_move_and_they_move_everywhere
     let (endpoints, balancers) = start(Balance::Hash, &weights);
     let before = homes(&balancers[0]);
     let mut shares = vec![0_u32; weights.len()];
-    before.values().for_each(|it| shares[*it] += 1);
+    for place in before.values() {
+        shares[*place] += 1;
+    }
     for (share, weight) in shares.iter().zip(weights) {
         let due = 10_000 * weight / 15;
         assert!(share.abs_diff(due) < due / 8, "{shares:?} for {weights:?}");
     }
-    for gone in 0..weights.len() {
-        endpoints[gone].standing().set_unwell();
+    for (gone, endpoint) in endpoints.iter().enumerate() {
+        endpoint.standing().set_unwell();
         let mut refuges = HashSet::new();
         for (key, place) in homes(&balancers[1]) {
             if before[&key] == gone {
@@ -128,7 +130,7 @@ fn of_10_000_keys_only_those_of_a_removed_endpoint_move_and_they_move_everywhere
             }
         }
         assert_eq!(refuges.len(), weights.len() - 1);
-        endpoints[gone].standing().set_well(NOW);
+        endpoint.standing().set_well(NOW);
     }
     assert_eq!(homes(&balancers[2]), before);
 }

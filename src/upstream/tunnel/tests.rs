@@ -1,3 +1,5 @@
+//! Claims about upgrades, against upstreams that answer what they are told.
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
@@ -19,6 +21,7 @@ use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::SendError;
 use crate::upstream::body::Watch;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::group::Group;
 use crate::upstream::trailers::Trailers;
 
 /// Answers the head of a request with `answer`, and everything after it with itself in capitals.
@@ -91,15 +94,17 @@ async fn upgrade(address: SocketAddr, request: Request<Incoming>) -> Result<Upgr
         health: None,
         ejection: None,
     };
-    let endpoints = [Arc::new(Endpoint::new(endpoint, 1))];
+    let endpoints = vec![Arc::new(Endpoint::new(endpoint, 1))];
+    let group = Group { settings: Arc::new(settings), endpoints, tls: None };
     let counters = Arc::new(WorkerCounters::default());
-    let upstream = crate::upstream::Upstream::new(Rc::new(settings), &endpoints, None, 0, counters);
+    let upstream = crate::upstream::Upstream::new(&group, 0, counters);
     let watch = Watch {
         deadline: Rc::new(Never::default()),
         body_timeout: second,
         response_timeout: second,
     };
-    let request = request.map(|it| RequestBody::new(it, None, Trailers::default(), watch));
+    let request = request
+        .map(|it| RequestBody::new((it, Version::HTTP_11), None, Trailers::default(), watch));
     upstream.upgrade(request, None, &HeaderValue::from_static("websocket")).await
 }
 

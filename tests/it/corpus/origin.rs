@@ -5,7 +5,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
 use crate::corpus::strict::{Found, Side, read};
+use crate::support::wait::eventually;
 
 /// The upstream.
 #[derive(Debug)]
@@ -15,8 +19,10 @@ pub struct Origin {
 }
 
 /// What came over one connection.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Line {
+    stream: Arc<TcpStream>,
+    peer: SocketAddr,
     pub bytes: Vec<u8>,
     /// Where the first request begins that was not answered.
     pub answered: usize,
@@ -31,8 +37,10 @@ impl Origin {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let seen: Arc<Mutex<Vec<Arc<Mutex<Line>>>>> = Arc::clone(&lines);
         thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (stream, line) = (stream.unwrap(), Arc::new(Mutex::new(Line::default())));
+            while let Ok((stream, peer)) = listener.accept() {
+                let stream = Arc::new(stream);
+                let line = Line::new(Arc::clone(&stream), peer);
+                let line = Arc::new(Mutex::new(line));
                 seen.lock().unwrap().push(Arc::clone(&line));
                 thread::spawn(move || {
                     drop(serve(&stream, &line));
@@ -53,12 +61,31 @@ impl Origin {
         self.lines.lock().unwrap().iter().map(|it| it.lock().unwrap().clone()).collect()
     }
 
-    /// Whether nothing is under way: every connection is at the end of a request, or closed.
-    pub fn is_quiet(&self) -> bool {
-        self.lines.lock().unwrap().iter().all(|it| {
-            let line = it.lock().unwrap();
-            line.is_closed || line.answered == line.bytes.len()
-        })
+    /// Waits until every connection that was opened before this call has been accepted, and
+    /// everything that was sent over them read.
+    #[track_caller]
+    pub fn catch_up(&self) {
+        // Connections are accepted in the order in which they were made.
+        let last = TcpStream::connect(self.address).unwrap();
+        let last = last.local_addr().unwrap();
+        eventually("every connection was accepted", || {
+            self.lines().iter().any(|it| it.peer == last)
+        });
+        eventually("everything was read", || self.lines().iter().all(Line::is_quiet));
+    }
+}
+
+impl Line {
+    fn new(stream: Arc<TcpStream>, peer: SocketAddr) -> Self {
+        Self { stream, peer, bytes: Vec::new(), answered: 0, is_closed: false }
+    }
+
+    /// Whether it is closed, or at the end of a request with nothing on its way.
+    fn is_quiet(&self) -> bool {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let waits = rustix::net::recv(&*self.stream, &mut [0_u8; 1][..], flags);
+        let is_idle = waits.is_err_and(|it| it == Errno::WOULDBLOCK);
+        self.is_closed || is_idle && self.answered == self.bytes.len()
     }
 }
 

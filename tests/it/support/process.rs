@@ -30,12 +30,18 @@ impl Process {
 
     /// The same, by way of another program that becomes it.
     pub fn start_by(way: &[&str], directory: &Path, arguments: &[&str]) -> Self {
+        let words = [way, &[env!("CARGO_BIN_EXE_keyward")], arguments].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        Self::start_as(command, directory)
+    }
+
+    /// A command, in `directory`.
+    pub fn start_as(mut command: Command, directory: &Path) -> Self {
         let log = directory.join("output.log");
         let output =
             || -> File { OpenOptions::new().create(true).append(true).open(&log).unwrap() };
-        let words = [way, &[env!("CARGO_BIN_EXE_keyward")], arguments].concat();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).current_dir(directory).stdin(Stdio::null());
+        command.current_dir(directory).stdin(Stdio::null());
         command.stdout(output()).stderr(output());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("KEYWARD_") {

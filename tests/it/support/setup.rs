@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     gateway: String,
+    admin: String,
     log: String,
     store: String,
     keys: String,
@@ -36,6 +37,12 @@ impl Setup {
         self
     }
 
+    /// A line more in `[admin]`.
+    pub fn admin(mut self, line: &str) -> Self {
+        put(&mut self.admin, line);
+        self
+    }
+
     /// A line more in `[log]`.
     pub fn log(mut self, line: &str) -> Self {
         put(&mut self.log, line);
@@ -61,10 +68,31 @@ impl Setup {
     }
 
     /// One more upstream.
-    pub fn upstream(mut self, name: &str, endpoints: &[SocketAddr]) -> Self {
+    pub fn upstream(self, name: &str, endpoints: &[SocketAddr]) -> Self {
         let urls: Vec<String> = endpoints.iter().map(|it| format!("http://{it}")).collect();
+        self.upstream_at(name, &urls)
+    }
+
+    /// The same, however its endpoints are spoken to.
+    pub fn upstream_at(mut self, name: &str, urls: &[String]) -> Self {
         self.upstreams.push(format!("name = {name:?}\nendpoints = {urls:?}\n"));
         self
+    }
+
+    /// One more upstream, whose endpoints have weights.
+    pub fn upstream_weighing(mut self, name: &str, endpoints: &[(SocketAddr, u32)]) -> Self {
+        let table = |(it, weight)| format!("{{ url = \"http://{it}\", weight = {weight} }}");
+        let tables: Vec<String> = endpoints.iter().copied().map(table).collect();
+        let list = tables.join(", ");
+        self.upstreams.push(format!("name = {name:?}\nendpoints = [{list}]\n"));
+        self
+    }
+
+    /// One upstream `api` with one endpoint that is spoken to as its URL says; every path leads
+    /// there without a key.
+    pub fn open_to(url: &str) -> Self {
+        let this = Self::empty().upstream_at("api", &[url.to_owned()]);
+        this.route("all", "path = \"/\"\naccess = \"public\"")
     }
 
     /// A line more in the upstream that was named last.
@@ -86,11 +114,11 @@ impl Setup {
 
     /// The text, listening on these addresses where it says nothing else.
     pub fn text(&self, gateway: SocketAddr, admin: SocketAddr) -> String {
-        let (mut text, none) = (String::new(), String::new());
+        let mut text = String::new();
         let listen = |address| format!("listen = [\"{address}\"]");
         let sections = [
             ("gateway", &self.gateway, vec![listen(gateway), "workers = 4".to_owned()]),
-            ("admin", &none, vec![listen(admin)]),
+            ("admin", &self.admin, vec![listen(admin)]),
             ("log", &self.log, Vec::new()),
             ("store", &self.store, STORE.map(str::to_owned).to_vec()),
             ("keys", &self.keys, vec!["argon2 = { memory = \"8KiB\", iterations = 1 }".to_owned()]),

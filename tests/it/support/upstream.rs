@@ -58,7 +58,15 @@ impl Upstream {
     pub fn scripted(
         script: impl Fn(&mut Conversation) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::scripted_at("127.0.0.1:0".parse().unwrap(), script)
+    }
+
+    /// The same at an address of the test's choice.
+    pub fn scripted_at(
+        address: SocketAddr,
+        script: impl Fn(&mut Conversation) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let (script, seen) = (Arc::new(script), Arc::clone(&shared));
@@ -76,7 +84,15 @@ impl Upstream {
 
     /// Answers every request with the bytes that `answer` makes of it.
     pub fn answering(answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        Self::scripted(move |conversation| {
+        Self::answering_at("127.0.0.1:0".parse().unwrap(), answer)
+    }
+
+    /// The same at an address of the test's choice.
+    pub fn answering_at(
+        address: SocketAddr,
+        answer: impl Fn(&Received) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Self {
+        Self::scripted_at(address, move |conversation| {
             while let Some(request) = conversation.request()? {
                 conversation.send(answer(&request))?;
             }

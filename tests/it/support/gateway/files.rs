@@ -1,6 +1,7 @@
 //! A gateway's files: taken over, configured anew, shared with another process, copied.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -31,6 +32,40 @@ impl Gateway {
         fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
         let process = serve(directory.path());
         Self { process, address, admin, directory }
+    }
+
+    /// Starts one by `command`, in `directory`, and waits until it is ready.
+    #[track_caller]
+    pub fn start_as(command: Command, directory: TempDir, setup: &Setup) -> Self {
+        Self::start_by(directory, setup, |it, _addresses| Process::start_as(command, it))
+    }
+
+    /// Starts one as `start` does, given its directory and its addresses, the gateway's and the
+    /// admin listener's, and waits until it is ready.
+    #[track_caller]
+    pub fn start_by(
+        directory: TempDir,
+        setup: &Setup,
+        start: impl FnOnce(&Path, [SocketAddr; 2]) -> Process,
+    ) -> Self {
+        let (address, admin) = (fresh(), fresh());
+        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
+        let process = start(directory.path(), [address, admin]);
+        let mut this = Self { process, address, admin, directory };
+        this.wait_until_ready();
+        this
+    }
+
+    /// Starts it again, after it has ended, as `start` does.
+    #[track_caller]
+    pub fn restart_by(&mut self, start: impl FnOnce(&Path) -> Process) {
+        self.process = start(self.directory.path());
+        self.wait_until_ready();
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Starts another process on this one's store.
@@ -64,15 +99,17 @@ impl Gateway {
     /// Starts one that writes into `pipe`.
     #[track_caller]
     pub fn start_into(pipe: &Pipe, setup: &Setup) -> Self {
-        let (address, admin) = (fresh(), fresh());
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join(FILE), setup.text(address, admin)).unwrap();
         let way = pipe.way();
         let way: Vec<&str> = way.iter().map(String::as_str).collect();
-        let process = Process::start_by(&way, directory.path(), &["serve", "--config", FILE]);
-        let mut this = Self { process, address, admin, directory };
-        this.wait_until_ready();
-        this
+        Self::start_through(&way, tempfile::tempdir().unwrap(), setup)
+    }
+
+    /// Starts one by way of another program that becomes it, in `directory`.
+    #[track_caller]
+    pub fn start_through(way: &[&str], directory: TempDir, setup: &Setup) -> Self {
+        Self::start_by(directory, setup, |it, _addresses| {
+            Process::start_by(way, it, &["serve", "--config", FILE])
+        })
     }
 
     /// Starts it again, after it has ended, so that it sees `disk`.

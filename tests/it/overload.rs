@@ -1,0 +1,86 @@
+//! What is more than the gateway takes hurts nobody else.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::support::ask::Ask;
+use crate::support::client::Client;
+use crate::support::gateway::Gateway;
+use crate::support::setup::Setup;
+use crate::support::upstream::{Upstream, ok};
+use crate::support::wait::eventually;
+
+/// Answers once it is told to.
+fn held(open: &Arc<AtomicBool>) -> Upstream {
+    let open = Arc::clone(open);
+    Upstream::answering(move |_request| {
+        while !open.load(Ordering::Acquire) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        ok("done")
+    })
+}
+
+#[test]
+fn as_many_requests_are_under_way_as_may_be_over_all_workers_and_the_next_is_told_so() {
+    let open = Arc::new(AtomicBool::new(false));
+    let upstream = held(&open);
+    let setup = Setup::to(upstream.address()).gateway("max_in_flight = 6\nworkers = 4");
+    let gateway = Gateway::start(&setup);
+    let key = gateway.mint("crm");
+    let ask = Ask::get("/").key(&key);
+    let mut running: Vec<Client> = (0..6).map(|_| gateway.client()).collect();
+    running.iter().for_each(|it| it.send(ask.bytes()));
+    eventually("all of them are upstream", || upstream.asked() == 6);
+    for _ in 0..10 {
+        let refused = ask.to(&gateway);
+        refused.assert_problem(503, "overloaded");
+        assert_eq!(refused.head.get("retry-after"), Some("1"));
+    }
+    assert_eq!(upstream.asked(), 6);
+    open.store(true, Ordering::Release);
+    for it in &mut running {
+        assert_eq!(it.read().status, 200);
+    }
+    eventually("what has ended makes room", || ask.to(&gateway).status == 200);
+}
+
+#[test]
+fn with_256_descriptors_1000_connections_leave_the_admin_listener_and_the_store_alone() {
+    let upstream = Upstream::echo();
+    let directory = tempfile::tempdir().unwrap();
+    let way = ["prlimit", "--nofile=256:256"];
+    let gateway = Gateway::start_through(&way, directory, &Setup::to(upstream.address()));
+    let key = gateway.mint("crm");
+    let ask = Ask::get("/").key(&key);
+    assert_eq!(ask.to(&gateway).status, 200);
+    let mut crowd: Vec<TcpStream> = Vec::new();
+    for number in 0..1_000 {
+        let mut stream = TcpStream::connect(gateway.address()).unwrap();
+        stream.write_all(&ask.bytes()).unwrap();
+        crowd.push(stream);
+        if number % 100 == 0 {
+            let other = gateway.mint("another");
+            assert_eq!(gateway.revoke(&other.id)["propagation"]["complete"], true);
+            assert_eq!(gateway.readiness(), Some(200));
+        }
+    }
+    for _ in 0..20 {
+        assert_eq!(gateway.readiness(), Some(200));
+        assert_eq!(gateway.admin("GET", "/v1/keys", None).status, 200);
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Those that have a place are served all the while.
+    let mut first = Client::over(crowd.swap_remove(0));
+    assert_eq!(first.read().status, 200);
+    assert_eq!(first.ask(&ask).status, 200);
+    drop(crowd);
+    eventually("everybody is served again", || {
+        let mut clients: Vec<Client> = (0..50).map(|_| gateway.client()).collect();
+        clients.iter_mut().all(|it| it.try_ask(&ask).is_ok_and(|it| it.status == 200))
+    });
+}
