@@ -169,10 +169,10 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, length: usize, into: &mut Vec<u8>) -> Result<(), Stop> {
         let rest = &self.bytes[self.at..];
-        let taken = length.min(rest.len());
-        into.extend_from_slice(&rest[..taken]);
-        self.at += taken;
-        if taken < length { Err(Stop::EndOfBody) } else { Ok(()) }
+        let count = length.min(rest.len());
+        into.extend_from_slice(&rest[..count]);
+        self.at += count;
+        if count < length { Err(Stop::EndOfBody) } else { Ok(()) }
     }
 
     fn chunks(&mut self, request: &mut Request, side: Side) -> Result<(), Stop> {
@@ -269,8 +269,8 @@ fn chunk_size(line: &[u8], side: Side) -> Result<usize, Stop> {
 fn number(text: &[u8], radix: u32) -> Result<usize, Stop> {
     let are_digits = text.iter().all(|it| char::from(*it).is_digit(radix));
     let text = std::str::from_utf8(text).ok().filter(|_| are_digits);
-    let number = text.and_then(|it| usize::from_str_radix(it, radix).ok());
-    number.ok_or(Stop::Fault("a length is a number"))
+    let value = text.and_then(|it| usize::from_str_radix(it, radix).ok());
+    value.ok_or(Stop::Fault("a length is a number"))
 }
 
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
