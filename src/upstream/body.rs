@@ -1,6 +1,7 @@
 //! The bodies that pass through: the request's on its way up, the response's on its way down.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -19,6 +20,8 @@ use crate::upstream::trailers::Trailers;
 /// while its bytes are awaited, of the upstream once all was sent and until its answer begins.
 #[derive(Debug)]
 pub struct RequestBody {
+    /// What was read of it before, when it is sent once more.
+    before: Option<Box<VecDeque<Bytes>>>,
     incoming: Option<Incoming>,
     origin: Version,
     /// How many bytes more there may be; `None`: unlimited.
@@ -90,8 +93,9 @@ pub enum UploadFault {
 }
 
 impl RequestBody {
-    /// What the client sends over this version of HTTP, watched over; of its trailers those that may pass, and of its bytes
-    /// no more than `most`: what is longer breaks off, and never seems to have come to its end.
+    /// What the client sends over this version of HTTP, watched over; of its trailers those that
+    /// may pass, and of its bytes no more than `most`: what is longer breaks off, and never seems
+    /// to have come to its end.
     pub fn new(
         (incoming, origin): (Incoming, Version),
         most: Option<u64>,
@@ -103,7 +107,7 @@ impl RequestBody {
         watch.deadline.deadline().arm(watch.response_timeout);
         let upload = Upload::new(stage, watch);
         let incoming = (!is_empty).then_some(incoming);
-        Self { incoming, origin, left: most, trailers, upload }
+        Self { before: None, incoming, origin, left: most, trailers, upload }
     }
 
     /// No body, for a request of our own, over which somebody else watches.
@@ -117,12 +121,35 @@ impl RequestBody {
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
         let (origin, trailers) = (Version::HTTP_11, Trailers::default());
-        Self { incoming: None, origin, left: None, trailers, upload }
+        Self { before: None, incoming: None, origin, left: None, trailers, upload }
     }
 
     /// What is known of it from outside.
     pub fn upload(&self) -> Upload {
         self.upload.clone()
+    }
+
+    /// Begins with what was read of it already, in this order.
+    pub fn put_before(&mut self, read: VecDeque<Bytes>) {
+        if read.is_empty() {
+            return;
+        }
+        let mut all = read;
+        all.extend(self.before.take().into_iter().flat_map(|it| *it));
+        self.before = Some(Box::new(all));
+        self.upload.0.stage.set(UploadStage::AwaitingUpstream);
+    }
+
+    fn next_before(&mut self) -> Option<Bytes> {
+        let before = self.before.as_mut()?;
+        let data = before.pop_front();
+        if before.is_empty() {
+            self.before = None;
+            if self.is_end_stream() {
+                self.upload.0.stage.set(UploadStage::Sent);
+            }
+        }
+        data
     }
 
     /// The same, unless there is more of it than may be.
@@ -227,6 +254,11 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
+        if this.before.is_some()
+            && let Some(data) = this.next_before()
+        {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
         let polled = poll_whole(incoming, this.origin, context);
         let is_last = incoming.is_end_stream();
@@ -243,11 +275,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.before.is_none() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        let hint = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
+        match (&self.before, hint.exact()) {
+            (Some(before), Some(rest)) => {
+                let bytes = before.iter().map(|it| it.len() as u64).sum::<u64>();
+                SizeHint::with_exact(bytes + rest)
+            }
+            (Some(_), None) => SizeHint::default(),
+            (None, _) => hint,
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::tasks::Tasks;
 use crate::upstream::body::RequestBody;
 use crate::upstream::cap::Permit;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::kept::KeptBody;
 use crate::upstream::resolve;
 use crate::upstream::tls::Tls;
 use crate::upstream::wire::{Heard, Stream, Wire};
@@ -30,7 +31,7 @@ use crate::upstream::wire::{Heard, Stream, Wire};
 pub type Driver = http1::Connection<TokioIo<Wire>, RequestBody>;
 
 /// What keeps an HTTP/2 connection going; somebody has to poll it.
-pub type Driver2 = http2::Connection<TokioIo<Wire>, RequestBody, Local>;
+pub type Driver2 = http2::Connection<TokioIo<Wire>, KeptBody, Local>;
 
 /// Where a connection leads, and how long opening it may take.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +59,7 @@ pub struct Http1 {
 #[derive(Debug)]
 pub struct Http2 {
     /// Takes requests.
-    pub sender: http2::SendRequest<RequestBody>,
+    pub sender: http2::SendRequest<KeptBody>,
     /// What keeps it going.
     pub driver: Driver2,
     /// What it is connected to.

@@ -3,10 +3,9 @@
 use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::{Authority, Parts, Scheme as UriScheme};
 use http::{Method, Request, Uri};
-use http_body::Body;
 
 use crate::config::Endpoint;
-use crate::upstream::body::{RequestBody, Upload};
+use crate::upstream::body::RequestBody;
 
 /// `Host` becomes the authority; `te: trailers` stays, and what named it goes: RFC 9113, 8.2.2.
 /// hyper would remove what `Connection` names.
@@ -48,8 +47,7 @@ fn own_authority(endpoint: &Endpoint) -> Option<Authority> {
     text.parse().ok()
 }
 
-/// What it takes to send a request without a body once more that nobody has looked at, whatever
-/// its method.
+/// A copy of a request's head. A list is copied, not the map: it is nearly never needed.
 #[derive(Debug)]
 pub struct Copied {
     method: Method,
@@ -58,22 +56,19 @@ pub struct Copied {
 }
 
 impl Copied {
-    /// Of a request; `None`: it has a body, which is read only once.
-    pub fn of(request: &Request<RequestBody>) -> Option<Self> {
-        if !request.body().is_end_stream() {
-            return None;
-        }
+    /// Of a request.
+    pub fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers().iter();
-        Some(Self {
+        Self {
             method: request.method().clone(),
             uri: request.uri().clone(),
             headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        })
+        }
     }
 
-    /// The request again.
-    pub fn request(self, upload: Upload) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty(upload));
+    /// The request again, with this body.
+    pub fn with<B>(self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         let mut headers = HeaderMap::with_capacity(self.headers.len());

@@ -8,6 +8,7 @@ use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
 use crate::upstream::connect::Driver;
 use crate::upstream::head::{self, Copied};
+use crate::upstream::kept::KeptBody;
 use crate::upstream::lines::Line;
 use crate::upstream::pool::Held;
 use crate::upstream::streams::Slot;
@@ -93,31 +94,36 @@ impl Connection {
 }
 
 /// As HTTP/2 wants it. What the upstream refused, or had not looked at when it said that it goes
-/// away, comes back as what was never sent, if there was no body.
+/// away, comes back as what was never sent.
 async fn over_http2(
     held: Rc<Held>,
     slot: Slot,
     request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Lost> {
     let upload = request.body().upload();
-    let request = head::to_http2(request, held.endpoint().address());
+    let (parts, body) = head::to_http2(request, held.endpoint().address()).into_parts();
+    let (body, record) = KeptBody::new(body);
+    let request = Request::from_parts(parts, body);
     let copied = Copied::of(&request);
     let sending = slot.sender().borrow_mut().try_send_request(request);
-    let loan = Loan::begin(held, Channel::Slot(slot), upload.clone());
+    let loan = Loan::begin(held, Channel::Slot(slot), upload);
     let mut fault = match sending.await {
-        Ok(response) => return Ok(ResponseBody::of(response, loan)),
+        Ok(response) => {
+            record.forget();
+            return Ok(ResponseBody::of(response, loan));
+        }
         Err(fault) => fault,
     };
-    let unsent = fault.take_message();
+    let unread = fault.take_message().and_then(|it| it.into_body().unread());
     let fault = fault.into_error();
-    let was_refused = is_refused(&fault);
-    if (was_refused || unsent.is_some())
-        && let Channel::Slot(slot) = &loan.channel
-    {
-        slot.retire();
-    }
-    let copied = copied.filter(|_| was_refused);
-    let unsent = unsent.or_else(|| copied.map(|it| it.request(upload))).map(head::to_http1);
+    let body = match unread {
+        Some(body) => Some(body),
+        None if is_refused(&fault) => record.again().await,
+        None => return Err(Lost { fault, unsent: None, answered: false }),
+    };
+    // Whatever comes next is not to meet the same again.
+    loan.retire();
+    let unsent = body.map(|it| head::to_http1(copied.with(it)));
     Err(Lost { fault, unsent, answered: false })
 }
 
@@ -179,6 +185,13 @@ impl Loan {
     /// Of a connection that is not used again.
     pub fn once(busy: Busy, line: Line, upload: Upload) -> Self {
         Self { busy, channel: Channel::Line(line), upload, then: Then::Closed }
+    }
+
+    /// Has a connection that is shared take no more requests.
+    fn retire(&self) {
+        if let Channel::Slot(slot) = &self.channel {
+            slot.retire();
+        }
     }
 
     fn has_heard(&self) -> bool {

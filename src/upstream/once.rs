@@ -10,6 +10,7 @@ use crate::config::Scheme;
 use crate::upstream::body::RequestBody;
 use crate::upstream::connect::{self, ConnectFault, Way};
 use crate::upstream::head;
+use crate::upstream::kept::KeptBody;
 use crate::upstream::wire::Heard;
 
 /// Opens a connection, sends a request that has no body, and gives the status of the answer, if
@@ -27,6 +28,7 @@ pub async fn ask(
         Scheme::H2 | Scheme::H2s => {
             let mut opened = connect::http2(way, None).await?;
             let request = head::to_http2(request, way.endpoint.address());
+            let request = request.map(|it| KeptBody::new(it).0);
             let answering = opened.sender.send_request(request);
             Ok(beside(answering, opened.driver).await.map(|it| it.status().as_u16()))
         }

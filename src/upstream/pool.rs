@@ -103,6 +103,7 @@ impl Pool {
     }
 
     fn under(held: Rc<Held>, settings: &config::Upstream, tls: Option<Tls>) -> Self {
+        held.endpoint.cap().set_limit(settings.max_connections);
         held.share.set_limit(settings.max_connections);
         if held.share.is_limited() && !held.attended.replace(true) {
             let share = Rc::clone(&held.share);
@@ -194,9 +195,9 @@ impl Pool {
         let permit = match self.held.share.enter() {
             Entry::Open(permit) => permit,
             Entry::Wait(turn) => {
-                let waiting = wait_for_line(lines, turn, wanted, &self.held.share);
-                let waited = timeout(self.terms.wait_timeout, waiting).await;
-                match waited.map_err(|_elapsed| ConnectFault::Crowded)?? {
+                let turned = wait_for_line(lines, turn, wanted, &self.held.share);
+                let turned = timeout(self.terms.wait_timeout, turned).await;
+                match turned.map_err(|_elapsed| ConnectFault::Crowded)?? {
                     Turned::Line(line) => return Ok(self.reused(line, counters)),
                     Turned::Permit(permit) => permit,
                 }

@@ -12,8 +12,8 @@ use hyper::client::conn::http2::SendRequest;
 use tokio::sync::oneshot;
 
 use crate::clock::Moment;
-use crate::upstream::body::RequestBody;
 use crate::upstream::connect::{ConnectFault, Driver2, Http2, STREAMS_MAX};
+use crate::upstream::kept::KeptBody;
 use crate::upstream::lines::{Sweep, WAITING_MAX};
 use crate::upstream::share::Share;
 
@@ -33,7 +33,7 @@ type Waiter = oneshot::Sender<Result<Slot, ConnectFault>>;
 /// One connection.
 #[derive(Debug)]
 struct Shared {
-    sender: RefCell<SendRequest<RequestBody>>,
+    sender: RefCell<SendRequest<KeptBody>>,
     /// None once it has ended.
     driver: Rc<RefCell<Option<Driver2>>>,
     peer: SocketAddr,
@@ -227,7 +227,7 @@ impl Slot {
     }
 
     /// Takes the request.
-    pub fn sender(&self) -> &RefCell<SendRequest<RequestBody>> {
+    pub fn sender(&self) -> &RefCell<SendRequest<KeptBody>> {
         &self.shared.sender
     }
 

@@ -1,7 +1,7 @@
 //! Requests over HTTP/2 to upstreams: many on one connection, and none lost when it ends.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::json;
@@ -156,9 +156,8 @@ fn what_was_not_looked_at_before_a_goaway_is_sent_again() {
         frames.request().map(drop)
     });
     let gateway = start(&format!("h2://{}", upstream.address()));
-    let post = Ask::new("POST", "/").header("content-length", "0");
     let mut clients = send(&gateway, 5, &Ask::get("/"));
-    clients.extend(send(&gateway, 5, &post));
+    clients.extend(send(&gateway, 5, &Ask::post("/", "hello")));
     for mut client in clients {
         assert_eq!(client.read().status, 200);
     }
@@ -185,6 +184,33 @@ fn what_was_refused_is_sent_again() {
         assert_eq!(Ask::new(method, "/").to(&gateway).status, 200, "{method}");
     }
     assert_eq!(refused.load(Ordering::SeqCst), 6);
+}
+
+#[test]
+fn what_was_refused_is_sent_again_with_its_body() {
+    let (refused, bodies) = (AtomicBool::new(false), Arc::new(Mutex::new(Vec::new())));
+    let seen = Arc::clone(&bodies);
+    let upstream = Upstream::scripted(move |conversation| {
+        let mut frames = Frames::begin(conversation.stream())?;
+        loop {
+            let stream = frames.request()?;
+            let body = frames.body(stream)?;
+            if refused.fetch_xor(true, Ordering::SeqCst) {
+                seen.lock().unwrap().push(body);
+                frames.answer(stream)?;
+            } else {
+                frames.refuse(stream)?;
+            }
+        }
+    });
+    let gateway = start(&format!("h2://{}", upstream.address()));
+    let body = "hello ".repeat(5_000);
+    assert_eq!(Ask::post("/", &body).to(&gateway).status, 200);
+    let mut client = gateway.client();
+    client.send(Ask::new("POST", "/").header("transfer-encoding", "chunked").bytes());
+    client.send("5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
+    assert_eq!(client.read().status, 200);
+    assert_eq!(*bodies.lock().unwrap(), [body.as_bytes(), b"hello world"]);
 }
 
 #[test]

@@ -43,6 +43,20 @@ impl Frames {
         }
     }
 
+    /// The body of a request, read to its end.
+    pub fn body(&mut self, stream: u32) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let frame = self.read()?;
+            if (frame.kind, frame.stream) == (DATA, stream) {
+                body.extend_from_slice(&frame.payload);
+                if frame.flags & END_STREAM != 0 {
+                    return Ok(body);
+                }
+            }
+        }
+    }
+
     /// Answers a request with 200 and no body.
     pub fn answer(&mut self, stream: u32) -> io::Result<()> {
         // HPACK's static table: `:status: 200`.
@@ -79,6 +93,7 @@ impl Frames {
 }
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
