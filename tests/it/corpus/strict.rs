@@ -178,11 +178,11 @@ impl<'a> Reader<'a> {
     fn chunks(&mut self, request: &mut Request, side: Side) -> Result<(), Stop> {
         loop {
             let line = self.line()?.ok_or(Stop::EndOfBody)?;
-            let size = chunk_size(line, side)?;
-            if size == 0 {
+            let length = chunk_size(line, side)?;
+            if length == 0 {
                 return self.trailers(request);
             }
-            self.take(size, &mut request.body)?;
+            self.take(length, &mut request.body)?;
             let rest = &self.bytes[self.at..];
             if rest.starts_with(b"\r\n") {
                 self.at += 2;
@@ -258,11 +258,11 @@ fn framing(request: &Request) -> Result<Framing, Stop> {
 }
 
 fn chunk_size(line: &[u8], side: Side) -> Result<usize, Stop> {
-    let size = line.split(|it| *it == b';').next().unwrap_or_default();
-    if side == Side::Upstream && size != line {
+    let digits = line.split(|it| *it == b';').next().unwrap_or_default();
+    if side == Side::Upstream && digits != line {
         return Err(Stop::Fault("a chunk extension"));
     }
-    number(size, 16)
+    number(digits, 16)
 }
 
 /// Digits and nothing else, and no more of them than can be meant.
