@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts claims deps deps-test deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts idle claims fuzz deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -29,8 +29,8 @@ lint:
 	$(CARGO) clippy --profile $(PROFILE) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile $(PROFILE) --no-deps --document-private-items
 
-## make bench         everything that is measured: versus, instructions, floods, restarts
-bench: versus instructions floods restarts
+## make bench         everything that is measured: versus, instructions, floods, restarts, idle
+bench: versus instructions floods restarts idle
 
 ## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
 versus: deps-bench
@@ -53,9 +53,21 @@ restarts: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --bench restarts -- --keyward target/release/keyward
 
+## make idle          what a connection costs in memory on which nobody asks
+idle: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --bench idle -- --keyward target/release/keyward
+
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps-test
 	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it -- --nocapture
+
+## make fuzz          generated requests against the real program: EXECUTIONS=10000000, from SEED
+EXECUTIONS := 10000000
+SEED := $(shell date +%s)
+fuzz: deps
+	FUZZ_EXECUTIONS=$(EXECUTIONS) FUZZ_SEED=$(SEED) $(CARGO) test --profile $(PROFILE) --test it \
+		corpus::fuzz:: -- --nocapture
 
 deps:
 	@.ci/deps curl

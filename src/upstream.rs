@@ -2,28 +2,18 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
-use http_body_util::BodyExt;
 
 use crate::clock::Moment;
-use crate::config::{self, UpstreamHost};
-use crate::key::text::KeyId;
+use crate::config;
 use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
-use crate::upstream::answer::Says;
-use crate::upstream::balance::{Asker, Balancer};
-use crate::upstream::body::{RequestBody, ResponseBody, Upload};
+use crate::upstream::balance::Balancer;
 use crate::upstream::connect::ConnectFault;
-use crate::upstream::ejection::{Attempt, Judge};
+use crate::upstream::ejection::Judge;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::group::Group;
-use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
-use crate::upstream::replay::Replay;
-use crate::upstream::retry::{Budget, Errand, Failure};
-use crate::upstream::tunnel::{Unshared, UpgradeFault, Upgraded};
+use crate::upstream::pool::Pool;
+use crate::upstream::retry::Budget;
 
 pub mod answer;
 pub mod balance;
@@ -43,6 +33,7 @@ pub mod pool;
 pub mod replay;
 pub mod resolve;
 pub mod retry;
+pub mod send;
 pub mod share;
 pub mod standing;
 pub mod streams;
@@ -65,12 +56,6 @@ pub struct Upstream {
     tasks: Tasks,
 }
 
-/// What became of a request at one endpoint.
-enum Turn {
-    Answered(Response<ResponseBody>),
-    Again(Request<RequestBody>),
-}
-
 impl Upstream {
     /// For worker number `worker`.
     pub fn new(group: &Group, worker: usize, counters: Arc<WorkerCounters>) -> Self {
@@ -86,7 +71,7 @@ impl Upstream {
     pub fn renew(&self, group: &Group, worker: usize) -> Self {
         let pool = |endpoint: &Arc<Endpoint>| {
             let (settings, tls) = (&group.settings, group.tls.clone());
-            match self.pools.iter().find(|it| std::ptr::eq(it.endpoint(), &**endpoint)) {
+            match self.pools.iter().find(|it| std::ptr::eq(it.endpoint(), Arc::as_ptr(endpoint))) {
                 Some(pool) => pool.renew(settings, tls),
                 None => Pool::new(Arc::clone(endpoint), settings, tls, worker),
             }
@@ -121,255 +106,12 @@ impl Upstream {
         &self.group.settings
     }
 
-    /// Sends a request: picks an endpoint and a connection, and repeats what is safe to repeat.
-    ///
-    /// Safe is what was never put on the wire, whatever it is; and a request without a body, by an
-    /// idempotent method, that got no byte of an answer, or one that says that nobody is there. It
-    /// is repeated as often as `retries` says, at another endpoint where there is one, and within
-    /// the budget if the endpoint may have seen it.
-    ///
-    /// Beside that, once, what was lost on a connection that had been used before: that the
-    /// upstream closed it meanwhile is the ordinary case. It goes over a fresh connection, where
-    /// that cannot be.
-    pub async fn send(
-        &self,
-        request: Request<RequestBody>,
-        key: Option<KeyId>,
-    ) -> Result<Response<ResponseBody>, SendError> {
-        self.budget.count();
-        let upload = request.body().upload();
-        let asker = Asker { key, failed: None, now: self.now.get() };
-        let mut errand = Errand::new(asker, self.group.settings.retries);
-        let mut request = request;
-        // Every turn but the last takes away what allowed for it.
-        loop {
-            match self.try_once(request, &mut errand, &upload).await {
-                Ok(Turn::Answered(response)) => {
-                    self.discard(errand.kept);
-                    return Ok(response);
-                }
-                Ok(Turn::Again(again)) => request = again,
-                Err(fault) => return errand.kept.map(|it| *it).ok_or(fault),
-            }
-            self.counters.retried();
-        }
-    }
-
-    async fn try_once(
-        &self,
-        mut request: Request<RequestBody>,
-        errand: &mut Errand,
-        upload: &Upload,
-    ) -> Result<Turn, SendError> {
-        let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
-        let place = choice.place;
-        let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
-        let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
-        if self.group.settings.host == UpstreamHost::Endpoint {
-            request.headers_mut().insert(header::HOST, pool.host().clone());
-        }
-        let connection = match pool.checkout(errand.wanted, &self.counters).await {
-            Ok(connection) => connection,
-            Err(fault) => {
-                tracing::debug!(endpoint = %pool.endpoint(), %fault, "no connection");
-                attempt.unconnected(&fault, Moment::now());
-                let again = self.may_repeat(Failure::Unreachable, place, errand);
-                return if again { Ok(Turn::Again(request)) } else { Err(self.unreachable(fault)) };
-            }
-        };
-        let may_be_stale = connection.origin() == Origin::Reused && !errand.met_stale;
-        let may_repeat = may_be_stale || errand.retries_left > 0;
-        let replay = if may_repeat { Replay::of(&request) } else { None };
-        let lost = match connection.send(request).await {
-            Ok(response) => return self.answered(response, attempt, replay, (place, errand)),
-            Err(lost) => lost,
-        };
-        if let Some(fault) = upload.fault() {
-            return Err(SendError::Upload(fault));
-        }
-        let failure = if lost.unsent.is_some() { Failure::Unsent } else { Failure::Lost };
-        let (fault, again) = again(lost, replay, upload);
-        if may_be_stale && let Some(request) = again {
-            (errand.met_stale, errand.wanted) = (true, Wanted::Fresh);
-            return Ok(Turn::Again(request));
-        }
-        attempt.failed(Moment::now());
-        match again.filter(|_| self.may_repeat(failure, place, errand)) {
-            Some(request) => Ok(Turn::Again(request)),
-            None if failure == Failure::Unsent => Err(self.unreachable(ConnectFault::Busy)),
-            None => Err(self.failed(fault)),
-        }
-    }
-
-    /// There is an answer; it may be one that another endpoint would not give.
-    fn answered(
-        &self,
-        response: Response<ResponseBody>,
-        attempt: Attempt<'_>,
-        replay: Option<Replay>,
-        (place, errand): (usize, &mut Errand),
-    ) -> Result<Turn, SendError> {
-        let upload = attempt.upload();
-        let (response, says) = self.judged(response, attempt)?;
-        match replay {
-            Some(replay)
-                if says == Says::NobodyIsThere
-                    && self.may_repeat(Failure::Refused, place, errand) =>
-            {
-                errand.kept = Some(Box::new(response));
-                Ok(Turn::Again(replay.request(upload.clone())))
-            }
-            Some(_) | None => Ok(Turn::Answered(response)),
-        }
-    }
-
-    /// What an answer says of the endpoint, if it can be passed on at all.
-    fn judged(
-        &self,
-        mut response: Response<ResponseBody>,
-        attempt: Attempt<'_>,
-    ) -> Result<(Response<ResponseBody>, Says), SendError> {
-        if let Err(flaw) = answer::check(&mut response) {
-            attempt.failed(Moment::now());
-            return Err(self.flawed(flaw));
-        }
-        let says = Says::of(&response);
-        match says {
-            Says::SomebodyIsThere => attempt.succeeded(self.now.get()),
-            Says::NobodyIsThere => attempt.failed(Moment::now()),
-        }
-        Ok((response, says))
-    }
-
-    /// Whether a request may go to another endpoint, or to the same once more; if so, it is no
-    /// longer what it was.
-    fn may_repeat(&self, failure: Failure, place: usize, errand: &mut Errand) -> bool {
-        let asker = Asker { failed: Some(place), ..errand.asker };
-        let has_other = self.balancer.has_other(&asker);
-        let may = errand.retries_left > 0
-            && (has_other || failure.is_worth_the_same())
-            && (!failure.is_on_budget() || self.budget.take());
-        if may {
-            errand.retries_left -= 1;
-            errand.asker = asker;
-            errand.wanted = if has_other { Wanted::Any } else { Wanted::Fresh };
-        }
-        may
-    }
-
-    /// Sends a request without a body that asks for `protocol`, once: it goes elsewhere only where
-    /// nobody could be connected to.
-    pub async fn upgrade(
-        &self,
-        mut request: Request<RequestBody>,
-        key: Option<KeyId>,
-        protocol: &HeaderValue,
-    ) -> Result<Upgraded, SendError> {
-        let upload = request.body().upload();
-        let (attempt, host, fresh) = self.unshared(key, &upload).await?;
-        if self.group.settings.host == UpstreamHost::Endpoint {
-            request.headers_mut().insert(header::HOST, host.clone());
-        }
-        match fresh.upgrade(request, protocol).await {
-            Ok(Upgraded::Tunnel(tunnel)) => {
-                attempt.succeeded(self.now.get());
-                Ok(Upgraded::Tunnel(tunnel))
-            }
-            Ok(Upgraded::Answer(response)) => {
-                self.judged(response, attempt).map(|(response, _)| Upgraded::Answer(response))
-            }
-            Err(UpgradeFault::Lost(lost)) => {
-                attempt.failed(Moment::now());
-                Err(self.failed(lost.fault))
-            }
-            Err(UpgradeFault::Flawed(flaw)) => {
-                attempt.failed(Moment::now());
-                Err(self.flawed(flaw))
-            }
-        }
-    }
-
-    /// A connection for one request alone, to whoever can be connected to.
-    async fn unshared<'a>(
-        &'a self,
-        key: Option<KeyId>,
-        upload: &'a Upload,
-    ) -> Result<(Attempt<'a>, &'a HeaderValue, Unshared), SendError> {
-        self.budget.count();
-        let asker = Asker { key, failed: None, now: self.now.get() };
-        let mut errand = Errand::new(asker, self.group.settings.retries);
-        loop {
-            let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
-            let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
-            let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
-            let fault = match pool.unshared(&self.counters).await {
-                Ok(fresh) => return Ok((attempt, pool.host(), fresh)),
-                Err(fault) => fault,
-            };
-            attempt.unconnected(&fault, Moment::now());
-            if !self.may_repeat(Failure::Unreachable, choice.place, &mut errand) {
-                return Err(self.unreachable(fault));
-            }
-            self.counters.retried();
-        }
-    }
-
     /// Closes connections that nobody used for long; called by the worker's ticker.
     pub fn tick(&self, now: Moment) {
         self.now.set(now);
         self.budget.tick(now);
         self.pools.iter().for_each(|it| it.close_idle(now));
     }
-
-    /// There is a better answer.
-    fn discard(&self, kept: Option<Box<Response<ResponseBody>>>) {
-        if let Some(kept) = kept {
-            self.tasks.spawn_local(read_away(kept.into_body()));
-        }
-    }
-
-    fn flawed(&self, flaw: answer::Flaw) -> SendError {
-        self.counters.upstream_error();
-        SendError::Flawed(flaw)
-    }
-
-    fn failed(&self, fault: hyper::Error) -> SendError {
-        self.counters.upstream_error();
-        SendError::Failed(fault)
-    }
-
-    fn unreachable(&self, fault: ConnectFault) -> SendError {
-        if let ConnectFault::Crowded = fault {
-            return SendError::Crowded;
-        }
-        self.counters.upstream_error();
-        SendError::Unreachable(fault)
-    }
-}
-
-/// The request once more, if sending it again is safe.
-fn again(
-    lost: Lost,
-    replay: Option<Replay>,
-    upload: &Upload,
-) -> (hyper::Error, Option<Request<RequestBody>>) {
-    let Lost { fault, unsent, answered } = lost;
-    let replay = replay.filter(|_| !answered);
-    (fault, unsent.or_else(|| replay.map(|it| it.request(upload.clone()))))
-}
-
-/// Reads an answer that nobody wants, so that its connection can be used again.
-async fn read_away(mut body: ResponseBody) {
-    let reading = async {
-        let mut left = UNREAD_BYTES_MAX;
-        while let Some(Ok(frame)) = body.frame().await {
-            let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
-                return;
-            };
-            left = less;
-        }
-    };
-    drop(tokio::time::timeout(UNREAD_TIME_MAX, reading).await);
 }
 
 /// Why there is no answer.
@@ -394,6 +136,3 @@ pub enum SendError {
     #[error("the request's body could not be read")]
     Upload(body::UploadFault),
 }
-
-const UNREAD_BYTES_MAX: usize = 64 * 1024;
-const UNREAD_TIME_MAX: Duration = Duration::from_secs(1);

@@ -94,6 +94,7 @@ impl Pool {
     }
 
     fn under(held: Rc<Held>, settings: &config::Upstream, tls: Option<Tls>) -> Self {
+        held.endpoint.cap().set_limit(settings.max_connections);
         held.share.set_limit(settings.max_connections);
         if held.share.is_limited() && !held.attended.replace(true) {
             let share = Rc::clone(&held.share);

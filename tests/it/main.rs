@@ -43,6 +43,7 @@ mod paths;
 mod peers;
 mod permissions;
 mod preflight;
+mod reload;
 mod resets;
 mod resolving;
 mod restarts;
