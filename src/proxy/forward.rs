@@ -30,23 +30,30 @@ use crate::upstream::tunnel::Upgraded;
 
 impl Proxy {
     /// Answers a request, whatever happens, and sees to it that it is counted once.
-    pub async fn serve(
+    ///
+    /// Not an `async fn`, here and in `send`: that holds each of its arguments twice, and hyper
+    /// moves this future as a whole.
+    pub fn serve(
         self: Rc<Self>,
         downstream: Downstream,
         request: Request<Incoming>,
-    ) -> Response<Reply> {
+    ) -> impl Future<Output = Response<Reply>> {
         let mut exchange = Exchange::begin(&self, &downstream, &request, Moment::now());
         let mut custody = Custody::Ours(request);
-        let forwarded = {
-            let forwarding = pin!(self.forward(&downstream, &mut custody, &mut exchange));
-            self.surviving(forwarding).await
-        };
-        let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
-        match forwarded {
-            Ok(Forwarded::Answer(inbound)) => reply(Ok(inbound), exchange, draining),
-            Ok(Forwarded::Tunnel(opened)) => opened.accept(exchange),
-            // Boxed: hyper moves this future as a whole, so what is rare must not make it large.
-            Err(rejection) => Box::pin(self.refuse(&rejection, custody, exchange, draining)).await,
+        async move {
+            let forwarded = {
+                let forwarding = pin!(self.forward(&downstream, &mut custody, &mut exchange));
+                self.surviving(forwarding).await
+            };
+            let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
+            match forwarded {
+                Ok(Forwarded::Answer(inbound)) => reply(Ok(inbound), exchange, draining),
+                Ok(Forwarded::Tunnel(opened)) => opened.accept(exchange),
+                // Boxed: what is rare must not make the future large.
+                Err(rejection) => {
+                    Box::pin(self.refuse(&rejection, custody, exchange, draining)).await
+                }
+            }
         }
     }
 
@@ -95,18 +102,16 @@ impl Proxy {
         let upload = custody.hand_over(outbound.body());
         exchange.notes().sent = Some(Moment::now());
         let key = grant.entry().map(Entry::id);
-        if let Some(protocol) = upgrade {
-            let mut sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
-            let upgraded = until_ended(sending.as_mut(), &grant, &upload).await?;
-            exchange.notes().answered = Some(Moment::now());
-            return Ok(Forwarded::upgraded(upgraded, &protocol, route, grant));
-        }
-        let response = {
+        let Some(protocol) = upgrade else {
             let sending = pin!(route.upstream.send(outbound, key));
-            until_ended(sending, &grant, &upload).await?
+            let response = until_ended(sending, &grant, &upload).await?;
+            exchange.notes().answered = Some(Moment::now());
+            return Ok(Forwarded::Answer(inbound(response, route, grant)));
         };
+        let mut sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
+        let upgraded = until_ended(sending.as_mut(), &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
-        Ok(Forwarded::Answer(inbound(response, route, grant)))
+        Ok(Forwarded::upgraded(upgraded, &protocol, route, grant))
     }
 
     /// Says no in a way that the client can read: what is left of a small body is read first, so

@@ -1,5 +1,6 @@
 //! Sends a request: where to, over which connection, and once more if that is safe.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,27 +39,29 @@ impl Upstream {
     /// Beside that, once, what was lost on a connection that had been used before: that the
     /// upstream closed it meanwhile is the ordinary case. It goes over a fresh connection, where
     /// that cannot be.
-    pub async fn send(
+    pub fn send(
         &self,
         request: Request<RequestBody>,
         key: Option<KeyId>,
-    ) -> Result<Response<ResponseBody>, SendError> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> {
         self.budget.count();
         let upload = request.body().upload();
         let asker = Asker { key, failed: None, now: self.now.get() };
         let mut errand = Errand::new(asker, self.group.settings.retries);
         errand.request = Some(request);
-        // Every turn but the last takes away what allowed for it.
-        loop {
-            match self.try_once(&mut errand, &upload).await {
-                Ok(Turn::Answered(response)) => {
-                    self.discard(errand.kept);
-                    return Ok(response);
+        async move {
+            // Every turn but the last takes away what allowed for it.
+            loop {
+                match self.try_once(&mut errand, &upload).await {
+                    Ok(Turn::Answered(response)) => {
+                        self.discard(errand.kept);
+                        return Ok(response);
+                    }
+                    Ok(Turn::Again) => {}
+                    Err(fault) => return errand.kept.map(|it| *it).ok_or(fault),
                 }
-                Ok(Turn::Again) => {}
-                Err(fault) => return errand.kept.map(|it| *it).ok_or(fault),
+                self.counters.retried();
             }
-            self.counters.retried();
         }
     }
 
@@ -76,14 +79,17 @@ impl Upstream {
                 return if again { Ok(Turn::Again) } else { Err(self.unreachable(fault)) };
             }
         };
-        let mut request = errand.request.take().ok_or(SendError::NoEndpoint)?;
-        if self.group.settings.host == UpstreamHost::Endpoint {
-            request.headers_mut().insert(header::HOST, pool.host().clone());
-        }
         let may_be_stale = connection.origin() == Origin::Reused && !errand.met_stale;
         let may_repeat = may_be_stale || errand.retries_left > 0;
-        let replay = if may_repeat { Replay::of(&request) } else { None };
-        let lost = match connection.send(request).await {
+        let (replay, sending) = {
+            let mut request = errand.request.take().ok_or(SendError::NoEndpoint)?;
+            if self.group.settings.host == UpstreamHost::Endpoint {
+                request.headers_mut().insert(header::HOST, pool.host().clone());
+            }
+            let replay = if may_repeat { Replay::of(&request) } else { None };
+            (replay, connection.send(request))
+        };
+        let lost = match sending.await {
             Ok(response) => return self.answered(response, attempt, replay, (place, errand)),
             Err(lost) => lost,
         };
