@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -106,10 +107,8 @@ impl Http1 {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let socket = Socket::new(stream, ahead, Rc::clone(vitals));
-        let service = service_fn(|request| {
-            let answer = service(request);
-            async { Ok::<_, Infallible>(answer.await) }
-        });
+        // Not an `async` block: that would hold the future twice, and hyper moves it as a whole.
+        let service = service_fn(|request| service(request).map(Ok::<_, Infallible>));
         let mut connection = self.0.serve_connection(socket, service);
         let left = poll_fn(|context| {
             if let Some(end) = vitals.must_end(context.waker()) {

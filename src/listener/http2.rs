@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -51,8 +52,7 @@ impl Http2 {
         let strands = Strands { session: Rc::clone(session), tasks: self.tasks.clone() };
         let io = TokioIo::new(Watched { stream, session: Rc::clone(session) });
         let service = service_fn(|request| {
-            let answer = service(request, Progress::Http2(session.begin()));
-            async { Ok::<_, Infallible>(answer.await) }
+            service(request, Progress::Http2(session.begin())).map(Ok::<_, Infallible>)
         });
         let mut connection = pin!(self.builder(strands).serve_connection(io, service));
         let mut told = false;

@@ -1,13 +1,12 @@
 //! The straight line: what happens to a request, in order.
 
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -38,12 +37,10 @@ impl Proxy {
     ) -> Response<Reply> {
         let mut exchange = Exchange::begin(&self, &downstream, &request, Moment::now());
         let mut custody = Custody::Ours(request);
-        let forwarded = self.forward(&downstream, &mut custody, &mut exchange);
-        let forwarded = AssertUnwindSafe(forwarded).catch_unwind().await;
-        let forwarded = forwarded.unwrap_or_else(|_panic| {
-            self.counters.panicked();
-            Err(Rejection::Panicked)
-        });
+        let forwarded = {
+            let forwarding = pin!(self.forward(&downstream, &mut custody, &mut exchange));
+            self.surviving(forwarding).await
+        };
         let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
         match forwarded {
             Ok(Forwarded::Answer(inbound)) => reply(Ok(inbound), exchange, draining),
@@ -51,6 +48,22 @@ impl Proxy {
             // Boxed: hyper moves this future as a whole, so what is rare must not make it large.
             Err(rejection) => Box::pin(self.refuse(&rejection, custody, exchange, draining)).await,
         }
+    }
+
+    /// A panic in one request is a 500 for that request alone. Futures are pinned where they are
+    /// made and lent from there: who is handed one moves it, and they are kilobytes.
+    async fn surviving<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = Result<T, Rejection>>>,
+    ) -> Result<T, Rejection> {
+        let surviving = poll_fn(|context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+            polled.unwrap_or_else(|_panic| {
+                self.counters.panicked();
+                Poll::Ready(Err(Rejection::Panicked))
+            })
+        });
+        surviving.await
     }
 
     /// The straight line. Each step needs what the one before made. The request stays with the
@@ -83,13 +96,15 @@ impl Proxy {
         exchange.notes().sent = Some(Moment::now());
         let key = grant.entry().map(Entry::id);
         if let Some(protocol) = upgrade {
-            let sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
-            let upgraded = until_ended(sending, &grant, &upload).await?;
+            let mut sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
+            let upgraded = until_ended(sending.as_mut(), &grant, &upload).await?;
             exchange.notes().answered = Some(Moment::now());
             return Ok(Forwarded::upgraded(upgraded, &protocol, route, grant));
         }
-        let sending = route.upstream.send(outbound, key);
-        let response = until_ended(sending, &grant, &upload).await?;
+        let response = {
+            let sending = pin!(route.upstream.send(outbound, key));
+            until_ended(sending, &grant, &upload).await?
+        };
         exchange.notes().answered = Some(Moment::now());
         Ok(Forwarded::Answer(inbound(response, route, grant)))
     }
@@ -181,11 +196,10 @@ impl Custody {
 
 /// Waits for the upstream's head, until the request is told to end.
 async fn until_ended<T>(
-    sending: impl Future<Output = Result<T, SendError>>,
+    mut sending: Pin<&mut impl Future<Output = Result<T, SendError>>>,
     grant: &Grant,
     upload: &Upload,
 ) -> Result<T, Rejection> {
-    let mut sending = pin!(sending);
     let signal = grant.signal();
     let sent = poll_fn(|context| {
         signal.wake_on_verdict(context.waker());

@@ -132,8 +132,7 @@ pub async fn build(
     lines: &Inlets,
     (admin_runtime, origin): (&Handle, Origin),
 ) -> Result<Built, StartFault> {
-    let Origin { lineage, reread } = origin;
-    let Lineage { inherited, predecessor, program } = lineage;
+    let Origin { lineage: Lineage { inherited, predecessor, program }, reread } = origin;
     let others_wait = !inherited.is_empty();
     let config = Arc::new(config);
     let shown = Shown::load(&config)?;
@@ -143,11 +142,8 @@ pub async fn build(
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
     let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
-    let succession =
-        Succession::new(program, sockets.copies().map_err(|it| StartFault::failed(&it))?);
-    let (keyring, tags) = keyring(&config, open(&config)?).await?;
-    first_token::write(&config, &keyring).await?;
-    keyring.store().answer_within(config.store.response_timeout);
+    let copies = sockets.copies().map_err(|it| StartFault::failed(&it))?;
+    let (keyring, tags) = keyring(&config).await?;
     let (parties, succeeded) = (Parties::default(), Arc::<AtomicBool>::default());
     let back = &parties.back;
     let draining = Arc::<AtomicBool>::default();
@@ -156,8 +152,7 @@ pub async fn build(
     back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
     write_back(&keyring, tags, back);
     shown.watch(back);
-    let counters: Vec<Arc<WorkerCounters>> =
-        (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
+    let counters: Vec<Arc<WorkerCounters>> = (0..count).map(|_| Arc::default()).collect();
     let common = Common {
         doors: doors(&config.gateway, descriptors, count),
         endpoints: endpoints.clone(),
@@ -194,14 +189,14 @@ pub async fn build(
         scrape: Box::new(move || scrape.text()),
         reloads,
     };
-    serve_admin(sockets.admin, shown.admin(), parts, (&parties, admin_runtime));
+    serve_admin(sockets.admin, &shown.admin(), parts, (&parties, admin_runtime));
     care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
     let workers = Workers::start(&common, sockets.gateway, &counters);
     let workers = workers.map_err(|it| StartFault::thread(&it))?;
     if let Some(predecessor) = predecessor {
         predecessor.may_go();
     }
-    let addresses = sockets.addresses;
+    let (addresses, succession) = (sockets.addresses, Succession::new(program, copies));
     let rollout = Rollout::new(endpoints, groups, workers.swaps());
     let reloading = Reloading { reread, current, shown, keyring, rollout, counts, wishes };
     Ok(Built { config, health, addresses, parties, workers, reloading, succession, succeeded })
@@ -221,7 +216,7 @@ fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
 
 fn serve_admin(
     sockets: Vec<TcpListener>,
-    transport: Transport,
+    transport: &Transport,
     parts: admin::Parts,
     (parties, runtime): (&Parties, &Handle),
 ) {
@@ -267,10 +262,8 @@ fn open(config: &Config) -> Result<Store, StartFault> {
 }
 
 /// What the process will know of keys, and the tags that it makes anew on their way back.
-async fn keyring(
-    config: &Config,
-    store: Store,
-) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
+async fn keyring(config: &Config) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
+    let store = open(config)?;
     let meta: Meta = store.meta().await?;
     let peppers =
         peppers::load(&config.store, &meta).map_err(|fault| StartFault::configuration(&fault))?;
@@ -288,7 +281,10 @@ async fn keyring(
         writeback,
         background: (Tasks::default(), Handle::current()),
     };
-    Ok((Arc::new(Keyring::new(parts, &config.limits, &config.store)), tags))
+    let keyring = Arc::new(Keyring::new(parts, &config.limits, &config.store));
+    first_token::write(config, &keyring).await?;
+    keyring.store().answer_within(config.store.response_timeout);
+    Ok((keyring, tags))
 }
 
 fn access(config: &Config, lines: &Inlets) -> Option<AccessSink> {

@@ -23,7 +23,8 @@ use crate::upstream::{SendError, Upstream};
 /// What became of a request at one endpoint.
 enum Turn {
     Answered(Response<ResponseBody>),
-    Again(Request<RequestBody>),
+    /// The errand has it again.
+    Again,
 }
 
 impl Upstream {
@@ -46,43 +47,39 @@ impl Upstream {
         let upload = request.body().upload();
         let asker = Asker { key, failed: None, now: self.now.get() };
         let mut errand = Errand::new(asker, self.group.settings.retries);
-        let mut request = request;
+        errand.request = Some(request);
         // Every turn but the last takes away what allowed for it.
         loop {
-            match self.try_once(request, &mut errand, &upload).await {
+            match self.try_once(&mut errand, &upload).await {
                 Ok(Turn::Answered(response)) => {
                     self.discard(errand.kept);
                     return Ok(response);
                 }
-                Ok(Turn::Again(again)) => request = again,
+                Ok(Turn::Again) => {}
                 Err(fault) => return errand.kept.map(|it| *it).ok_or(fault),
             }
             self.counters.retried();
         }
     }
 
-    async fn try_once(
-        &self,
-        mut request: Request<RequestBody>,
-        errand: &mut Errand,
-        upload: &Upload,
-    ) -> Result<Turn, SendError> {
+    async fn try_once(&self, errand: &mut Errand, upload: &Upload) -> Result<Turn, SendError> {
         let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
         let place = choice.place;
         let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
         let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
-        if self.group.settings.host == UpstreamHost::Endpoint {
-            request.headers_mut().insert(header::HOST, pool.host().clone());
-        }
         let connection = match pool.checkout(errand.wanted, &self.counters).await {
             Ok(connection) => connection,
             Err(fault) => {
                 tracing::debug!(endpoint = %pool.endpoint(), %fault, "no connection");
                 attempt.unconnected(&fault, Moment::now());
                 let again = self.may_repeat(Failure::Unreachable, place, errand);
-                return if again { Ok(Turn::Again(request)) } else { Err(self.unreachable(fault)) };
+                return if again { Ok(Turn::Again) } else { Err(self.unreachable(fault)) };
             }
         };
+        let mut request = errand.request.take().ok_or(SendError::NoEndpoint)?;
+        if self.group.settings.host == UpstreamHost::Endpoint {
+            request.headers_mut().insert(header::HOST, pool.host().clone());
+        }
         let may_be_stale = connection.origin() == Origin::Reused && !errand.met_stale;
         let may_repeat = may_be_stale || errand.retries_left > 0;
         let replay = if may_repeat { Replay::of(&request) } else { None };
@@ -95,16 +92,19 @@ impl Upstream {
         }
         let failure = if lost.unsent.is_some() { Failure::Unsent } else { Failure::Lost };
         let (fault, again) = again(lost, replay, upload);
-        if may_be_stale && let Some(request) = again {
+        errand.request = again;
+        if may_be_stale && errand.request.is_some() {
             (errand.met_stale, errand.wanted) = (true, Wanted::Fresh);
-            return Ok(Turn::Again(request));
+            return Ok(Turn::Again);
         }
         attempt.failed(Moment::now());
-        match again.filter(|_| self.may_repeat(failure, place, errand)) {
-            Some(request) => Ok(Turn::Again(request)),
-            None if failure == Failure::Unsent => Err(self.unreachable(ConnectFault::Busy)),
-            None => Err(self.failed(fault)),
+        if errand.request.is_some() && self.may_repeat(failure, place, errand) {
+            return Ok(Turn::Again);
         }
+        Err(match failure {
+            Failure::Unsent => self.unreachable(ConnectFault::Busy),
+            Failure::Lost | Failure::Refused | Failure::Unreachable => self.failed(fault),
+        })
     }
 
     /// There is an answer; it may be one that another endpoint would not give.
@@ -123,7 +123,8 @@ impl Upstream {
                     && self.may_repeat(Failure::Refused, place, errand) =>
             {
                 errand.kept = Some(Box::new(response));
-                Ok(Turn::Again(replay.request(upload.clone())))
+                errand.request = Some(replay.request(upload.clone()));
+                Ok(Turn::Again)
             }
             Some(_) | None => Ok(Turn::Answered(response)),
         }

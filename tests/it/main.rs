@@ -52,6 +52,7 @@ mod revocation;
 mod routes;
 mod secrets;
 mod signals;
+mod sni;
 mod succession;
 mod support;
 mod tls_admin;
