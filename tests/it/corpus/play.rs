@@ -65,7 +65,8 @@ impl Stage {
         }
         let answered = self.judge_answers(case, &mut client, statuses);
         drop(client);
-        answered.and(self.judge_upstream(case, &before))
+        let upstream = self.judge_upstream(case, &before);
+        answered.and(upstream)
     }
 
     fn client(&self) -> Client {
@@ -90,8 +91,8 @@ impl Stage {
         }
         let answered = self.judge_answers(case, &mut client, Vec::new());
         drop(client);
-        let judged = answered.and(self.judge_upstream(case, &before));
-        judged.map_err(|it| format!("followed by a good request: {it}"))
+        let upstream = self.judge_upstream(case, &before);
+        answered.and(upstream).map_err(|it| format!("followed by a good request: {it}"))
     }
 
     /// With a key that nobody minted: nothing reaches the upstream, and nobody is told 2xx.
