@@ -18,10 +18,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::HeadLimits;
+use crate::listener::flow::Flow;
 use crate::listener::frames::Seen;
 use crate::listener::progress::Progress;
 use crate::listener::session::{Session, Wish};
 use crate::listener::stream::Stream;
+use crate::listener::vitals::Timeouts;
 use crate::tasks::Tasks;
 
 /// How HTTP/2 is spoken downstream.
@@ -39,6 +41,11 @@ impl Http2 {
     pub fn new(limits: &HeadLimits, streams_max: u32, tasks: Tasks) -> Self {
         let head_max = 2 * (limits.bytes_max + limits.uri_bytes_max);
         Self { streams_max, head_max: u32::try_from(head_max).unwrap_or(u32::MAX), tasks }
+    }
+
+    /// What is to be known of a new connection.
+    pub fn session(&self, timeouts: Timeouts, flow: &Rc<Flow>) -> Rc<Session> {
+        Rc::new(Session::new(timeouts, Rc::clone(flow), self.streams_max))
     }
 
     /// Serves every request of a connection.
@@ -71,17 +78,20 @@ impl Http2 {
         served.await;
     }
 
-    /// The windows are those of Envoy's advice for edges: 64 KiB for a stream, 1 MiB for all. What
-    /// h2 holds of an answer that a client does not take is bounded likewise.
+    /// The window of a stream is that of Envoy's advice for edges, and the connection has room for
+    /// all its streams: bodies that nobody reads yet would hold up the others else (hyper#1813).
+    /// All connections together hold no more, as so many requests may be in flight and no more.
+    /// What h2 holds of an answer that a client does not take is bounded likewise.
     fn builder(&self, strands: Strands) -> http2::Builder<Strands> {
         let mut builder = http2::Builder::new(strands);
         builder
             .max_concurrent_streams(self.streams_max)
-            .initial_stream_window_size(64 * 1024)
-            .initial_connection_window_size(1024 * 1024)
-            .max_send_buf_size(64 * 1024)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(self.streams_max.saturating_mul(WINDOW_BYTES))
+            .max_send_buf_size(WINDOW_BYTES as usize)
             .max_header_list_size(self.head_max)
-            .max_pending_accept_reset_streams(20)
+            // Whoever cancels all it has asked for in one breath may do so.
+            .max_pending_accept_reset_streams(self.streams_max as usize)
             .max_local_error_reset_streams(100);
         builder
     }
@@ -127,9 +137,10 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        match self.session.has_read(buffer.filled().get(before..).unwrap_or_default()) {
+        match self.session.has_read(buffer.filled_mut().get_mut(before..).unwrap_or_default()) {
             Seen::Good => Poll::Ready(Ok(())),
             Seen::Exhausted => Poll::Ready(Err(io::Error::other("too many frames"))),
+            Seen::Unsettled => Poll::Ready(Err(io::Error::other("no settings at first"))),
         }
     }
 }
@@ -164,3 +175,6 @@ impl AsyncWrite for Watched {
         }
     }
 }
+
+/// What a stream may hold each way; with the most streams that can be set, h2 can still count it.
+const WINDOW_BYTES: u32 = 64 * 1024;

@@ -8,7 +8,7 @@ use slab::Slab;
 
 use crate::clock::Moment;
 use crate::listener::flow::Flow;
-use crate::listener::frames::{Frames, Seen};
+use crate::listener::frames::{BYTES_PER_FRAME, Frames, Seen, Work};
 use crate::listener::http1::LINGER;
 use crate::listener::vitals::Timeouts;
 use crate::listener::ward::Patient;
@@ -62,12 +62,12 @@ pub struct Strand {
 }
 
 impl Session {
-    /// A connection on which HTTP/2 has just begun.
-    pub fn new(timeouts: Timeouts, flow: Rc<Flow>) -> Self {
+    /// A connection on which HTTP/2 has just begun, for at most so many requests at once.
+    pub fn new(timeouts: Timeouts, flow: Rc<Flow>, streams_max: u32) -> Self {
         let session = Self {
             timeouts,
             flow,
-            frames: Frames::default(),
+            frames: Frames::new(streams_max),
             strands: RefCell::default(),
             newest: RefCell::default(),
             idle: Deadline::default(),
@@ -104,7 +104,7 @@ impl Session {
     }
 
     /// Bytes came in; whether the client may go on.
-    pub fn has_read(&self, bytes: &[u8]) -> Seen {
+    pub fn has_read(&self, bytes: &mut [u8]) -> Seen {
         let seen = self.frames.read(bytes);
         let awaits_head = self.frames.is_in_head();
         if self.awaits_head.replace(awaits_head) != awaits_head {
@@ -121,7 +121,8 @@ impl Session {
     pub fn has_written(&self, count: usize) {
         let written = self.written.get() + count;
         self.written.set(written % BYTES_PER_FRAME);
-        self.frames.earn(u32::try_from(written / BYTES_PER_FRAME).unwrap_or(u32::MAX));
+        let frames = u32::try_from(written / BYTES_PER_FRAME).unwrap_or(u32::MAX);
+        self.frames.earn(Work::Sent(frames));
     }
 
     /// All was said; the client has a little while to read it.
@@ -153,7 +154,7 @@ impl Session {
 impl Patient for Session {
     fn tick(&self, now: Moment) {
         self.flow.tick(now);
-        self.frames.earn(FRAMES_PER_TICK);
+        self.frames.earn(Work::Tick);
         self.tick_strands(now);
         if self.head.is_over(now) || self.lingering.is_over(now) {
             self.ask(Wish::Close);
@@ -193,7 +194,7 @@ impl Strand {
 
     /// A part of the answer was handed over; the client has to make room for it.
     pub fn has_passed(&self) {
-        self.session.frames.earn(FRAMES_PER_PART);
+        self.session.frames.earn(Work::Part);
         self.writing.arm(self.session.timeouts.write);
     }
 
@@ -206,7 +207,7 @@ impl Strand {
     pub fn finish(&self) {
         let Some(place) = self.place.take() else { return };
         let session = &self.session;
-        session.frames.earn(FRAMES_PER_REQUEST);
+        session.frames.earn(Work::Request);
         *self.current.borrow_mut() = None;
         let mut strands = session.strands.borrow_mut();
         drop(strands.try_remove(place));
@@ -234,15 +235,3 @@ impl Strand {
         }
     }
 }
-
-/// A client that takes this much may say so once.
-const BYTES_PER_FRAME: usize = 2048;
-
-/// HEADERS, an empty DATA that ends it, and a few window updates.
-const FRAMES_PER_REQUEST: u32 = 6;
-
-/// A window update for the stream and one for the connection.
-const FRAMES_PER_PART: u32 = 2;
-
-/// A hundred a second.
-const FRAMES_PER_TICK: u32 = 20;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use crate::config::HeadLimits;
@@ -35,6 +35,9 @@ pub fn check<'a, B>(
     limits: &HeadLimits,
 ) -> Result<Checked<'a>, Rejection> {
     check_size(request, limits)?;
+    if request.version() == Version::HTTP_2 {
+        check_http2(request)?;
+    }
     check_method(request.method())?;
     check_framing(request.headers_mut())?;
     normalise(request.uri_mut())?;
@@ -66,6 +69,29 @@ fn check_method(method: &Method) -> Result<(), Rejection> {
         it if it.len() > METHOD_BYTES_MAX => Err(Rejection::BadRequest("the method is too long")),
         _ => Ok(()),
     }
+}
+
+/// What h2 lets pass of a malformed request: RFC 9113, 8.1.1, 8.2.1 and 8.3.1.
+fn check_http2<B>(request: &Request<B>) -> Result<(), Rejection> {
+    let uri = request.uri();
+    if !uri.scheme_str().is_none_or(|it| it == "http" || it == "https") {
+        return Err(Rejection::BadRequest("the :scheme is neither http nor https"));
+    }
+    if uri.path_and_query().is_some_and(|it| it.as_str().starts_with('?')) {
+        return Err(Rejection::BadRequest("the :path has no path"));
+    }
+    let headers = request.headers();
+    if headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Rejection::Framing("content-length must stand there once"));
+    }
+    let is_spaced = |it: &HeaderValue| {
+        let ends = [it.as_bytes().first(), it.as_bytes().last()];
+        ends.iter().flatten().any(|it| matches!(it, b' ' | b'\t'))
+    };
+    if headers.values().any(is_spaced) {
+        return Err(Rejection::BadRequest("the value of a field begins or ends with a space"));
+    }
+    Ok(())
 }
 
 /// hyper has refused what contradicts itself. What it lets pass is several codings, which an

@@ -251,7 +251,7 @@ impl Worker {
                 self.http1.serve(stream, &vitals, serve, refuse).await;
             }
             Ok(Opened { stream, protocol: Protocol::Http2 }) => {
-                let session = Rc::new(Session::new(self.timeouts, Rc::clone(vitals.flow())));
+                let session = self.http2.session(self.timeouts, vitals.flow());
                 self.transfer(&bed, &session);
                 let serve = |request, progress| {
                     Rc::clone(&self.proxy).serve(caller.downstream(progress), request)

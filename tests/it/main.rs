@@ -31,6 +31,7 @@ mod fleets;
 mod floods;
 mod heads;
 mod health;
+mod http2;
 mod identity;
 mod idle;
 mod lengths;

@@ -9,6 +9,7 @@ pub mod crowd;
 pub mod disk;
 pub mod frames;
 pub mod gateway;
+pub mod h2;
 pub mod http;
 pub mod http2;
 pub mod issuer;

@@ -1,0 +1,11 @@
+//! What is said to a client in HTTP/2, and what of that reaches an upstream.
+
+mod behaviour;
+mod case;
+mod compression;
+mod floods;
+mod flow;
+mod framing;
+mod honest;
+mod messages;
+mod states;
