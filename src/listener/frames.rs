@@ -1,7 +1,7 @@
 //! Reads the headers of a client's HTTP/2 frames as they pass, and holds the client to a budget.
 //!
 //! h2 cuts floods of resets, CONTINUATION and empty DATA, and not of PING, SETTINGS, PRIORITY or
-//! WINDOW_UPDATE. Here every frame that asks for work and brings none costs one of a budget, which
+//! `WINDOW_UPDATE`. Here every frame that asks for work and brings none costs one of a budget, which
 //! answered requests, sent bytes and time fill again. h2 does not mind either with which frame a
 //! client begins, and has one error for all it does not understand; sizes have their own.
 
@@ -75,26 +75,33 @@ impl Frames {
                 rest = rest.split_at_mut(count).1;
                 continue;
             }
-            let (mut header, length) = (self.header.get(), self.header_length.get());
-            let (these, others) = rest.split_at_mut((HEADER_BYTES - length).min(rest.len()));
-            for (to, from) in header.iter_mut().skip(length).zip(&*these) {
-                *to = *from;
-            }
-            self.header.set(header);
-            self.header_length.set(length + these.len());
-            if length + these.len() == HEADER_BYTES {
-                self.header_length.set(0);
-                match self.frame(header) {
-                    Seen::Good => {}
-                    seen @ (Seen::Exhausted | Seen::Unsettled) => return seen,
-                }
-                if length == 0 && has_wrong_size(header) {
-                    these.iter_mut().take(LENGTH_BYTES).for_each(|it| *it = u8::MAX);
-                }
+            let (these, others) =
+                rest.split_at_mut((HEADER_BYTES - self.header_length.get()).min(rest.len()));
+            match self.read_header(these) {
+                Seen::Good => {}
+                seen @ (Seen::Exhausted | Seen::Unsettled) => return seen,
             }
             rest = others;
         }
         Seen::Good
+    }
+
+    /// Takes more of a frame's header; judges it once it is complete.
+    fn read_header(&self, bytes: &mut [u8]) -> Seen {
+        let (mut header, length) = (self.header.get(), self.header_length.get());
+        for (to, from) in header.iter_mut().skip(length).zip(&*bytes) {
+            *to = *from;
+        }
+        self.header.set(header);
+        self.header_length.set((length + bytes.len()) % HEADER_BYTES);
+        if length + bytes.len() < HEADER_BYTES {
+            return Seen::Good;
+        }
+        let seen = self.frame(header);
+        if seen == Seen::Good && length == 0 && has_wrong_size(header) {
+            bytes.iter_mut().take(LENGTH_BYTES).for_each(|it| *it = u8::MAX);
+        }
+        seen
     }
 
     /// Whether the preface, a block of headers or a frame's own header is under way.
@@ -155,7 +162,7 @@ fn has_wrong_size(header: [u8; HEADER_BYTES]) -> bool {
     match kind {
         PRIORITY => length != 5,
         RST_STREAM | WINDOW_UPDATE => length != 4,
-        SETTINGS => length % 6 != 0 || (length > 0 && flags & ACK != 0),
+        SETTINGS => !length.is_multiple_of(6) || (length > 0 && flags & ACK != 0),
         PING => length != 8,
         GOAWAY => length < 8,
         _ => false,

@@ -80,12 +80,7 @@ impl Http1 {
             let round = Box::pin(self.round(stream, ahead, vitals, (&service, &refusal)));
             match round.await {
                 Rest::Waiting(rest, read) => (stream, ahead) = (rest, read),
-                Rest::Changed(stream, read) => {
-                    if let Some(tunnel) = vitals.take_tunnel() {
-                        until_ended(tunnel.run(stream, read), vitals).await;
-                    }
-                    return;
-                }
+                Rest::Changed(stream, read) => return pass_on(stream, read, vitals).await,
                 Rest::Over => return,
             }
         }
@@ -144,8 +139,10 @@ impl Http1 {
     }
 }
 
-/// Serves a tunnel, unless the connection is ended from outside.
-async fn until_ended(mut running: Pin<Box<dyn Future<Output = ()>>>, vitals: &Vitals) {
+/// Gives the connection to its tunnel, until it is over or ended from outside.
+async fn pass_on(stream: Stream, ahead: Bytes, vitals: &Vitals) {
+    let Some(tunnel) = vitals.take_tunnel() else { return };
+    let mut running = tunnel.run(stream, ahead);
     let ended = poll_fn(|context| match vitals.must_end(context.waker()) {
         Some(_end) => Poll::Ready(()),
         None => running.as_mut().poll(context),

@@ -21,7 +21,7 @@ use crate::config::HeadLimits;
 use crate::listener::flow::Flow;
 use crate::listener::frames::Seen;
 use crate::listener::progress::Progress;
-use crate::listener::session::{Session, Wish};
+use crate::listener::session::{Session, Strand, Wish};
 use crate::listener::stream::Stream;
 use crate::listener::vitals::Timeouts;
 use crate::tasks::Tasks;
@@ -108,18 +108,18 @@ struct Strands {
 impl<W: Future<Output = ()> + 'static> Executor<W> for Strands {
     fn execute(&self, work: W) {
         let Some(strand) = self.session.take_newest() else { return };
-        self.tasks.spawn_local(async move {
-            let mut work = pin!(work);
-            let run = poll_fn(|context| {
-                if strand.must_end(context.waker()) {
-                    return Poll::Ready(());
-                }
-                work.as_mut().poll(context)
-            });
-            run.await;
-            strand.finish();
-        });
+        self.tasks.spawn_local(run(work, strand));
     }
+}
+
+async fn run(work: impl Future<Output = ()>, strand: Rc<Strand>) {
+    let mut work = pin!(work);
+    let until_ended = poll_fn(|context| match strand.must_end(context.waker()) {
+        true => Poll::Ready(()),
+        false => work.as_mut().poll(context),
+    });
+    until_ended.await;
+    strand.finish();
 }
 
 /// A connection that tells its session what passes.

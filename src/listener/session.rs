@@ -147,7 +147,9 @@ impl Session {
         // A copy, because waking a request may end it and so change the list.
         let strands: Vec<Rc<Strand>> =
             self.strands.borrow().iter().map(|(_, it)| Rc::clone(it)).collect();
-        strands.iter().for_each(|it| it.tick(now));
+        for strand in strands {
+            strand.tick(now);
+        }
     }
 }
 

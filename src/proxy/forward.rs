@@ -149,6 +149,7 @@ impl Proxy {
 }
 
 /// What came of a request that was let in.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is an answer")]
 enum Forwarded {
     /// An answer.
     Answer(Inbound),

@@ -22,6 +22,7 @@ use crate::upstream::tunnel::{Unshared, UpgradeFault, Upgraded};
 use crate::upstream::{SendError, Upstream};
 
 /// What became of a request at one endpoint.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is an answer")]
 enum Turn {
     Answered(Response<ResponseBody>),
     /// The errand has it again.
@@ -52,16 +53,28 @@ impl Upstream {
         async move {
             // Every turn but the last takes away what allowed for it.
             loop {
-                match self.try_once(&mut errand, &upload).await {
-                    Ok(Turn::Answered(response)) => {
-                        self.discard(errand.kept);
-                        return Ok(response);
-                    }
-                    Ok(Turn::Again) => {}
-                    Err(fault) => return errand.kept.map(|it| *it).ok_or(fault),
+                let turn = self.try_once(&mut errand, &upload).await;
+                if let Some(done) = self.finish(turn, &mut errand) {
+                    return done;
                 }
                 self.counters.retried();
             }
+        }
+    }
+
+    /// What the client gets, unless the request is to be sent once more.
+    fn finish(
+        &self,
+        turn: Result<Turn, SendError>,
+        errand: &mut Errand,
+    ) -> Option<Result<Response<ResponseBody>, SendError>> {
+        match turn {
+            Ok(Turn::Answered(response)) => {
+                self.discard(errand.kept.take());
+                Some(Ok(response))
+            }
+            Ok(Turn::Again) => None,
+            Err(fault) => Some(errand.kept.take().map(|it| *it).ok_or(fault)),
         }
     }
 

@@ -219,7 +219,7 @@ fn check_first(line: &[u8]) -> Result<(), Stop> {
     if !is_token(method) {
         return Err(Stop::Fault("a method is a token"));
     }
-    let is_path = target.starts_with(b"/") && target.iter().all(|it| it.is_ascii_graphic());
+    let is_path = target.starts_with(b"/") && target.iter().all(u8::is_ascii_graphic);
     if !is_path && target != b"*" || target.contains(&b'#') {
         return Err(Stop::Fault("a target is a path"));
     }

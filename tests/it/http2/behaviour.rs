@@ -205,7 +205,8 @@ fn who_is_told_to_go_away_gets_what_is_under_way() {
 
 #[test]
 fn a_head_beyond_the_limits_gets_431_or_414_and_others_go_on() {
-    let stage = Stage::new("max_header_bytes = \"8KiB\"\nmax_uri_bytes = \"1KiB\"\nmax_headers = 20");
+    let stage =
+        Stage::new("max_header_bytes = \"8KiB\"\nmax_uri_bytes = \"1KiB\"\nmax_headers = 20");
     let mut peer = stage.peer();
     let large = "v".repeat(9_000);
     let mut many = stage.get("/");
@@ -236,7 +237,8 @@ fn a_body_that_stops_gets_408_on_its_stream_alone() {
     let runs = stage.drip(&mut peer);
     for length in [None, Some("1000")] {
         let stream = peer.new_stream();
-        let post = length.iter().fold(stage.post("/"), |it, length| it.with("content-length", length));
+        let post =
+            length.iter().fold(stage.post("/"), |it, length| it.with("content-length", length));
         peer.send([post.head(stream), data(stream, 0, "abc")].concat());
         peer.outcome(stream).answer().assert_problem(408, "request_timeout");
         assert_runs(&mut peer, runs);

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::support::gateway::Gateway;
 use crate::support::h2::frames::{
     ENHANCE_YOUR_CALM, NO_ERROR, PREFACE, PROTOCOL_ERROR, Request, settings,
 };
-use crate::support::gateway::Gateway;
 use crate::support::h2::peer::{End, Outcome, Peer};
 use crate::support::setup::Setup;
 use crate::support::upstream::{Upstream, ok};
@@ -205,8 +205,6 @@ pub fn bad() -> Request {
 pub fn part() -> Request {
     Request::post(PART)
 }
-
-
 
 /// Where good requests go.
 pub const GOOD: &str = "/good";

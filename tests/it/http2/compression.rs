@@ -37,17 +37,45 @@ fn what_cannot_be_decompressed_ends_the_connection() {
         ending("RFC 7541, 6.1", "index 0", [0x80]),
         ending("RFC 7541, 2.3.3", "an index beyond both tables", [0xbe]),
         ending("RFC 7541, 2.3.3", "an index far beyond both tables", integer(0x80, 7, 5_000)),
-        ending("RFC 7541, 6.2.1", "a name beyond both tables", [&[0x7e][..], &string("1")].concat()),
-        ending("RFC 7541, 6.2.2", "the same, not indexed", [vec![0x0f, 0x70], string("1")].concat()),
-        ending("RFC 7541, 6.2.3", "the same, never indexed", [vec![0x1f, 0x70], string("1")].concat()),
+        ending(
+            "RFC 7541, 6.2.1",
+            "a name beyond both tables",
+            [&[0x7e][..], &string("1")].concat(),
+        ),
+        ending(
+            "RFC 7541, 6.2.2",
+            "the same, not indexed",
+            [vec![0x0f, 0x70], string("1")].concat(),
+        ),
+        ending(
+            "RFC 7541, 6.2.3",
+            "the same, never indexed",
+            [vec![0x1f, 0x70], string("1")].concat(),
+        ),
         ending("RFC 7541, 4.2", "a size update behind a field", [0x20]),
         ending("RFC 7541, 5.1", "an integer that overflows", [vec![0xff; 11], vec![0x7f]].concat()),
-        ending("RFC 7541, 5.1", "a length that overflows", field(vec![0x7f, 0xff, 0xff, 0xff, 0xff, 0x7f], vec![])),
+        ending(
+            "RFC 7541, 5.1",
+            "a length that overflows",
+            field(vec![0x7f, 0xff, 0xff, 0xff, 0xff, 0x7f], vec![]),
+        ),
         ending("RFC 7541, 5.2", "padding of zeros", field(name(), huffman(&[0b0001_1000]))),
-        ending("RFC 7541, 5.2", "padding of more than 7 bits", field(name(), huffman(&[0x1f, 0xff]))),
+        ending(
+            "RFC 7541, 5.2",
+            "padding of more than 7 bits",
+            field(name(), huffman(&[0x1f, 0xff])),
+        ),
         ending("RFC 7541, 5.2", "padding alone, of a byte", field(name(), huffman(&[0xff]))),
-        ending("RFC 7541, 5.2", "the end of the string in it", field(name(), huffman(&[0xff, 0xff, 0xff, 0xff]))),
-        ending("RFC 7541, 5.2", "the same in a name", field(huffman(&[0xff, 0xff, 0xff, 0xfc]), string("1"))),
+        ending(
+            "RFC 7541, 5.2",
+            "the end of the string in it",
+            field(name(), huffman(&[0xff, 0xff, 0xff, 0xff])),
+        ),
+        ending(
+            "RFC 7541, 5.2",
+            "the same in a name",
+            field(huffman(&[0xff, 0xff, 0xff, 0xfc]), string("1")),
+        ),
         ending("RFC 7541, 5.2", "a string that is cut off", field(name(), vec![10, b'a'])),
         ending("RFC 7541, 5.2", "a length that is cut off", field(name(), vec![0x7f])),
         ending("RFC 7541, 6.2.2", "a field without a value", [vec![0], name()].concat()),
@@ -63,7 +91,12 @@ fn the_table_is_never_larger_than_was_agreed() {
     let whole = END_HEADERS | END_STREAM;
     let size = |it| integer(0x20, 5, it);
     Stage::new().play(&[
-        case("RFC 7541, 4.2", "a table of 4,097 bytes", wrong, headers(1, whole, block(size(4097)))),
+        case(
+            "RFC 7541, 4.2",
+            "a table of 4,097 bytes",
+            wrong,
+            headers(1, whole, block(size(4097))),
+        ),
         case("RFC 7541, 4.2", "a table of 1 MiB", wrong, headers(1, whole, block(size(1 << 20)))),
         case("RFC 7541, 6.3", "a size that is cut off", wrong, headers(1, whole, [0x3f])),
         beginning("RFC 7541, 4.2", "a table of 4,096 bytes", size(4096)),
@@ -81,11 +114,31 @@ fn every_way_to_write_a_field_is_read() {
     let fine = Status(200);
     Stage::new().play(&[
         case("RFC 7541, 6.1", "an index", fine, path(vec![0x84])),
-        case("RFC 7541, 6.2.1", "an indexed name", fine, path([&[0x44][..], &string("/good")].concat())),
-        case("RFC 7541, 6.2.2", "the same, not added", fine, path([&[0x04][..], &string("/good")].concat())),
-        case("RFC 7541, 6.2.3", "the same, never added", fine, path([&[0x14][..], &string("/good")].concat())),
+        case(
+            "RFC 7541, 6.2.1",
+            "an indexed name",
+            fine,
+            path([&[0x44][..], &string("/good")].concat()),
+        ),
+        case(
+            "RFC 7541, 6.2.2",
+            "the same, not added",
+            fine,
+            path([&[0x04][..], &string("/good")].concat()),
+        ),
+        case(
+            "RFC 7541, 6.2.3",
+            "the same, never added",
+            fine,
+            path([&[0x14][..], &string("/good")].concat()),
+        ),
         case("RFC 7541, 6.2.1", "a new name", fine, path(indexed_literal(":path", "/good"))),
-        case("RFC 7541, 5.2", "a compressed value", fine, path([vec![0x04], huffman(&[0x63])].concat())),
+        case(
+            "RFC 7541, 5.2",
+            "a compressed value",
+            fine,
+            path([vec![0x04], huffman(&[0x63])].concat()),
+        ),
         beginning("RFC 7541, 5.1", "an integer longer than it must be", []),
     ]);
 }

@@ -82,9 +82,7 @@ fn rapid_reset_one_by_one() {
 
 #[test]
 fn rapid_reset_of_bodies_that_have_begun() {
-    flood("reset", &[], |stream| {
-        vec![post(stream), data(stream, 0, "abc"), reset(stream, CANCEL)]
-    });
+    flood("reset", &[], |stream| vec![post(stream), data(stream, 0, "abc"), reset(stream, CANCEL)]);
 }
 
 #[test]
@@ -109,9 +107,7 @@ fn made_you_reset_by_data_after_the_end() {
 
 #[test]
 fn made_you_reset_by_priority_of_a_wrong_size() {
-    flood("made you reset", &[], |stream| {
-        vec![post(stream), frame(PRIORITY, 0, stream, [0; 4])]
-    });
+    flood("made you reset", &[], |stream| vec![post(stream), frame(PRIORITY, 0, stream, [0; 4])]);
 }
 
 #[test]

@@ -60,7 +60,12 @@ fn a_window_is_made_larger_by_something_and_never_too_large() {
     let initial = |it| settings(&[(INITIAL_WINDOW_SIZE, it)]);
     let reserved = window_update(0, 1 << 31 | 1);
     Stage::new().play(&[
-        case("6.9", "nothing, on the connection", Connection(&[PROTOCOL_ERROR]), window_update(0, 0)),
+        case(
+            "6.9",
+            "nothing, on the connection",
+            Connection(&[PROTOCOL_ERROR]),
+            window_update(0, 0),
+        ),
         // A stream's error, that may be the connection's: 5.4.1.
         case("6.9", "nothing, on a stream", Connection(&[PROTOCOL_ERROR]), on_stream(0)),
         case("6.9.1", "too much, on the connection", Connection(&[FLOW_CONTROL_ERROR]), {
@@ -78,7 +83,12 @@ fn a_window_is_made_larger_by_something_and_never_too_large() {
             [on_stream(most - 65_535), initial(65_536)].concat()
         }),
         case("6.9", "a reserved bit", GoesOn, reserved),
-        case("6.9", "for a stream that has ended", Status(200), [good(1), window_update(1, 9)].concat()),
+        case(
+            "6.9",
+            "for a stream that has ended",
+            Status(200),
+            [good(1), window_update(1, 9)].concat(),
+        ),
     ]);
 }
 
@@ -160,7 +170,9 @@ fn bodies_that_nobody_reads_yet_hold_up_no_others() {
     assert!(grown_kib < 20 * 1024, "{grown_kib} KiB for 98 bodies of 64 KiB");
     for _ in 0..3 {
         let other = peer.new_stream();
-        peer.send([Request::post("/other").head(other), data(other, END_STREAM, [1; 10_000])].concat());
+        peer.send(
+            [Request::post("/other").head(other), data(other, END_STREAM, [1; 10_000])].concat(),
+        );
         assert_eq!(peer.outcome(other).answer().status, 200);
     }
     stage.release();

@@ -1,13 +1,15 @@
 //! Frames by themselves: their order, sizes, padding, and the settings (RFC 9113, 3 to 6).
 
-use crate::http2::case::Expect::{Closed, Connection, ConnectionAs, GoesOn, Malformed, Status, Stream};
+use crate::http2::case::Expect::{
+    Closed, Connection, ConnectionAs, GoesOn, Malformed, Status, Stream,
+};
 use crate::http2::case::{Stage, bad, begin, case, good, opening, part};
 use crate::support::h2::frames::{
     ACK, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, FLOW_CONTROL_ERROR,
-    FRAME_SIZE_ERROR, GOAWAY, HEADER_TABLE_SIZE, HEADERS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, NO_ERROR,
-    PADDED, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, RST_STREAM, Request, SETTINGS,
-    WINDOW_UPDATE, WITH_PRIORITY, continuation, data, frame, go_away, header, headers, ping,
-    priority, settings,
+    FRAME_SIZE_ERROR, GOAWAY, HEADER_TABLE_SIZE, HEADERS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE,
+    NO_ERROR, PADDED, PING, PREFACE, PRIORITY, PROTOCOL_ERROR, PUSH_PROMISE, RST_STREAM, Request,
+    SETTINGS, WINDOW_UPDATE, WITH_PRIORITY, continuation, data, frame, go_away, header, headers,
+    ping, priority, settings,
 };
 use crate::support::h2::hpack::literal;
 use crate::support::h2::peer::{End, Peer};
@@ -95,7 +97,12 @@ fn a_frame_of_a_wrong_size_ends_the_connection() {
         cases.push(case("6.5", "SETTINGS not of sixes", wrong, sized(SETTINGS, 0, size)));
     }
     for size in [0, 3, 5, 8] {
-        cases.push(case("6.9", "WINDOW_UPDATE not of 4 bytes", wrong, sized(WINDOW_UPDATE, 0, size)));
+        cases.push(case(
+            "6.9",
+            "WINDOW_UPDATE not of 4 bytes",
+            wrong,
+            sized(WINDOW_UPDATE, 0, size),
+        ));
         let update = [part().head(1), sized(WINDOW_UPDATE, 1, size)].concat();
         cases.push(case("6.9", "the same on a stream", wrong, update));
         let reset = [part().head(1), sized(RST_STREAM, 1, size)].concat();
@@ -145,7 +152,7 @@ fn frames_stand_on_the_streams_they_are_for() {
             [good(1), frame(PUSH_PROMISE, END_HEADERS, 1, promise)].concat()
         }),
         case("6.6", "PUSH_PROMISE on stream 0", wrong, {
-            frame(PUSH_PROMISE, END_HEADERS, 0, [vec![0, 0, 0, 2], block.clone()].concat())
+            frame(PUSH_PROMISE, END_HEADERS, 0, [vec![0, 0, 0, 2], block].concat())
         }),
     ]);
 }
@@ -187,8 +194,7 @@ fn settings_and_pings_are_answered_each() {
     assert!(of(SETTINGS).chain(of(PING)).all(|it| it.has(ACK) && it.stream == 0));
     assert_eq!(of(SETTINGS).filter(|it| it.payload.is_empty()).count(), 20);
     let numbers: Vec<Vec<u8>> = of(PING).map(|it| it.payload.clone()).collect();
-    let sent: Vec<Vec<u8>> =
-        (0_u64..20).map(|it| (it << 40 | 7).to_be_bytes().to_vec()).collect();
+    let sent: Vec<Vec<u8>> = (0_u64..20).map(|it| (it << 40 | 7).to_be_bytes().to_vec()).collect();
     assert_eq!(numbers, sent);
 }
 
@@ -204,9 +210,8 @@ fn a_client_that_says_goodbye_gets_what_it_asked_for() {
 #[test]
 fn padding_is_within_its_frame() {
     let wrong = Connection(&[PROTOCOL_ERROR]);
-    let padded = |length: u8, block: &[u8], zeros: usize| {
-        [&[length][..], block, &vec![0; zeros]].concat()
-    };
+    let padded =
+        |length: u8, block: &[u8], zeros: usize| [&[length][..], block, &vec![0; zeros]].concat();
     let all = END_HEADERS | END_STREAM;
     let (block, post) = (Request::get("/good").block(), Request::post("/good"));
     let weighed = [&[0, 0, 0, 0, 15][..], &block].concat();
@@ -217,9 +222,12 @@ fn padding_is_within_its_frame() {
         case("6.1", "DATA padded longer than it is", wrong, {
             [part().head(1), data(1, PADDED | END_STREAM, padded(200, b"abc", 3))].concat()
         }),
-        case("6.1", "padded DATA without a length", Connection(&[PROTOCOL_ERROR, FRAME_SIZE_ERROR]), {
-            [part().head(1), data(1, PADDED | END_STREAM, [])].concat()
-        }),
+        case(
+            "6.1",
+            "padded DATA without a length",
+            Connection(&[PROTOCOL_ERROR, FRAME_SIZE_ERROR]),
+            { [part().head(1), data(1, PADDED | END_STREAM, [])].concat() },
+        ),
         case("6.1", "DATA of padding alone", Status(200), {
             [post.head(1), data(1, PADDED | END_STREAM, padded(5, b"", 5))].concat()
         }),
@@ -236,13 +244,21 @@ fn padding_is_within_its_frame() {
             headers(1, all | PADDED, padded(9, &[0; 8], 0))
         }),
         case("6.2", "padded HEADERS", Status(200), headers(1, all | PADDED, padded(9, &block, 9))),
-        case("6.2", "HEADERS with a weight", Status(200), headers(1, all | WITH_PRIORITY, &weighed)),
+        case(
+            "6.2",
+            "HEADERS with a weight",
+            Status(200),
+            headers(1, all | WITH_PRIORITY, &weighed),
+        ),
         case("6.2", "padded HEADERS with a weight", Status(200), {
             headers(1, all | PADDED | WITH_PRIORITY, padded(7, &weighed, 7))
         }),
-        case("6.2", "HEADERS too short for their weight", Connection(&[PROTOCOL_ERROR, FRAME_SIZE_ERROR]), {
-            headers(1, all | WITH_PRIORITY, [0; 4])
-        }),
+        case(
+            "6.2",
+            "HEADERS too short for their weight",
+            Connection(&[PROTOCOL_ERROR, FRAME_SIZE_ERROR]),
+            { headers(1, all | WITH_PRIORITY, [0; 4]) },
+        ),
         case("RFC 7540, 5.3.1", "HEADERS that depend on themselves", Stream(&[PROTOCOL_ERROR]), {
             headers(1, all | WITH_PRIORITY, [&[0, 0, 0, 1, 15][..], &bad().block()].concat())
         }),
@@ -250,7 +266,12 @@ fn padding_is_within_its_frame() {
             [part().head(1), priority(1, 1)].concat()
         }),
         case("5.3.2", "PRIORITY on an idle stream", GoesOn, priority(7, 3)),
-        case("5.3.2", "PRIORITY that is exclusive", GoesOn, frame(PRIORITY, 0, 7, [0x80, 0, 0, 3, 255])),
+        case(
+            "5.3.2",
+            "PRIORITY that is exclusive",
+            GoesOn,
+            frame(PRIORITY, 0, 7, [0x80, 0, 0, 3, 255]),
+        ),
     ]);
 }
 
@@ -277,7 +298,12 @@ fn nothing_comes_between_the_parts_of_a_head() {
         case("6.10", "PING between", wrong, between(ping(1))),
         case("6.10", "SETTINGS between", wrong, between(settings(&[]))),
         case("6.10", "PRIORITY between", wrong, between(priority(1, 3))),
-        case("6.10", "WINDOW_UPDATE between", wrong, between(frame(WINDOW_UPDATE, 0, 0, [0, 0, 0, 1]))),
+        case(
+            "6.10",
+            "WINDOW_UPDATE between",
+            wrong,
+            between(frame(WINDOW_UPDATE, 0, 0, [0, 0, 0, 1])),
+        ),
         case("6.10", "RST_STREAM between", wrong, between(frame(RST_STREAM, 0, 1, [0; 4]))),
         case("6.10", "an unknown frame between", wrong, between(frame(99, 0, 1, []))),
         case("6.10", "another head between", wrong, between(bad().whole(3))),
@@ -303,4 +329,3 @@ fn nothing_comes_between_the_parts_of_a_head() {
         }),
     ]);
 }
-

@@ -47,7 +47,11 @@ fn a_request_has_each_pseudo_field_once_and_first() {
         case("8.3", "two :authority", Malformed, first(":authority", HOST)),
         wrong("8.3", ":method behind a field", &late(":method")),
         wrong("8.3", ":path behind a field", &late(":path")),
-        wrong("8.3", ":authority behind a field", &bad().without(":authority").with("x-a", "1").with(":authority", HOST)),
+        wrong(
+            "8.3",
+            ":authority behind a field",
+            &bad().without(":authority").with("x-a", "1").with(":authority", HOST),
+        ),
         unreadable("8.3", "an unknown one", &bad().with(":version", "HTTP/2.0")),
         unreadable("8.3", "one without a name", &bad().with(":", "1")),
         unreadable("8.3", "one in capitals", &bad().without(":path").with(":Path", BAD)),
@@ -96,9 +100,7 @@ fn a_target_is_a_host_and_a_path() {
         wrong("8.3.1", "an empty :scheme", &scheme("")),
         wrong("8.3.1", "a line's end in :scheme", &scheme("http\r\n")),
         fine("8.3.1", "https by way of a proxy", &good().set(":scheme", "https")),
-        fine("8.3.1", "a port in both", &{
-            good().set(":authority", "a:81").with("host", "a:81")
-        }),
+        fine("8.3.1", "a port in both", &{ good().set(":authority", "a:81").with("host", "a:81") }),
     ]);
 }
 
@@ -136,7 +138,11 @@ fn nothing_of_a_connection_stands_in_a_head() {
         wrong("8.2.2", "te: trailers, gzip", &with("te", "trailers, gzip")),
         wrong("8.2.2", "te, empty", &with("te", "")),
         fine("8.2.2", "te: trailers", &good().with("te", "trailers")),
-        fine("8.2.2", "http2-settings, which goes no further", &good().with("http2-settings", "AAMAAABkAAQAAP__")),
+        fine(
+            "8.2.2",
+            "http2-settings, which goes no further",
+            &good().with("http2-settings", "AAMAAABkAAQAAP__"),
+        ),
     ]);
 }
 
@@ -194,22 +200,82 @@ fn a_body_is_as_long_as_its_head_says() {
         case("8.1.1", "a length without a body", Malformed, length("5").whole(1)),
         case("8.1.1", "shorter, with trailers", Malformed, trailers(length("5"), "abc")),
         case("8.1.1", "longer, with trailers", Malformed, trailers(length("2"), "abc")),
-        case("8.1.1", "a length and nothing more", GoesOn, [length("5").head(1), reset(1, CANCEL)].concat()),
-        case("8.1.1", "two lengths", Malformed, sent(bad().with_all(&[("content-length", "3"), ("content-length", "4")]), &["abc"])),
-        case("8.1.1", "one length twice", Malformed, sent(bad().with_all(&[("content-length", "3"), ("content-length", "3")]), &["abc"])),
-        case("8.1.1", "a list of lengths", Malformed, sent(bad().with("content-length", "3, 3"), &["abc"])),
-        case("8.1.1", "a signed length", Malformed, sent(bad().with("content-length", "+3"), &["abc"])),
-        case("8.1.1", "a negative length", Malformed, sent(bad().with("content-length", "-3"), &["abc"])),
-        case("8.1.1", "a length in hexadecimal", Malformed, sent(bad().with("content-length", "0x3"), &["abc"])),
-        case("8.1.1", "an empty length", Malformed, sent(bad().with("content-length", ""), &["abc"])),
-        case("8.1.1", "a length beyond 64 bits", Malformed, sent(bad().with("content-length", "18446744073709551619"), &["abc"])),
-        case("8.1.1", "a length with spaces", Malformed, sent(bad().with("content-length", " 3"), &["abc"])),
+        case(
+            "8.1.1",
+            "a length and nothing more",
+            GoesOn,
+            [length("5").head(1), reset(1, CANCEL)].concat(),
+        ),
+        case(
+            "8.1.1",
+            "two lengths",
+            Malformed,
+            sent(bad().with_all(&[("content-length", "3"), ("content-length", "4")]), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "one length twice",
+            Malformed,
+            sent(bad().with_all(&[("content-length", "3"), ("content-length", "3")]), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "a list of lengths",
+            Malformed,
+            sent(bad().with("content-length", "3, 3"), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "a signed length",
+            Malformed,
+            sent(bad().with("content-length", "+3"), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "a negative length",
+            Malformed,
+            sent(bad().with("content-length", "-3"), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "a length in hexadecimal",
+            Malformed,
+            sent(bad().with("content-length", "0x3"), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "an empty length",
+            Malformed,
+            sent(bad().with("content-length", ""), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "a length beyond 64 bits",
+            Malformed,
+            sent(bad().with("content-length", "18446744073709551619"), &["abc"]),
+        ),
+        case(
+            "8.1.1",
+            "a length with spaces",
+            Malformed,
+            sent(bad().with("content-length", " 3"), &["abc"]),
+        ),
         case("8.1.1", "the right length", fine, sent(post().with("content-length", "3"), &["abc"])),
-        case("8.1.1", "the right length in parts", fine, sent(post().with("content-length", "6"), &["abc", "", "def", ""])),
+        case(
+            "8.1.1",
+            "the right length in parts",
+            fine,
+            sent(post().with("content-length", "6"), &["abc", "", "def", ""]),
+        ),
         case("8.1.1", "no length", fine, sent(post(), &["abc", "def"])),
         case("8.1.1", "leading zeros", fine, sent(post().with("content-length", "0003"), &["abc"])),
         case("8.1.1", "a length of nothing", fine, post().with("content-length", "0").whole(1)),
-        case("8.1", "the right length, with trailers", fine, trailers(post().with("content-length", "3"), "abc")),
+        case(
+            "8.1",
+            "the right length, with trailers",
+            fine,
+            trailers(post().with("content-length", "3"), "abc"),
+        ),
         case("8.1.1", "a GET with a body", fine, sent(Request::get(GOOD), &["abc"])),
     ]);
 }
@@ -217,13 +283,29 @@ fn a_body_is_as_long_as_its_head_says() {
 #[test]
 fn trailers_are_fields_like_others_and_their_pseudo_fields_go_no_further() {
     let below = |tail: Vec<u8>, end: u8| {
-        [Request::post("/part").head(1), data(1, 0, "abc"), headers(1, END_HEADERS | end, tail)].concat()
+        [Request::post("/part").head(1), data(1, 0, "abc"), headers(1, END_HEADERS | end, tail)]
+            .concat()
     };
     Stage::new().play(&[
-        case("8.2.2", "connection in trailers", Malformed, below(literal("connection", "close"), END_STREAM)),
-        case("8.2.2", "transfer-encoding in trailers", Malformed, below(literal("transfer-encoding", "chunked"), END_STREAM)),
+        case(
+            "8.2.2",
+            "connection in trailers",
+            Malformed,
+            below(literal("connection", "close"), END_STREAM),
+        ),
+        case(
+            "8.2.2",
+            "transfer-encoding in trailers",
+            Malformed,
+            below(literal("transfer-encoding", "chunked"), END_STREAM),
+        ),
         case("8.2.1", "a capital in trailers", Closed, below(literal("X-Sum", "1"), END_STREAM)),
-        case("8.2.1", "a line's end in trailers", Closed, below(literal("x-sum", "1\r\nx: y"), END_STREAM)),
+        case(
+            "8.2.1",
+            "a line's end in trailers",
+            Closed,
+            below(literal("x-sum", "1\r\nx: y"), END_STREAM),
+        ),
         case("8.1", "pseudo-fields in trailers", Status(200), {
             let tail = [literal(":path", BAD), literal(":method", "GET")].concat();
             [Request::post(GOOD).head(1), headers(1, END_HEADERS | END_STREAM, tail)].concat()

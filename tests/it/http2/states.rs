@@ -52,10 +52,15 @@ fn nothing_comes_on_a_stream_that_its_client_has_ended() {
         }),
         case("5.1", "PRIORITY after END_STREAM", Status(200), sent(good(1), priority(1, 3))),
         case("5.1", "RST_STREAM after END_STREAM", GoesOn, sent(good(1), reset(1, CANCEL))),
-        case("5.1", "DATA after DATA that ended it", ConnectionAs(PROTOCOL_ERROR, STREAM_CLOSED), {
-            let whole = [Request::post("/good").head(1), data(1, END_STREAM, "abc")];
-            sent(whole.concat(), data(1, END_STREAM, "def"))
-        }),
+        case(
+            "5.1",
+            "DATA after DATA that ended it",
+            ConnectionAs(PROTOCOL_ERROR, STREAM_CLOSED),
+            {
+                let whole = [Request::post("/good").head(1), data(1, END_STREAM, "abc")];
+                sent(whole.concat(), data(1, END_STREAM, "def"))
+            },
+        ),
     ]);
 }
 
@@ -75,11 +80,9 @@ fn little_comes_on_a_stream_that_is_closed() {
         peer.send(&late);
         assert_eq!(peer.ask(&get).answer().status, 200, "{what}");
     }
-    for (what, late) in [
-        ("DATA", data(1, END_STREAM, "abc")),
-        ("trailers", trailers),
-        ("a head", bad().whole(1)),
-    ] {
+    for (what, late) in
+        [("DATA", data(1, END_STREAM, "abc")), ("trailers", trailers), ("a head", bad().whole(1))]
+    {
         let mut peer = Peer::connect(stage.gateway().address());
         let get = Request::get("/good");
         assert_eq!(peer.ask(&get).answer().status, 200);
@@ -102,11 +105,21 @@ fn a_message_is_a_head_a_body_and_trailers() {
         case("8.1", "head, body, trailers", Status(200), {
             [post("/good"), data(1, 0, "abc"), headers(1, end, sum())].concat()
         }),
-        case("8.1", "head and trailers", Status(200), [post("/good"), headers(1, end, sum())].concat()),
+        case(
+            "8.1",
+            "head and trailers",
+            Status(200),
+            [post("/good"), headers(1, end, sum())].concat(),
+        ),
         case("8.1", "trailers that do not end it", Malformed, {
             [post("/part"), data(1, 0, "abc"), headers(1, some, sum())].concat()
         }),
-        case("8.1", "a second head on an open stream", Malformed, [part().head(1), bad().head(1)].concat()),
+        case(
+            "8.1",
+            "a second head on an open stream",
+            Malformed,
+            [part().head(1), bad().head(1)].concat(),
+        ),
         case("8.1", "DATA after trailers", Connection(&[PROTOCOL_ERROR, STREAM_CLOSED]), {
             let whole = [post("/good"), data(1, 0, "abc"), headers(1, end, sum())].concat();
             [whole, data(1, END_STREAM, "abc")].concat()

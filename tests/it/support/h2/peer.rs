@@ -95,7 +95,16 @@ impl Peer {
     pub fn over(client: Client) -> Self {
         let (decoder, streams) = (Decoder::default(), BTreeMap::new());
         let (block, others) = (Vec::new(), Vec::new());
-        Self { client, decoder, block, streams, others, end: None, taking: Taking::Nothing, next_stream: 1 }
+        Self {
+            client,
+            decoder,
+            block,
+            streams,
+            others,
+            end: None,
+            taking: Taking::Nothing,
+            next_stream: 1,
+        }
     }
 
     /// From here on it does so with the bytes of answers.
