@@ -114,9 +114,11 @@ impl<W: Future<Output = ()> + 'static> Executor<W> for Strands {
 
 async fn run(work: impl Future<Output = ()>, strand: Rc<Strand>) {
     let mut work = pin!(work);
-    let until_ended = poll_fn(|context| match strand.must_end(context.waker()) {
-        true => Poll::Ready(()),
-        false => work.as_mut().poll(context),
+    let until_ended = poll_fn(|context| {
+        if strand.must_end(context.waker()) {
+            return Poll::Ready(());
+        }
+        work.as_mut().poll(context)
     });
     until_ended.await;
     strand.finish();

@@ -40,6 +40,7 @@ impl Upstream {
     /// Beside that, once, what was lost on a connection that had been used before: that the
     /// upstream closed it meanwhile is the ordinary case. It goes over a fresh connection, where
     /// that cannot be.
+    #[expect(clippy::excessive_nesting, reason = "a block, for an `async fn` is twice as large")]
     pub fn send(
         &self,
         request: Request<RequestBody>,

@@ -163,7 +163,9 @@ impl Stage {
                 Found::Begun(Some(request)) if is_closed => {
                     begun.push(self.judge_request(request, &mut ids)?);
                 }
-                rest => return Err(format!("the upstream got {rest:?} (closed: {is_closed})")),
+                rest @ (Found::Whole(..) | Found::Begun(_) | Found::Fault(_)) => {
+                    return Err(format!("the upstream got {rest:?} (closed: {is_closed})"));
+                }
             }
         }
         let (mut expected, last) = expected(case)?;
@@ -241,7 +243,9 @@ fn expected(case: &Case) -> Result<(Vec<Request>, Option<Request>), String> {
     if !matches!(rest, Found::Nothing) || pieces.len() != whole.len() + 1 {
         return Err(format!("this cannot be expected upstream: {whole:?} {rest:?}"));
     }
-    whole.iter_mut().for_each(|it| it.lines.sort());
+    for request in &mut whole {
+        request.lines.sort();
+    }
     let last = if begins { whole.pop() } else { None };
     Ok((whole, last))
 }
