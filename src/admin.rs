@@ -11,9 +11,10 @@ use tokio::sync::Mutex;
 
 use crate::admin::attempts::Attempts;
 use crate::admin::health::Health;
-use crate::admin::hosts::Hosts;
+use crate::admin::reload::Reloads;
 use crate::admin::tally::Tally;
 use crate::config::Config;
+use crate::config::change::Current;
 use crate::gate::keyring::Keyring;
 
 pub mod answer;
@@ -36,6 +37,7 @@ pub mod probes;
 pub mod pulse;
 pub mod records;
 pub mod rejection;
+pub mod reload;
 pub mod router;
 pub mod serve;
 pub mod sign_in;
@@ -49,12 +51,12 @@ mod tests;
 /// What every call on the admin listener shares.
 pub struct Admin {
     keyring: Arc<Keyring>,
-    config: Arc<Config>,
-    hosts: Hosts,
+    config: Current,
     health: Arc<Health>,
     attempts: Attempts,
     scrape: Scrape,
     tally: Arc<Tally>,
+    reloads: Reloads,
     /// Whoever takes an operator away holds it, so that two cannot each leave the other as the
     /// last one.
     revoking_operators: Mutex<()>,
@@ -65,13 +67,15 @@ pub struct Parts {
     /// What the process knows of keys, and the store behind it.
     pub keyring: Arc<Keyring>,
     /// Which routes there are, how keys begin, and what `Host` may say.
-    pub config: Arc<Config>,
+    pub config: Current,
     /// Whether this gateway should get requests.
     pub health: Arc<Health>,
     /// Writes down everything that is counted.
     pub scrape: Scrape,
     /// Counts what is done here.
     pub tally: Arc<Tally>,
+    /// Has the configuration read again.
+    pub reloads: Reloads,
 }
 
 /// Writes down everything that is counted, as `OpenMetrics` text.
@@ -80,16 +84,20 @@ pub type Scrape = Box<dyn Fn() -> String + Send + Sync>;
 impl Admin {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
-        let Parts { keyring, config, health, scrape, tally } = parts;
-        let hosts = Hosts::new(config.admin.hosts.clone());
+        let Parts { keyring, config, health, scrape, tally, reloads } = parts;
         let (attempts, revoking_operators) = (Attempts::default(), Mutex::default());
-        Self { keyring, config, hosts, health, attempts, scrape, tally, revoking_operators }
+        Self { keyring, config, health, attempts, scrape, tally, reloads, revoking_operators }
+    }
+
+    /// The configuration that is in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 }
 
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin").field("hosts", &self.hosts).finish_non_exhaustive()
+        f.debug_struct("Admin").finish_non_exhaustive()
     }
 }
 

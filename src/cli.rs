@@ -24,6 +24,7 @@ mod healthcheck;
 mod keys;
 mod logging;
 mod operators;
+mod reload;
 mod serve;
 mod span;
 mod store;
@@ -69,6 +70,7 @@ fn execute(typed: Typed, streams: &mut Streams<'_>) -> Result<u8, Failure> {
         Command::Keys(it) => keys::keys(it, streams),
         Command::Operators(it) => operators::operators(&it, streams),
         Command::Fleet(it) => fleet::fleet(&it, streams),
+        Command::Reload(it) => reload::reload(&it, streams),
         Command::Store(it) => store::store(&it, streams),
         Command::Healthcheck(it) => healthcheck::healthcheck(&it, streams),
         Command::Completions(it) => completions::completions(it, streams),

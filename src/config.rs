@@ -13,6 +13,7 @@ use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
 
+pub mod change;
 mod check;
 pub mod fault;
 pub mod nearest;

@@ -9,9 +9,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::admin::health::Health;
 use crate::config::Config;
-use crate::gate::keyring::Keyring;
-use crate::server::build::{Built, build};
+use crate::server::build::{Built, Parties, build};
 use crate::server::notify::{State, notify};
+use crate::server::reload::{Reloading, Reread};
 use crate::server::signals::{Signals, Stopper, Word};
 use crate::server::succession::{Lineage, Succession};
 use crate::server::workers::Workers;
@@ -30,6 +30,7 @@ mod metrics;
 mod notify;
 pub mod peppers;
 mod plan;
+pub mod reload;
 mod rollout;
 mod secret_file;
 mod signals;
@@ -44,23 +45,25 @@ pub use build::StartFault;
 #[derive(Debug)]
 pub struct Server {
     config: Arc<Config>,
-    keyring: Arc<Keyring>,
     health: Arc<Health>,
     addresses: Addresses,
     control: Runtime,
     admin: Runtime,
-    /// Ends with the requests: workers.
-    front: Tasks,
-    /// Ends after them: the admin listener, where operators may still wait for receipts.
-    desk: Tasks,
-    /// Ends with the requests where another process takes the calls that come.
-    reception: Tasks,
-    /// Ends last: what keeps the keyring true, and gives those receipts.
-    back: Tasks,
+    parties: Parties,
     workers: Workers,
     signals: Signals,
+    reloading: Reloading,
     succession: Succession,
     succeeded: Arc<AtomicBool>,
+}
+
+/// Where a server comes from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// What the process before this one left, and what starts the one after it.
+    pub lineage: Lineage,
+    /// What reads the configuration again; `None`: it stays what it is.
+    pub reread: Option<Reread>,
 }
 
 /// Where a gateway listens.
@@ -74,31 +77,27 @@ pub struct Addresses {
 
 impl Server {
     /// Opens the store, binds every socket and starts every thread. `lines` is where access lines
-    /// go, and what is counted of them and of log lines; `lineage` is what a process before this one
-    /// left, and by what one after it is started.
-    pub fn start(config: Config, lines: &Inlets, lineage: Lineage) -> Result<Self, StartFault> {
+    /// go, and what is counted of them and of log lines; `origin` is where all that came from.
+    pub fn start(config: Config, lines: &Inlets, origin: Origin) -> Result<Self, StartFault> {
         let control = runtime("control")?;
         let admin = runtime("admin")?;
         // Before anyone can see that it is ready, and stop it.
         let signals = control.block_on(async { Signals::listen() });
         let signals = signals.map_err(|it| StartFault::thread(&it))?;
-        let built = control.block_on(build(config, lines, (admin.handle(), lineage)))?;
-        let Built { config, keyring, health, addresses, workers, .. } = built;
-        let Built { front, desk, reception, back, succession, succeeded, .. } = built;
+        let built = control.block_on(build(config, lines, (admin.handle(), origin)))?;
+        let Built { config, health, addresses, parties, .. } = built;
+        let Built { workers, reloading, succession, succeeded, .. } = built;
         notify(State::Ready);
         Ok(Self {
             config,
-            keyring,
             health,
             addresses,
             control,
             admin,
-            front,
-            desk,
-            reception,
-            back,
+            parties,
             workers,
             signals,
+            reloading,
             succession,
             succeeded,
         })
@@ -116,8 +115,8 @@ impl Server {
 
     /// Serves until told to stop, drains, and gives the exit code.
     pub fn wait(mut self) -> u8 {
-        let Self { control, signals, workers, succession, .. } = &mut self;
-        let code = match control.block_on(serve(signals, workers, succession)) {
+        let Self { control, signals, workers, reloading, succession, .. } = &mut self;
+        let code = match control.block_on(serve(signals, workers, reloading, succession)) {
             End::Asked => {
                 notify(State::Stopping);
                 self.drain(self.config.gateway.drain_delay);
@@ -127,7 +126,7 @@ impl Server {
                 tracing::info!(pid, "another process serves now");
                 notify(State::SucceededBy(pid));
                 self.succeeded.store(true, Ordering::Release);
-                self.reception.stop();
+                self.parties.reception.stop();
                 self.drain(Duration::ZERO);
                 exit::DONE
             }
@@ -144,13 +143,14 @@ impl Server {
     fn drain(&mut self, delay: Duration) {
         tracing::info!("draining");
         self.health.set_draining();
-        let Self { control, front, workers, signals, succession, .. } = self;
+        self.reloading.close();
+        let Self { control, parties, workers, signals, succession, .. } = self;
         control.block_on(async {
             let drained = async {
                 tokio::time::sleep(delay).await;
                 // A socket closes with its last copy.
                 succession.close();
-                front.stop();
+                parties.front.stop();
                 workers.all_ended().await;
             };
             tokio::select! {
@@ -162,12 +162,12 @@ impl Server {
 
     /// The register is left last, after the drain.
     fn end(self) {
-        self.front.stop();
+        self.parties.front.stop();
         self.control.block_on(async {
-            ended(&self.desk).await;
-            ended(&self.back).await;
+            ended(&self.parties.desk).await;
+            ended(&self.parties.back).await;
         });
-        tracing::info!(keys = self.keyring.entries().count(), "stopped");
+        tracing::info!(keys = self.reloading.keyring.entries().count(), "stopped");
         self.admin.shutdown_timeout(END_TIMEOUT);
         self.control.shutdown_timeout(END_TIMEOUT);
     }
@@ -189,16 +189,26 @@ enum End {
 }
 
 /// Until it is to end.
-async fn serve(signals: &mut Signals, workers: &mut Workers, succession: &mut Succession) -> End {
+async fn serve(
+    signals: &mut Signals,
+    workers: &mut Workers,
+    reloading: &mut Reloading,
+    succession: &mut Succession,
+) -> End {
     loop {
         let word = tokio::select! {
             word = signals.next() => word,
+            Some(wish) = reloading.wishes.recv() => {
+                // Who does not wait for the answer finds it in the log.
+                drop(wish.send(reloading.reload().await));
+                continue;
+            }
             pid = succession.succeeded() => return End::Succeeded(pid),
             () = workers.one_ended() => return End::WorkerLost,
         };
         match word {
             Word::Succeed => succession.begin(),
-            Word::Reload => tracing::warn!("SIGHUP means nothing to this version"),
+            Word::Reload => drop(reloading.reload().await),
             Word::Stop => {
                 succession.give_up().await;
                 return End::Asked;

@@ -5,8 +5,6 @@
     clippy::print_stdout,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    let_underscore_drop,
-    clippy::map_err_ignore,
     reason = "a benchmark, not a server"
 )]
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::admin::Admin;
 use crate::admin::answer::Answer;
 use crate::admin::asked::{Asked, Visit, read_away};
+use crate::admin::hosts::Hosts;
 use crate::admin::rejection::Rejection;
 use crate::admin::router::{Answering, Call, Need, allowed};
 use crate::admin::sign_in::Operator;
@@ -77,7 +78,7 @@ impl Admin {
     /// Nobody without a token learns what there is: it is asked for before anything is found.
     async fn enter(&self, found: Found, head: &Parts) -> Result<Entry, Rejection> {
         let ends = head.extensions.get::<Ends>().ok_or(Rejection::Internal("no connection"))?;
-        self.hosts.check(head, ends.own)?;
+        Hosts::new(self.config().admin.hosts.clone()).check(head, ends.own)?;
         let operator = self.sign_in(&head.headers, ends.peer).await;
         let (call, id) = match found {
             Found::Call(call, id) => (call, id),

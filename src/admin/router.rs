@@ -14,7 +14,7 @@ use crate::admin::answer::Answer;
 use crate::admin::asked::{Asked, Visit};
 use crate::admin::front::Found;
 use crate::admin::rejection::Rejection;
-use crate::admin::{Admin, fleet, keys, operators, probes};
+use crate::admin::{Admin, fleet, keys, operators, probes, reload};
 use crate::key::record::Permission;
 
 /// One call.
@@ -59,6 +59,7 @@ pub const CALLS: &[Call] = &[
     }),
     call(Method::GET, GATEWAYS, Permission::FleetRead, |it| at_once(fleet::list(&it))),
     call(Method::DELETE, GATEWAY, Permission::FleetManage, |it| Box::pin(fleet::forget(it))),
+    call(Method::POST, RELOAD, Permission::ConfigReload, |it| Box::pin(reload::reload(it))),
 ];
 
 const KEYS: &str = "/v1/keys";
@@ -67,6 +68,7 @@ const OPERATORS: &str = "/v1/operators";
 const OPERATOR: &str = "/v1/operators/{id}";
 const GATEWAYS: &str = "/v1/gateways";
 const GATEWAY: &str = "/v1/gateways/{id}";
+const RELOAD: &str = "/v1/reload";
 
 /// Leads every request to [`Admin::answer`], with the call that was found.
 pub fn router(admin: Arc<Admin>) -> Router {

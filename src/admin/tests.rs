@@ -4,12 +4,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use arc_swap::ArcSwap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use crate::admin::first::{Entered, First};
 use crate::admin::health::Health;
+use crate::admin::reload::Reloads;
 use crate::admin::{Admin, Parts, Scrape, serve};
 use crate::clock::Timestamp;
 use crate::config::sources::load;
@@ -73,10 +75,12 @@ impl Place {
         let address = listener.local_addr().unwrap();
         let admin = Arc::new(Admin::new(Parts {
             keyring: Arc::clone(&keyring),
-            config,
+            config: Arc::new(ArcSwap::new(config)),
             health: Arc::clone(&health),
             scrape,
             tally: Arc::default(),
+            // Nobody reads anything again here.
+            reloads: Reloads::channel().0,
         }));
         let words = serve::Words { stop: server.clone(), close: server.clone() };
         server.spawn(serve::run(listener, serve::Transport::Plain, admin, words));

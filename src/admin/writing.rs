@@ -67,6 +67,8 @@ pub enum Action {
     OperatorRevoke,
     /// A gateway is taken out of the register.
     GatewayForget,
+    /// The configuration is read again.
+    ConfigReload,
 }
 
 impl Action {
@@ -79,6 +81,7 @@ impl Action {
             Self::OperatorCreate => "operator.create",
             Self::OperatorRevoke => "operator.revoke",
             Self::GatewayForget => "gateway.forget",
+            Self::ConfigReload => "config.reload",
         }
     }
 }
@@ -130,6 +133,7 @@ impl Admin {
 pub fn tell(author: &Author, action: Action, target: &str) {
     let (record, gateway) = match action {
         Action::GatewayForget => (None, Some(target)),
+        Action::ConfigReload => (None, None),
         Action::KeyCreate
         | Action::KeyUpdate
         | Action::KeyRevoke

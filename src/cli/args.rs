@@ -36,6 +36,8 @@ pub enum Command {
     Operators(Operators),
     /// Look at the gateways that follow one store
     Fleet(Fleet),
+    /// Have a gateway read its configuration again
+    Reload(Reload),
     /// Look at a store's file, or vouch for it
     Store(Store),
     /// Ask a gateway whether it is ready: exit 0 if so, 1 if not, 69 if it does not answer
@@ -229,6 +231,14 @@ pub enum FleetAction {
         #[arg(value_name = "ID")]
         id: String,
     },
+}
+
+/// `keyward reload`
+#[derive(Args, Debug)]
+pub struct Reload {
+    /// How the admin API is reached.
+    #[command(flatten)]
+    pub access: Access,
 }
 
 /// `keyward store`

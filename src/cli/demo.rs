@@ -14,8 +14,7 @@ use crate::cli::demo::stage::Stage;
 use crate::cli::failure::Failure;
 use crate::cli::logging;
 use crate::config::{Config, sources};
-use crate::server::Server;
-use crate::server::succession::Lineage;
+use crate::server::{Origin, Server};
 
 mod sample;
 mod stage;
@@ -28,7 +27,7 @@ pub fn demo(typed: Demo, streams: &mut Streams<'_>) -> Result<u8, Failure> {
     let directory = directory().map_err(|it| cannot("make a directory for the store", &it))?;
     let config = configure(directory.path(), typed, sample.address)?;
     let outlet = logging::start(&config.log)?;
-    let server = Server::start(config, outlet.inlets(), Lineage::default())?;
+    let server = Server::start(config, outlet.inlets(), Origin::default())?;
     let stopper = server.stopper();
     let shown = Stage::set(server.addresses(), directory.path())
         .and_then(|stage| if typed.once { stage.play(streams) } else { stage.tell(streams) });

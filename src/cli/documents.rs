@@ -41,6 +41,16 @@ pub struct Credential {
     pub propagation: Option<Propagation>,
 }
 
+/// What reading the configuration again has changed, by the paths of settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Reloaded {
+    /// What is so now.
+    pub applied: Vec<String>,
+    /// What will be so after a restart.
+    pub waits_for_restart: Vec<String>,
+}
+
 /// A plaintext. It cannot be printed by accident, and is wiped on drop.
 #[derive(Clone, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]

@@ -10,8 +10,9 @@ use crate::cli::logging;
 use crate::config::sources::{self, Loaded};
 use crate::config::{self, Access, Config, Location, Plaintext};
 use crate::route::table::{PathPattern, Pattern};
+use crate::server::reload::Reread;
 use crate::server::succession::Lineage;
-use crate::server::{Addresses, Server};
+use crate::server::{Addresses, Origin, Server};
 
 /// Runs until it is told to stop; the exit code.
 pub fn serve(typed: &Serve) -> Result<u8, Failure> {
@@ -27,7 +28,10 @@ pub fn serve(typed: &Serve) -> Result<u8, Failure> {
     for warning in &warnings {
         warn!("{warning}");
     }
-    let server = Server::start(config.clone(), outlet.inlets(), lineage)?;
+    let (sets, file) = (typed.source.sets.clone(), file);
+    let reread = move || sources::load(file.as_deref(), &sets, config::environment());
+    let reread = Some(Reread::new(reread));
+    let server = Server::start(config.clone(), outlet.inlets(), Origin { lineage, reread })?;
     announce(&config, server.addresses());
     Ok(server.wait())
 }

@@ -7,7 +7,9 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
 
 use crate::cli::args::Output;
-use crate::cli::documents::{Confirmation, Credential, Gateway, Problem, Propagation, Receipt};
+use crate::cli::documents::{
+    Confirmation, Credential, Gateway, Problem, Propagation, Receipt, Reloaded,
+};
 use crate::key::record::Permission;
 
 /// A refusal, and, a line each, everything that is wrong with what was sent.
@@ -73,6 +75,14 @@ pub fn gateways(items: &[Gateway]) -> String {
         ]
     });
     table(header, rows)
+}
+
+/// What a reload has changed, a setting each line.
+pub fn reloaded(changes: &Reloaded) -> String {
+    let applied = changes.applied.iter().map(|it| format!("{it}: applied\n"));
+    let waits = changes.waits_for_restart.iter().map(|it| format!("{it}: waits for a restart\n"));
+    let lines: String = applied.chain(waits).collect();
+    if lines.is_empty() { "nothing has changed\n".to_owned() } else { lines }
 }
 
 /// A revocation's receipt: who has confirmed it, after how long, ending how much.

@@ -8,6 +8,7 @@ use crate::config::fault::Faults;
 use crate::config::schema::{self, SECTIONS};
 use crate::config::sources::{Loaded, load};
 
+mod change;
 mod files;
 mod listeners;
 mod routes;

@@ -164,6 +164,13 @@ impl Keyring {
         self.throttle.forget_quiet(now);
     }
 
+    /// Goes over to other limits; who is limited as before stays so.
+    pub fn limit(&self, before: &config::Limits, after: &config::Limits) {
+        if before != after {
+            self.throttle.set_by_address(after.failures_per_address);
+        }
+    }
+
     /// Takes over a record that the store told of.
     pub fn merge(&self, row: &Row) -> Merged {
         self.entries.merge(row.id, self.read(row))

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -15,7 +17,7 @@ use crate::rate::Rate;
 /// The limits on what costs, by address, by id and in all.
 #[derive(Debug)]
 pub struct Throttle {
-    by_address: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    by_address: ArcSwapOption<DefaultKeyedRateLimiter<IpAddr>>,
     /// Who has used it up, and until when.
     exhausted: DashMap<IpAddr, Moment, ahash::RandomState>,
     by_id: DefaultKeyedRateLimiter<KeyId>,
@@ -31,12 +33,18 @@ impl Throttle {
     /// `by_address` is the operator's; the others bound the process.
     pub fn new(by_address: Option<Rate>) -> Self {
         Self {
-            by_address: by_address.map(|it| RateLimiter::keyed(quota(it))),
+            by_address: limiter(by_address).into(),
             exhausted: DashMap::default(),
             by_id: RateLimiter::keyed(Quota::per_second(ARGON2_PER_ID_PER_SECOND)),
             in_all: RateLimiter::direct(Quota::per_second(LOOKUPS_PER_SECOND)),
             clock: DefaultClock::default(),
         }
+    }
+
+    /// Everybody begins anew under another limit by address.
+    pub fn set_by_address(&self, rate: Option<Rate>) {
+        self.by_address.store(limiter(rate));
+        self.exhausted.clear();
     }
 
     /// Somebody at `address` asks for an id of which nothing is known.
@@ -50,7 +58,8 @@ impl Throttle {
     /// There was no such id. Only that is charged: behind a load balancer all have one address,
     /// and after a start every key is asked for once.
     pub fn failed(&self, address: IpAddr, now: Moment) {
-        let Some(by_address) = &self.by_address else { return };
+        let by_address = self.by_address.load();
+        let Some(by_address) = &*by_address else { return };
         let network = network(address);
         if let Err(later) = by_address.check_key(&network) {
             self.exhausted.insert(network, now.after(later.wait_time_from(self.clock.now())));
@@ -59,7 +68,8 @@ impl Throttle {
 
     /// Somebody at `address` shows a key that only argon2 can judge.
     pub fn slow(&self, address: IpAddr) -> Result<(), Throttled> {
-        let Some(by_address) = &self.by_address else { return Ok(()) };
+        let by_address = self.by_address.load();
+        let Some(by_address) = &*by_address else { return Ok(()) };
         by_address.check_key(&network(address)).map_err(|_later| Throttled)
     }
 
@@ -74,7 +84,7 @@ impl Throttle {
         self.exhausted.shrink_to_fit();
         self.by_id.retain_recent();
         self.by_id.shrink_to_fit();
-        if let Some(by_address) = &self.by_address {
+        if let Some(by_address) = &*self.by_address.load() {
             by_address.retain_recent();
             by_address.shrink_to_fit();
         }
@@ -91,6 +101,10 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+fn limiter(rate: Option<Rate>) -> Option<Arc<DefaultKeyedRateLimiter<IpAddr>>> {
+    rate.map(|it| Arc::new(RateLimiter::keyed(quota(it))))
+}
+
 fn quota(rate: Rate) -> Quota {
     let replenish = rate.period / rate.count.get();
     Quota::with_period(replenish)
@@ -100,3 +114,37 @@ fn quota(rate: Rate) -> Quota {
 
 const ARGON2_PER_ID_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const LOOKUPS_PER_SECOND: NonZeroU32 = NonZeroU32::new(5_000).unwrap();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_begins_anew_under_another_limit() {
+        let rate = |count| {
+            let count = NonZeroU32::new(count);
+            let period = Duration::from_mins(1);
+            count.map(|count| Rate { count, period, burst: count })
+        };
+        let (throttle, address) = (Throttle::new(rate(1)), IpAddr::from([192, 0, 2, 1]));
+        let slow = |times| (0..times).filter(|_| throttle.slow(address).is_ok()).count();
+        assert_eq!(slow(5), 1);
+        throttle.set_by_address(rate(3));
+        assert_eq!(slow(5), 3);
+        throttle.set_by_address(None);
+        assert_eq!(slow(5), 5);
+    }
+
+    #[test]
+    fn who_had_used_a_limit_up_may_ask_again_under_another() {
+        let count = NonZeroU32::MIN;
+        let rate = Rate { count, period: Duration::from_mins(1), burst: count };
+        let (throttle, address) = (Throttle::new(Some(rate)), IpAddr::from([192, 0, 2, 1]));
+        let now = Moment::now();
+        throttle.failed(address, now);
+        throttle.failed(address, now);
+        assert_eq!(throttle.look_up(address, now), Err(Throttled));
+        throttle.set_by_address(None);
+        assert_eq!(throttle.look_up(address, now), Ok(()));
+    }
+}

@@ -1,7 +1,7 @@
 //! Reads the headers of a client's HTTP/2 frames as they pass, and holds the client to a budget.
 //!
 //! h2 cuts floods of resets, CONTINUATION and empty DATA, and not of PING, SETTINGS, PRIORITY or
-//! window updates. Here every frame that asks for work and brings none costs one of a budget, which
+//! `WINDOW_UPDATE`. Here every frame that asks for work and brings none costs one of a budget, which
 //! answered requests, sent bytes and time fill again. h2 does not mind either with which frame a
 //! client begins, and has one error for all it does not understand; sizes have their own.
 
@@ -69,42 +69,39 @@ impl Frames {
     pub fn read(&self, bytes: &mut [u8]) -> Seen {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let seen;
-            (seen, rest) = if self.skip.get() > 0 {
-                (Seen::Good, self.pass(rest))
-            } else {
-                self.collect(rest)
-            };
-            if seen != Seen::Good {
-                return seen;
+            if self.skip.get() > 0 {
+                let count = self.skip.get().min(rest.len());
+                self.skip.set(self.skip.get() - count);
+                rest = rest.split_at_mut(count).1;
+                continue;
             }
+            let (these, others) =
+                rest.split_at_mut((HEADER_BYTES - self.header_length.get()).min(rest.len()));
+            match self.read_header(these) {
+                Seen::Good => {}
+                seen @ (Seen::Exhausted | Seen::Unsettled) => return seen,
+            }
+            rest = others;
         }
         Seen::Good
     }
 
-    /// Passes over bytes that are no header; the rest.
-    fn pass<'a>(&self, bytes: &'a mut [u8]) -> &'a mut [u8] {
-        let count = self.skip.get().min(bytes.len());
-        self.skip.set(self.skip.get() - count);
-        bytes.split_at_mut(count).1
-    }
-
-    /// Puts a header together, and judges it when it is whole.
-    fn collect<'a>(&self, bytes: &'a mut [u8]) -> (Seen, &'a mut [u8]) {
+    /// Takes more of a frame's header; judges it once it is complete.
+    fn read_header(&self, bytes: &mut [u8]) -> Seen {
         let (mut header, length) = (self.header.get(), self.header_length.get());
-        let (these, rest) = bytes.split_at_mut((HEADER_BYTES - length).min(bytes.len()));
-        for (to, from) in header.iter_mut().skip(length).zip(&*these) {
+        for (to, from) in header.iter_mut().skip(length).zip(&*bytes) {
             *to = *from;
         }
         self.header.set(header);
-        self.header_length.set((length + these.len()) % HEADER_BYTES);
-        if self.header_length.get() > 0 {
-            return (Seen::Good, rest);
+        self.header_length.set((length + bytes.len()) % HEADER_BYTES);
+        if length + bytes.len() < HEADER_BYTES {
+            return Seen::Good;
         }
-        if length == 0 && has_wrong_size(header) {
-            these.iter_mut().take(LENGTH_BYTES).for_each(|it| *it = u8::MAX);
+        let seen = self.frame(header);
+        if seen == Seen::Good && length == 0 && has_wrong_size(header) {
+            bytes.iter_mut().take(LENGTH_BYTES).for_each(|it| *it = u8::MAX);
         }
-        (self.frame(header), rest)
+        seen
     }
 
     /// Whether the preface, a block of headers or a frame's own header is under way.

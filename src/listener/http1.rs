@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -79,12 +80,7 @@ impl Http1 {
             let round = Box::pin(self.round(stream, ahead, vitals, (&service, &refusal)));
             match round.await {
                 Rest::Waiting(rest, read) => (stream, ahead) = (rest, read),
-                Rest::Changed(stream, read) => {
-                    if let Some(tunnel) = vitals.take_tunnel() {
-                        until_ended(tunnel.run(stream, read), vitals).await;
-                    }
-                    return;
-                }
+                Rest::Changed(stream, read) => return pass_on(stream, read, vitals).await,
                 Rest::Over => return,
             }
         }
@@ -106,10 +102,8 @@ impl Http1 {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let socket = Socket::new(stream, ahead, Rc::clone(vitals));
-        let service = service_fn(|request| {
-            let answer = service(request);
-            async { Ok::<_, Infallible>(answer.await) }
-        });
+        // Not an `async` block: that would hold the future twice, and hyper moves it as a whole.
+        let service = service_fn(|request| service(request).map(Ok::<_, Infallible>));
         let mut connection = self.0.serve_connection(socket, service);
         let left = poll_fn(|context| {
             if let Some(end) = vitals.must_end(context.waker()) {
@@ -145,8 +139,10 @@ impl Http1 {
     }
 }
 
-/// Serves a tunnel, unless the connection is ended from outside.
-async fn until_ended(mut running: Pin<Box<dyn Future<Output = ()>>>, vitals: &Vitals) {
+/// Gives the connection to its tunnel, until it is over or ended from outside.
+async fn pass_on(stream: Stream, ahead: Bytes, vitals: &Vitals) {
+    let Some(tunnel) = vitals.take_tunnel() else { return };
+    let mut running = tunnel.run(stream, ahead);
     let ended = poll_fn(|context| match vitals.must_end(context.waker()) {
         Some(_end) => Poll::Ready(()),
         None => running.as_mut().poll(context),

@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use crate::config::HeadLimits;
 use crate::listener::flow::Flow;
 use crate::listener::frames::Seen;
 use crate::listener::progress::Progress;
-use crate::listener::session::{Session, Wish};
+use crate::listener::session::{Session, Strand, Wish};
 use crate::listener::stream::Stream;
 use crate::listener::vitals::Timeouts;
 use crate::tasks::Tasks;
@@ -58,8 +59,7 @@ impl Http2 {
         let strands = Strands { session: Rc::clone(session), tasks: self.tasks.clone() };
         let io = TokioIo::new(Watched { stream, session: Rc::clone(session) });
         let service = service_fn(|request| {
-            let answer = service(request, Progress::Http2(session.begin()));
-            async { Ok::<_, Infallible>(answer.await) }
+            service(request, Progress::Http2(session.begin())).map(Ok::<_, Infallible>)
         });
         let mut connection = pin!(self.builder(strands).serve_connection(io, service));
         let mut told = false;
@@ -108,16 +108,20 @@ struct Strands {
 impl<W: Future<Output = ()> + 'static> Executor<W> for Strands {
     fn execute(&self, work: W) {
         let Some(strand) = self.session.take_newest() else { return };
-        self.tasks.spawn_local(async move {
-            let mut work = pin!(work);
-            let run = poll_fn(|context| {
-                let ended = strand.must_end(context.waker()).then_some(Poll::Ready(()));
-                ended.unwrap_or_else(|| work.as_mut().poll(context))
-            });
-            run.await;
-            strand.finish();
-        });
+        self.tasks.spawn_local(run(work, strand));
     }
+}
+
+async fn run(work: impl Future<Output = ()>, strand: Rc<Strand>) {
+    let mut work = pin!(work);
+    let until_ended = poll_fn(|context| {
+        if strand.must_end(context.waker()) {
+            return Poll::Ready(());
+        }
+        work.as_mut().poll(context)
+    });
+    until_ended.await;
+    strand.finish();
 }
 
 /// A connection that tells its session what passes.

@@ -27,6 +27,10 @@ pub struct Certificates {
     served: ArcSwap<Served>,
 }
 
+/// Certificates that can be served.
+#[derive(Debug)]
+pub struct Read(Vec<Slot>);
+
 /// Which protocols are offered in the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpn {
@@ -65,14 +69,16 @@ impl Certificates {
         Ok(Arc::new(Self { slots: Mutex::new(slots), served }))
     }
 
-    /// Serves these files from now on; where one of them cannot be used, nothing is changed.
-    pub fn replace(&self, files: &[Certificate]) -> Result<(), CertificateFaults> {
-        let opened = open(files)?;
+    /// Reads other files, to be served by [`Self::replace`].
+    pub fn read(files: &[Certificate]) -> Result<Read, CertificateFaults> {
+        open(files).map(Read)
+    }
+
+    /// Serves what was read from now on.
+    pub fn replace(&self, Read(read): Read) {
         let mut slots = self.slots();
-        *slots = opened;
+        *slots = read;
         self.served.store(Arc::new(Served::new(&slots)));
-        drop(slots);
-        Ok(())
     }
 
     /// Looks at every file once. A changed pair is served from now on; one that is not whole, or

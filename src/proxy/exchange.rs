@@ -168,7 +168,7 @@ impl Drop for Exchange {
         let took = Moment::now().since(self.begun);
         let counters = &self.proxy.counters;
         let route = self.notes.route.and_then(|it| self.plan.routes.get(it));
-        let of_route = route.map_or(counters.unrouted(), |it| &*it.counters);
+        let of_route = route.map_or_else(|| counters.unrouted(), |it| &*it.counters);
         of_route.answered(&self.method, self.status(), took);
         if let Some(sent) = self.notes.sent {
             counters.overhead(sent.since(self.begun));
@@ -184,8 +184,8 @@ impl Drop for Exchange {
 }
 
 fn host<B>(request: &Request<B>) -> HeaderValue {
-    let authority = request.uri().authority().map(|it| HeaderValue::from_str(it.as_str()).ok());
-    let host = request.headers().get(header::HOST).cloned().or(authority.flatten());
+    let authority = || HeaderValue::from_str(request.uri().authority()?.as_str()).ok();
+    let host = request.headers().get(header::HOST).cloned().or_else(authority);
     host.unwrap_or(HeaderValue::from_static(""))
 }
 

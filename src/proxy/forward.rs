@@ -1,13 +1,12 @@
 //! The straight line: what happens to a request, in order.
 
 use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, header};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -31,26 +30,47 @@ use crate::upstream::tunnel::Upgraded;
 
 impl Proxy {
     /// Answers a request, whatever happens, and sees to it that it is counted once.
-    pub async fn serve(
+    ///
+    /// Not an `async fn`, here and in `send`: that holds each of its arguments twice, and hyper
+    /// moves this future as a whole.
+    pub fn serve(
         self: Rc<Self>,
         downstream: Downstream,
         request: Request<Incoming>,
-    ) -> Response<Reply> {
+    ) -> impl Future<Output = Response<Reply>> {
         let mut exchange = Exchange::begin(&self, &downstream, &request, Moment::now());
         let mut custody = Custody::Ours(request);
-        let forwarded = self.forward(&downstream, &mut custody, &mut exchange);
-        let forwarded = AssertUnwindSafe(forwarded).catch_unwind().await;
-        let forwarded = forwarded.unwrap_or_else(|_panic| {
-            self.counters.panicked();
-            Err(Rejection::Panicked)
-        });
-        let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
-        match forwarded {
-            Ok(Forwarded::Answer(inbound)) => reply(Ok(inbound), exchange, draining),
-            Ok(Forwarded::Tunnel(opened)) => opened.accept(exchange),
-            // Boxed: hyper moves this future as a whole, so what is rare must not make it large.
-            Err(rejection) => Box::pin(self.refuse(&rejection, custody, exchange, draining)).await,
+        async move {
+            let forwarded = {
+                let forwarding = pin!(self.forward(&downstream, &mut custody, &mut exchange));
+                self.surviving(forwarding).await
+            };
+            let draining = if self.draining.get() { Closing::AfterThis } else { Closing::No };
+            match forwarded {
+                Ok(Forwarded::Answer(inbound)) => reply(Ok(inbound), exchange, draining),
+                Ok(Forwarded::Tunnel(opened)) => opened.accept(exchange),
+                // Boxed: what is rare must not make the future large.
+                Err(rejection) => {
+                    Box::pin(self.refuse(&rejection, custody, exchange, draining)).await
+                }
+            }
         }
+    }
+
+    /// A panic in one request is a 500 for that request alone. Futures are pinned where they are
+    /// made and lent from there: who is handed one moves it, and they are kilobytes.
+    async fn surviving<T>(
+        &self,
+        mut work: Pin<&mut impl Future<Output = Result<T, Rejection>>>,
+    ) -> Result<T, Rejection> {
+        let surviving = poll_fn(|context| {
+            let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+            polled.unwrap_or_else(|_panic| {
+                self.counters.panicked();
+                Poll::Ready(Err(Rejection::Panicked))
+            })
+        });
+        surviving.await
     }
 
     /// The straight line. Each step needs what the one before made. The request stays with the
@@ -82,16 +102,16 @@ impl Proxy {
         let upload = custody.hand_over(outbound.body());
         exchange.notes().sent = Some(Moment::now());
         let key = grant.entry().map(Entry::id);
-        if let Some(protocol) = upgrade {
-            let sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
-            let upgraded = until_ended(sending, &grant, &upload).await?;
+        let Some(protocol) = upgrade else {
+            let sending = pin!(route.upstream.send(outbound, key));
+            let response = until_ended(sending, &grant, &upload).await?;
             exchange.notes().answered = Some(Moment::now());
-            return Ok(Forwarded::upgraded(upgraded, &protocol, route, grant));
-        }
-        let sending = route.upstream.send(outbound, key);
-        let response = until_ended(sending, &grant, &upload).await?;
+            return Ok(Forwarded::Answer(inbound(response, route, grant)));
+        };
+        let mut sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
+        let upgraded = until_ended(sending.as_mut(), &grant, &upload).await?;
         exchange.notes().answered = Some(Moment::now());
-        Ok(Forwarded::Answer(inbound(response, route, grant)))
+        Ok(Forwarded::upgraded(upgraded, &protocol, route, grant))
     }
 
     /// Says no in a way that the client can read: what is left of a small body is read first, so
@@ -129,6 +149,7 @@ impl Proxy {
 }
 
 /// What came of a request that was let in.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is an answer")]
 enum Forwarded {
     /// An answer.
     Answer(Inbound),
@@ -181,11 +202,10 @@ impl Custody {
 
 /// Waits for the upstream's head, until the request is told to end.
 async fn until_ended<T>(
-    sending: impl Future<Output = Result<T, SendError>>,
+    mut sending: Pin<&mut impl Future<Output = Result<T, SendError>>>,
     grant: &Grant,
     upload: &Upload,
 ) -> Result<T, Rejection> {
-    let mut sending = pin!(sending);
     let signal = grant.signal();
     let sent = poll_fn(|context| {
         signal.wake_on_verdict(context.waker());

@@ -119,10 +119,9 @@ fn is_unwanted(name: &HeaderName, direction: Direction) -> bool {
     match name {
         "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding"
         | "trailer" | "upgrade" | "http2-settings" => true,
-        // Fulfilled here: the client hears of it once its body is asked for.
-        "expect" => direction != Direction::Down,
+        // The first is fulfilled here: the client hears of it once its body is asked for.
+        "expect" | "proxy-authorization" => direction != Direction::Down,
         "proxy-authenticate" => direction == Direction::Down,
-        "proxy-authorization" => direction != Direction::Down,
         "forwarded" | "x-real-ip" => direction == Direction::Up,
         // Nearly every name is decided by its first letter.
         _ if !name.starts_with('x') => false,

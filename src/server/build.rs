@@ -13,10 +13,12 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 
 use crate::admin::health::{Health, Readiness};
-use crate::admin::serve::Words;
+use crate::admin::reload::Reloads;
+use crate::admin::serve::{Transport, Words};
 use crate::admin::{self, Admin};
 use crate::clock::{Moment, Timestamp};
-use crate::config::{AccessLog, Config, Location};
+use crate::config::change::Current;
+use crate::config::{AccessLog, Config, Gateway, Location};
 use crate::gate::follow;
 use crate::gate::hashing::Hashing;
 use crate::gate::keyring::{Keyring, Parts};
@@ -27,12 +29,13 @@ use crate::listener::doors::Doors;
 use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
 use crate::server::plan::Endpoints;
+use crate::server::reload::{Counts, Reloading};
 use crate::server::rollout::Rollout;
 use crate::server::sockets::Sockets;
 use crate::server::succession::predecessor::Predecessor;
 use crate::server::succession::{Lineage, Succession};
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, care, exit, first_token, last_use, limits, peppers};
+use crate::server::{Addresses, Origin, care, exit, first_token, last_use, limits, peppers};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
@@ -45,17 +48,33 @@ use crate::telemetry::outlet::Inlets;
 /// What a server is made of.
 pub struct Built {
     pub config: Arc<Config>,
-    pub keyring: Arc<Keyring>,
     pub health: Arc<Health>,
     pub addresses: Addresses,
-    pub front: Tasks,
-    pub desk: Tasks,
-    pub reception: Tasks,
-    pub back: Tasks,
+    pub parties: Parties,
     pub workers: Workers,
-    pub rollout: Rollout,
+    pub reloading: Reloading,
     pub succession: Succession,
     pub succeeded: Arc<AtomicBool>,
+}
+
+/// Who works, by when they end.
+#[derive(Debug)]
+pub struct Parties {
+    /// With the requests: workers.
+    pub front: Tasks,
+    /// With the requests too, where another process takes the calls that come: who lets operators in.
+    pub reception: Tasks,
+    /// After them: the admin listener, where operators may still wait for receipts.
+    pub desk: Tasks,
+    /// Last: what keeps the keyring true, and gives those receipts.
+    pub back: Tasks,
+}
+
+impl Default for Parties {
+    fn default() -> Self {
+        let [front, desk, back] = [(); 3].map(|()| Tasks::default());
+        Self { front, reception: desk.child(), desk, back }
+    }
 }
 
 /// A gateway that cannot start. The message says what to do.
@@ -111,9 +130,9 @@ impl From<BindFault> for StartFault {
 pub async fn build(
     config: Config,
     lines: &Inlets,
-    (admin_runtime, lineage): (&Handle, Lineage),
+    (admin_runtime, origin): (&Handle, Origin),
 ) -> Result<Built, StartFault> {
-    let Lineage { inherited, predecessor, program } = lineage;
+    let Origin { lineage: Lineage { inherited, predecessor, program }, reread } = origin;
     let others_wait = !inherited.is_empty();
     let config = Arc::new(config);
     let shown = Shown::load(&config)?;
@@ -123,74 +142,69 @@ pub async fn build(
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
     let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
-    let succession =
-        Succession::new(program, sockets.copies().map_err(|it| StartFault::failed(&it))?);
-    let (keyring, tags) = keyring(&config, open(&config)?).await?;
-    first_token::write(&config, &keyring).await?;
-    keyring.store().answer_within(config.store.response_timeout);
-    let [front, desk, back] = [(); 3].map(|()| Tasks::default());
-    let (reception, succeeded) = (desk.child(), Arc::<AtomicBool>::default());
+    let copies = sockets.copies().map_err(|it| StartFault::failed(&it))?;
+    let (keyring, tags) = keyring(&config).await?;
+    let (parties, succeeded) = (Parties::default(), Arc::<AtomicBool>::default());
+    let back = &parties.back;
     let draining = Arc::<AtomicBool>::default();
     let card = card(&config)?;
     let id = card.id.clone();
     back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
-    write_back(&keyring, tags, &back);
-    shown.watch(&back);
-    let counters: Vec<Arc<WorkerCounters>> =
-        (0..count).map(|_| Arc::new(WorkerCounters::default())).collect();
+    write_back(&keyring, tags, back);
+    shown.watch(back);
+    let counters: Vec<Arc<WorkerCounters>> = (0..count).map(|_| Arc::default()).collect();
     let common = Common {
-        doors: Doors::new(
-            limits::connections(config.gateway.max_connections, descriptors),
-            config.gateway.max_connections_per_address,
-            count,
-        ),
+        doors: doors(&config.gateway, descriptors, count),
         endpoints: endpoints.clone(),
         in_flight: Stock::new(config.gateway.max_in_flight, count),
         config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         access: access(&config, lines),
-        tasks: front.clone(),
+        tasks: parties.front.clone(),
         acceptors: Tasks::default(),
         succeeded: Arc::clone(&succeeded),
     };
     let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
+    let current = Current::new(Arc::clone(&config).into());
+    let counts = Arc::new(Counts::new(Timestamp::now()));
+    let (reloads, wishes) = Reloads::channel();
     let scrape = Scrape {
-        config: Arc::clone(&config),
         keyring: Arc::clone(&keyring),
         id,
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
         groups: watched.clone(),
-        shown,
+        shown: shown.clone(),
+        reloads: Arc::clone(&counts),
     };
     if others_wait {
         await_readiness(&health, predecessor.as_ref()).await?;
     }
-    let desks = (&desk, &reception);
-    serve_admin(sockets.admin, scrape, &health, (desks, admin_runtime));
+    let parts = admin::Parts {
+        keyring: Arc::clone(&keyring),
+        config: Arc::clone(&current),
+        health: Arc::clone(&health),
+        tally: Arc::clone(&scrape.tally),
+        scrape: Box::new(move || scrape.text()),
+        reloads,
+    };
+    serve_admin(sockets.admin, &shown.admin(), parts, (&parties, admin_runtime));
     care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
     let workers = Workers::start(&common, sockets.gateway, &counters);
     let workers = workers.map_err(|it| StartFault::thread(&it))?;
-    let rollout = Rollout::new(endpoints, groups, workers.swaps());
     if let Some(predecessor) = predecessor {
         predecessor.may_go();
     }
-    let addresses = sockets.addresses;
-    Ok(Built {
-        config,
-        keyring,
-        health,
-        addresses,
-        front,
-        desk,
-        reception,
-        back,
-        workers,
-        rollout,
-        succession,
-        succeeded,
-    })
+    let (addresses, succession) = (sockets.addresses, Succession::new(program, copies));
+    let rollout = Rollout::new(endpoints, groups, workers.swaps());
+    let reloading = Reloading { reread, current, shown, keyring, rollout, counts, wishes };
+    Ok(Built { config, health, addresses, parties, workers, reloading, succession, succeeded })
+}
+
+fn doors(gateway: &Gateway, descriptors: u64, workers: usize) -> Doors {
+    let max = limits::connections(gateway.max_connections, descriptors);
+    Doors::new(max, gateway.max_connections_per_address, workers)
 }
 
 /// Starts what tells the store of what only the gateway learns.
@@ -202,23 +216,16 @@ fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
 
 fn serve_admin(
     sockets: Vec<TcpListener>,
-    scrape: Scrape,
-    health: &Arc<Health>,
-    ((desk, reception), runtime): ((&Tasks, &Tasks), &Handle),
+    transport: &Transport,
+    parts: admin::Parts,
+    (parties, runtime): (&Parties, &Handle),
 ) {
-    let transport = scrape.shown.admin();
-    let parts = admin::Parts {
-        keyring: Arc::clone(&scrape.keyring),
-        config: Arc::clone(&scrape.config),
-        health: Arc::clone(health),
-        tally: Arc::clone(&scrape.tally),
-        scrape: Box::new(move || scrape.text()),
-    };
     let admin = Arc::new(Admin::new(parts));
     for socket in sockets {
         let (transport, admin) = (transport.clone(), Arc::clone(&admin));
-        let words = Words { stop: desk.clone(), close: reception.clone() };
-        desk.spawn_on(admin::serve::run(socket, transport, admin, words), runtime);
+        let (stop, close) = (parties.desk.clone(), parties.reception.clone());
+        let words = Words { stop, close };
+        parties.desk.spawn_on(admin::serve::run(socket, transport, admin, words), runtime);
     }
 }
 
@@ -255,10 +262,8 @@ fn open(config: &Config) -> Result<Store, StartFault> {
 }
 
 /// What the process will know of keys, and the tags that it makes anew on their way back.
-async fn keyring(
-    config: &Config,
-    store: Store,
-) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
+async fn keyring(config: &Config) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
+    let store = open(config)?;
     let meta: Meta = store.meta().await?;
     let peppers =
         peppers::load(&config.store, &meta).map_err(|fault| StartFault::configuration(&fault))?;
@@ -276,7 +281,10 @@ async fn keyring(
         writeback,
         background: (Tasks::default(), Handle::current()),
     };
-    Ok((Arc::new(Keyring::new(parts, &config.limits, &config.store)), tags))
+    let keyring = Arc::new(Keyring::new(parts, &config.limits, &config.store));
+    first_token::write(config, &keyring).await?;
+    keyring.store().answer_within(config.store.response_timeout);
+    Ok((keyring, tags))
 }
 
 fn access(config: &Config, lines: &Inlets) -> Option<AccessSink> {

@@ -52,6 +52,24 @@ impl Shown {
         }
     }
 
+    /// Shows what `config` names from now on; where one plane's cannot be used, its path and its
+    /// faults, and nothing has changed.
+    pub fn replace(&self, config: &Config) -> Result<(), (&'static str, CertificateFaults)> {
+        let planes = [
+            ("gateway.certificates", &self.gateway, &config.gateway.certificates),
+            ("admin.certificates", &self.admin, &config.admin.certificates),
+        ];
+        let mut read = Vec::new();
+        for (path, plane, files) in planes {
+            let Some(plane) = plane else { continue };
+            read.push((plane, Certificates::read(files).map_err(|faults| (path, faults))?));
+        }
+        for (plane, files) in read {
+            plane.certificates.replace(files);
+        }
+        Ok(())
+    }
+
     /// Until when each name is served, in seconds since the epoch.
     pub fn not_after(&self) -> BTreeMap<String, i64> {
         let mut earliest = BTreeMap::new();

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use crate::admin::fleet::census;
 use crate::admin::tally::{FAILURES, Tallied, Tally};
 use crate::clock::Moment;
-use crate::config::Config;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
 use crate::server::certificates::Shown;
+use crate::server::reload::Counts;
 use crate::store::gateway::GatewayId;
 use crate::telemetry::counters::{DECISIONS, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
@@ -25,8 +25,6 @@ use crate::upstream::standing::Openness;
 /// Everything that is counted.
 #[derive(Clone, Debug)]
 pub struct Scrape {
-    /// Names of routes.
-    pub config: Arc<Config>,
     /// What the gate did.
     pub keyring: Arc<Keyring>,
     /// This gateway in the register.
@@ -41,6 +39,8 @@ pub struct Scrape {
     pub groups: watch::Receiver<Groups>,
     /// What is shown to whom TLS is spoken with.
     pub shown: Shown,
+    /// How often the configuration was read again.
+    pub reloads: Arc<Counts>,
 }
 
 impl Scrape {
@@ -58,6 +58,7 @@ impl Scrape {
             self.store(),
             self.writes(),
             self.certificates(),
+            self.reloads(),
         ];
         openmetrics(families.concat())
     }
@@ -204,6 +205,24 @@ impl Scrape {
                 applied,
             ),
             Family::gauge("keyward_gateways", "Who follows the store", gateways.to_vec()),
+        ]
+    }
+
+    fn reloads(&self) -> Vec<Family> {
+        let counts = &self.reloads;
+        let results = [("success", &counts.done), ("failure", &counts.refused)];
+        let results = results.map(|(name, count)| (labels(&[("result", name)]), read(count)));
+        vec![
+            Family::counter(
+                "keyward_config_reloads",
+                "How often the configuration was read again",
+                results.to_vec(),
+            ),
+            level(
+                "keyward_config_last_reload_success_timestamp_seconds",
+                "When the configuration that is in force was read",
+                read(&counts.last_done_us) / 1_000_000,
+            ),
         ]
     }
 

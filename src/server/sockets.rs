@@ -42,12 +42,7 @@ impl Sockets {
         for (address, transport) in plain.chain(secure) {
             let sockets = inherited.or_bind(*address, workers)?;
             this.addresses.gateway.extend(first_address(&sockets));
-            for (number, socket) in sockets.into_iter().enumerate() {
-                let transport = transport.clone();
-                if let Some(worker) = this.gateway.get_mut(number % workers.max(1)) {
-                    worker.push(Listening { socket, transport });
-                }
-            }
+            this.hand_out(sockets, &transport);
         }
         for address in &config.admin.listen {
             let sockets = inherited.or_bind(*address, 1)?;
@@ -56,6 +51,15 @@ impl Sockets {
         }
         inherited.close();
         Ok(this)
+    }
+
+    fn hand_out(&mut self, sockets: Vec<TcpListener>, transport: &Transport) {
+        let workers = self.gateway.len().max(1);
+        for (number, socket) in sockets.into_iter().enumerate() {
+            if let Some(worker) = self.gateway.get_mut(number % workers) {
+                worker.push(Listening { socket, transport: transport.clone() });
+            }
+        }
     }
 
     /// The same sockets once more, for whoever goes on with them.

@@ -152,18 +152,15 @@ impl Worker {
     /// Takes in whoever waits in a listening socket's queue. The kernel is asked itself: what tokio
     /// knows may be old, and after many visitors in a row it says that there are no more.
     async fn empty(self: &Rc<Self>, socket: &TcpListener, transport: &Transport) {
+        let accept = || {
+            let (stream, peer) = socket.accept()?;
+            stream.set_nonblocking(true)?;
+            let stream = tokio::net::TcpStream::from_std(stream)?;
+            std::io::Result::Ok(Visitor { stream, peer, transport: transport.clone() })
+        };
         loop {
-            match socket.accept() {
-                Ok((stream, peer)) => {
-                    let taken = stream.set_nonblocking(true);
-                    match taken.and_then(|()| tokio::net::TcpStream::from_std(stream)) {
-                        Ok(stream) => {
-                            let transport = transport.clone();
-                            self.seat_somewhere(Visitor { stream, peer, transport }).await;
-                        }
-                        Err(fault) => pause_after(&fault).await,
-                    }
-                }
+            match accept() {
+                Ok(visitor) => self.seat_somewhere(visitor).await,
                 Err(fault) if fault.kind() == ErrorKind::WouldBlock => return,
                 Err(fault) => pause_after(&fault).await,
             }

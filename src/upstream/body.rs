@@ -21,7 +21,7 @@ use crate::upstream::trailers::Trailers;
 #[derive(Debug)]
 pub struct RequestBody {
     /// What was read of it before, when it is sent once more.
-    before: Option<Box<VecDeque<Bytes>>>,
+    before: VecDeque<Bytes>,
     incoming: Option<Incoming>,
     origin: Version,
     /// How many bytes more there may be; `None`: unlimited.
@@ -107,7 +107,7 @@ impl RequestBody {
         watch.deadline.deadline().arm(watch.response_timeout);
         let upload = Upload::new(stage, watch);
         let incoming = (!is_empty).then_some(incoming);
-        Self { before: None, incoming, origin, left: most, trailers, upload }
+        Self { before: VecDeque::new(), incoming, origin, left: most, trailers, upload }
     }
 
     /// No body, for a request of our own, over which somebody else watches.
@@ -121,7 +121,7 @@ impl RequestBody {
     /// No body, for a request that is sent again.
     pub fn empty(upload: Upload) -> Self {
         let (origin, trailers) = (Version::HTTP_11, Trailers::default());
-        Self { before: None, incoming: None, origin, left: None, trailers, upload }
+        Self { before: VecDeque::new(), incoming: None, origin, left: None, trailers, upload }
     }
 
     /// What is known of it from outside.
@@ -130,26 +130,20 @@ impl RequestBody {
     }
 
     /// Begins with what was read of it already, in this order.
-    pub fn put_before(&mut self, read: VecDeque<Bytes>) {
-        if read.is_empty() {
-            return;
+    pub fn put_before(&mut self, mut read: VecDeque<Bytes>) {
+        if !read.is_empty() {
+            read.append(&mut self.before);
+            self.before = read;
+            self.upload.0.stage.set(UploadStage::AwaitingUpstream);
         }
-        let mut all = read;
-        all.extend(self.before.take().into_iter().flat_map(|it| *it));
-        self.before = Some(Box::new(all));
-        self.upload.0.stage.set(UploadStage::AwaitingUpstream);
     }
 
     fn next_before(&mut self) -> Option<Bytes> {
-        let before = self.before.as_mut()?;
-        let data = before.pop_front();
-        if before.is_empty() {
-            self.before = None;
-            if self.is_end_stream() {
-                self.upload.0.stage.set(UploadStage::Sent);
-            }
+        let data = self.before.pop_front()?;
+        if self.is_end_stream() {
+            self.upload.0.stage.set(UploadStage::Sent);
         }
-        data
+        Some(data)
     }
 
     /// The same, unless there is more of it than may be.
@@ -254,9 +248,7 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
-        if this.before.is_some()
-            && let Some(data) = this.next_before()
-        {
+        if let Some(data) = this.next_before() {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
@@ -275,19 +267,16 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.before.is_none() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+        self.before.is_empty() && self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         let hint = self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        match (&self.before, hint.exact()) {
-            (Some(before), Some(rest)) => {
-                let bytes = before.iter().map(|it| it.len() as u64).sum::<u64>();
-                SizeHint::with_exact(bytes + rest)
-            }
-            (Some(_), None) => SizeHint::default(),
-            (None, _) => hint,
+        if self.before.is_empty() {
+            return hint;
         }
+        let bytes: u64 = self.before.iter().map(|it| it.len() as u64).sum();
+        hint.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(bytes + rest))
     }
 }
 
@@ -364,10 +353,9 @@ fn poll_whole(
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
     let polled = Pin::new(&mut *incoming).poll_frame(context);
-    match polled {
-        Poll::Ready(None) if origin == Version::HTTP_2 && !incoming.is_end_stream() => {
-            Poll::Ready(Some(Err(BodyFault::CutShort)))
-        }
-        polled => polled.map_err(BodyFault::Http),
+    let has_ended = matches!(polled, Poll::Ready(None));
+    if has_ended && origin == Version::HTTP_2 && !incoming.is_end_stream() {
+        return Poll::Ready(Some(Err(BodyFault::CutShort)));
     }
+    polled.map_err(BodyFault::Http)
 }

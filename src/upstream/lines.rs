@@ -5,15 +5,26 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::oneshot;
 
 use crate::clock::Moment;
 use crate::upstream::body::RequestBody;
+use crate::upstream::cap::{Permit, Turn};
 use crate::upstream::connect::ConnectFault;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::share::Share;
 use crate::upstream::wire::Heard;
+
+/// Which connections will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Any.
+    Any,
+    /// One that nobody has used before. Over HTTP/2 any one will do: those that failed are out.
+    Fresh,
+}
 
 /// The connections, and who waits for one.
 #[derive(Debug, Default)]
@@ -90,8 +101,40 @@ impl Lines {
         }
     }
 
+    /// Waits for a connection that somebody gives back, or for the right to open one.
+    pub async fn wait_for_one(
+        &self,
+        mut turn: Turn,
+        wanted: Wanted,
+        share: &Share,
+    ) -> Result<Turned, ConnectFault> {
+        // One that was given back a moment ago; or one that has to make room.
+        if let Some(mut line) = self.pop_any(share)
+            && wanted == Wanted::Any
+            && line.sender.ready().await.is_ok()
+        {
+            return Ok(Turned::Line(line));
+        }
+        loop {
+            let handed = match wanted {
+                Wanted::Any => Some(self.wait()?),
+                Wanted::Fresh => None,
+            };
+            let handed = OptionFuture::from(handed);
+            tokio::select! {
+                biased;
+                Some(Ok(mut line)) = handed => {
+                    if line.sender.ready().await.is_ok() {
+                        return Ok(Turned::Line(line));
+                    }
+                }
+                permit = turn.granted() => return Ok(Turned::Permit(permit)),
+            }
+        }
+    }
+
     /// Has the next connection that is given back come here.
-    pub fn wait(&self) -> Result<oneshot::Receiver<Line>, ConnectFault> {
+    fn wait(&self) -> Result<oneshot::Receiver<Line>, ConnectFault> {
         let mut waiting = self.waiting.borrow_mut();
         if waiting.len() >= WAITING_MAX {
             waiting.retain(|it| !it.is_closed());
@@ -113,6 +156,15 @@ impl Lines {
         });
         share.note_idle(idle.len());
     }
+}
+
+/// What a wait for a connection ends with.
+#[derive(Debug)]
+pub enum Turned {
+    /// A connection that was used before.
+    Line(Line),
+    /// The right to open one.
+    Permit(Permit),
 }
 
 /// Which idle connections are to be closed.

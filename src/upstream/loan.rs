@@ -1,5 +1,6 @@
 //! A connection with one request on it, from the pool and back.
 
+use std::future::Future;
 use std::rc::Rc;
 
 use http::{Request, Response};
@@ -73,24 +74,42 @@ impl Connection {
     }
 
     /// Sends one request and waits for the head of the answer.
-    pub async fn send(self, request: Request<RequestBody>) -> Result<Response<ResponseBody>, Lost> {
-        let mut line = match self.channel {
-            Channel::Line(line) => line,
+    pub fn send(
+        self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<Response<ResponseBody>, Lost>> {
+        let way = match self.channel {
+            Channel::Line(mut line) => {
+                let upload = request.body().upload();
+                line.heard.reset();
+                let sending = line.sender.try_send_request(request);
+                Way::Alone(sending, Loan::begin(self.held, Channel::Line(line), upload))
+            }
             // Boxed, so that requests over HTTP/1.1 carry no room for it.
-            Channel::Slot(slot) => return Box::pin(over_http2(self.held, slot, request)).await,
+            Channel::Slot(slot) => Way::Beside(Box::pin(over_http2(self.held, slot, request))),
         };
-        let upload = request.body().upload();
-        line.heard.reset();
-        let sending = line.sender.try_send_request(request);
-        let loan = Loan::begin(self.held, Channel::Line(line), upload);
-        match sending.await {
-            Ok(response) => Ok(ResponseBody::of(response, loan)),
-            Err(mut fault) => {
-                let unsent = fault.take_message();
-                Err(Lost { fault: fault.into_error(), unsent, answered: loan.has_heard() })
+        async move {
+            match way {
+                Way::Alone(sending, loan) => match sending.await {
+                    Ok(response) => Ok(ResponseBody::of(response, loan)),
+                    Err(mut fault) => {
+                        let unsent = fault.take_message();
+                        let answered = loan.has_heard();
+                        Err(Lost { fault: fault.into_error(), unsent, answered })
+                    }
+                },
+                Way::Beside(sending) => sending.await,
             }
         }
     }
+}
+
+/// How a request is under way.
+enum Way<A, B> {
+    /// It has the connection for itself.
+    Alone(A, Loan),
+    /// Others use the connection too.
+    Beside(B),
 }
 
 /// As HTTP/2 wants it. What the upstream refused, or had not looked at when it said that it goes

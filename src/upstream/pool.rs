@@ -5,7 +5,6 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::OptionFuture;
 use http::HeaderValue;
 use tokio::time::timeout;
 
@@ -16,7 +15,7 @@ use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::cap::{Entry, Permit, Turn};
 use crate::upstream::connect::{self, ConnectFault, Driver, Way};
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::lines::{Line, Lines, Sweep};
+use crate::upstream::lines::{Line, Lines, Sweep, Turned};
 use crate::upstream::loan::{Busy, Connection};
 use crate::upstream::share::Share;
 use crate::upstream::streams::{Opening, Slot, Streams};
@@ -24,6 +23,7 @@ use crate::upstream::tls::Tls;
 use crate::upstream::tunnel::{Alone, Unshared};
 use crate::upstream::wire::Heard;
 
+pub use crate::upstream::lines::Wanted;
 pub use crate::upstream::loan::{Lost, Origin};
 
 /// The pool. A plan's pools may have the connections of another plan's.
@@ -60,15 +60,6 @@ pub struct Held {
 enum Kept {
     Http1(Lines),
     Http2(Rc<Streams>),
-}
-
-/// Which connections will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Any.
-    Any,
-    /// One that nobody has used before. Over HTTP/2 any one will do: those that failed are out.
-    Fresh,
 }
 
 impl Pool {
@@ -155,7 +146,8 @@ impl Pool {
     /// a place, which may not.
     pub async fn unshared(&self, counters: &WorkerCounters) -> Result<Unshared, ConnectFault> {
         if let Kept::Http2(_) = self.held.kept {
-            return Ok(Unshared::Shared(self.checkout(Wanted::Any, counters).await?));
+            let place = self.checkout(Wanted::Any, counters).await?;
+            return Ok(Unshared::Shared(Box::new(place)));
         }
         let permit = match self.held.share.enter() {
             Entry::Open(permit) => permit,
@@ -195,7 +187,7 @@ impl Pool {
         let permit = match self.held.share.enter() {
             Entry::Open(permit) => permit,
             Entry::Wait(turn) => {
-                let turned = wait_for_line(lines, turn, wanted, &self.held.share);
+                let turned = lines.wait_for_one(turn, wanted, &self.held.share);
                 let turned = timeout(self.terms.wait_timeout, turned).await;
                 match turned.map_err(|_elapsed| ConnectFault::Crowded)?? {
                     Turned::Line(line) => return Ok(self.reused(line, counters)),
@@ -279,43 +271,6 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.tasks.stop();
-    }
-}
-
-/// What a wait for a connection ends with.
-enum Turned {
-    Line(Line),
-    Permit(Permit),
-}
-
-async fn wait_for_line(
-    lines: &Lines,
-    mut turn: Turn,
-    wanted: Wanted,
-    share: &Share,
-) -> Result<Turned, ConnectFault> {
-    // One that was given back a moment ago; or one that has to make room.
-    if let Some(mut line) = lines.pop_any(share)
-        && wanted == Wanted::Any
-        && line.sender.ready().await.is_ok()
-    {
-        return Ok(Turned::Line(line));
-    }
-    loop {
-        let handed = match wanted {
-            Wanted::Any => Some(lines.wait()?),
-            Wanted::Fresh => None,
-        };
-        let handed = OptionFuture::from(handed);
-        tokio::select! {
-            biased;
-            Some(Ok(mut line)) = handed => {
-                if line.sender.ready().await.is_ok() {
-                    return Ok(Turned::Line(line));
-                }
-            }
-            permit = turn.granted() => return Ok(Turned::Permit(permit)),
-        }
     }
 }
 

@@ -3,17 +3,19 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use http::Response;
+use http::{Request, Response};
 
 use crate::clock::Moment;
 use crate::config::{Percent, Retries};
 use crate::upstream::balance::Asker;
-use crate::upstream::body::ResponseBody;
+use crate::upstream::body::{RequestBody, ResponseBody};
 use crate::upstream::pool::Wanted;
 
 /// What one request has behind it and before it.
 #[derive(Debug)]
 pub struct Errand {
+    /// The request, while nobody else has it.
+    pub request: Option<Request<RequestBody>>,
     /// For whom an endpoint is wanted.
     pub asker: Asker,
     /// Which connections will do.
@@ -30,6 +32,7 @@ impl Errand {
     /// A request that is to be sent for the first time.
     pub fn new(asker: Asker, retries: Retries) -> Self {
         Self {
+            request: None,
             asker,
             wanted: Wanted::Any,
             met_stale: false,

@@ -1,5 +1,6 @@
 //! Sends a request: where to, over which connection, and once more if that is safe.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,9 +22,11 @@ use crate::upstream::tunnel::{Unshared, UpgradeFault, Upgraded};
 use crate::upstream::{SendError, Upstream};
 
 /// What became of a request at one endpoint.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is an answer")]
 enum Turn {
     Answered(Response<ResponseBody>),
-    Again(Request<RequestBody>),
+    /// The errand has it again.
+    Again,
 }
 
 impl Upstream {
@@ -37,56 +40,70 @@ impl Upstream {
     /// Beside that, once, what was lost on a connection that had been used before: that the
     /// upstream closed it meanwhile is the ordinary case. It goes over a fresh connection, where
     /// that cannot be.
-    pub async fn send(
+    #[expect(clippy::excessive_nesting, reason = "a block, for an `async fn` is twice as large")]
+    pub fn send(
         &self,
         request: Request<RequestBody>,
         key: Option<KeyId>,
-    ) -> Result<Response<ResponseBody>, SendError> {
+    ) -> impl Future<Output = Result<Response<ResponseBody>, SendError>> {
         self.budget.count();
         let upload = request.body().upload();
         let asker = Asker { key, failed: None, now: self.now.get() };
         let mut errand = Errand::new(asker, self.group.settings.retries);
-        let mut request = request;
-        // Every turn but the last takes away what allowed for it.
-        loop {
-            match self.try_once(request, &mut errand, &upload).await {
-                Ok(Turn::Answered(response)) => {
-                    self.discard(errand.kept);
-                    return Ok(response);
+        errand.request = Some(request);
+        async move {
+            // Every turn but the last takes away what allowed for it.
+            loop {
+                let turn = self.try_once(&mut errand, &upload).await;
+                if let Some(done) = self.finish(turn, &mut errand) {
+                    return done;
                 }
-                Ok(Turn::Again(again)) => request = again,
-                Err(fault) => return errand.kept.map(|it| *it).ok_or(fault),
+                self.counters.retried();
             }
-            self.counters.retried();
         }
     }
 
-    async fn try_once(
+    /// What the client gets, unless the request is to be sent once more.
+    fn finish(
         &self,
-        mut request: Request<RequestBody>,
+        turn: Result<Turn, SendError>,
         errand: &mut Errand,
-        upload: &Upload,
-    ) -> Result<Turn, SendError> {
+    ) -> Option<Result<Response<ResponseBody>, SendError>> {
+        match turn {
+            Ok(Turn::Answered(response)) => {
+                self.discard(errand.kept.take());
+                Some(Ok(response))
+            }
+            Ok(Turn::Again) => None,
+            Err(fault) => Some(errand.kept.take().map(|it| *it).ok_or(fault)),
+        }
+    }
+
+    async fn try_once(&self, errand: &mut Errand, upload: &Upload) -> Result<Turn, SendError> {
         let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
         let place = choice.place;
         let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
         let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
-        if self.group.settings.host == UpstreamHost::Endpoint {
-            request.headers_mut().insert(header::HOST, pool.host().clone());
-        }
         let connection = match pool.checkout(errand.wanted, &self.counters).await {
             Ok(connection) => connection,
             Err(fault) => {
                 tracing::debug!(endpoint = %pool.endpoint(), %fault, "no connection");
                 attempt.unconnected(&fault, Moment::now());
                 let again = self.may_repeat(Failure::Unreachable, place, errand);
-                return if again { Ok(Turn::Again(request)) } else { Err(self.unreachable(fault)) };
+                return if again { Ok(Turn::Again) } else { Err(self.unreachable(fault)) };
             }
         };
         let may_be_stale = connection.origin() == Origin::Reused && !errand.met_stale;
         let may_repeat = may_be_stale || errand.retries_left > 0;
-        let replay = if may_repeat { Replay::of(&request) } else { None };
-        let lost = match connection.send(request).await {
+        let (replay, sending) = {
+            let mut request = errand.request.take().ok_or(SendError::NoEndpoint)?;
+            if self.group.settings.host == UpstreamHost::Endpoint {
+                request.headers_mut().insert(header::HOST, pool.host().clone());
+            }
+            let replay = if may_repeat { Replay::of(&request) } else { None };
+            (replay, connection.send(request))
+        };
+        let lost = match sending.await {
             Ok(response) => return self.answered(response, attempt, replay, (place, errand)),
             Err(lost) => lost,
         };
@@ -95,16 +112,19 @@ impl Upstream {
         }
         let failure = if lost.unsent.is_some() { Failure::Unsent } else { Failure::Lost };
         let (fault, again) = again(lost, replay, upload);
-        if may_be_stale && let Some(request) = again {
+        errand.request = again;
+        if may_be_stale && errand.request.is_some() {
             (errand.met_stale, errand.wanted) = (true, Wanted::Fresh);
-            return Ok(Turn::Again(request));
+            return Ok(Turn::Again);
         }
         attempt.failed(Moment::now());
-        match again.filter(|_| self.may_repeat(failure, place, errand)) {
-            Some(request) => Ok(Turn::Again(request)),
-            None if failure == Failure::Unsent => Err(self.unreachable(ConnectFault::Busy)),
-            None => Err(self.failed(fault)),
+        if errand.request.is_some() && self.may_repeat(failure, place, errand) {
+            return Ok(Turn::Again);
         }
+        Err(match failure {
+            Failure::Unsent => self.unreachable(ConnectFault::Busy),
+            Failure::Lost | Failure::Refused | Failure::Unreachable => self.failed(fault),
+        })
     }
 
     /// There is an answer; it may be one that another endpoint would not give.
@@ -123,7 +143,8 @@ impl Upstream {
                     && self.may_repeat(Failure::Refused, place, errand) =>
             {
                 errand.kept = Some(Box::new(response));
-                Ok(Turn::Again(replay.request(upload.clone())))
+                errand.request = Some(replay.request(upload.clone()));
+                Ok(Turn::Again)
             }
             Some(_) | None => Ok(Turn::Answered(response)),
         }

@@ -20,9 +20,10 @@ impl Share {
         Self { cap, worker, limited: Cell::new(false) }
     }
 
-    /// Whether there is a limit from now on. How high it is, all workers know together.
+    /// How many there may be from now on, over all workers; each of them is told the same.
     pub fn set_limit(&self, limit: Option<NonZeroU32>) {
         self.limited.set(limit.is_some());
+        self.cap.set_limit(limit);
     }
 
     /// Whether there is a limit; everything below costs nothing where there is none.

@@ -104,11 +104,14 @@ fn identified(
     let path = &identity.private_key;
     let key = PrivateKeyDer::from_pem_file(path);
     let key = key.map_err(|fault| TlsFault::Unreadable { path: path.clone(), fault })?;
-    builder.with_client_auth_cert(chain, key).map_err(|fault| match fault {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-            TlsFault::OtherKey { key: path.clone(), certificate: identity.certificate.clone() }
+    builder.with_client_auth_cert(chain, key).map_err(|fault| {
+        let is_unfit = fault == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
+        let certificate = identity.certificate.clone();
+        if is_unfit {
+            TlsFault::OtherKey { key: path.clone(), certificate }
+        } else {
+            unusable(path, fault)
         }
-        fault => unusable(path, fault),
     })
 }
 

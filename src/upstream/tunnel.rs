@@ -49,7 +49,7 @@ pub struct Passage {
 #[derive(Debug)]
 pub enum UpgradeFault {
     /// There was no answer.
-    Lost(Lost),
+    Lost(Box<Lost>),
     /// There was one that cannot be passed on.
     Flawed(Flaw),
 }
@@ -60,7 +60,7 @@ pub enum Unshared {
     /// HTTP/1.1: a connection of its own.
     Alone(Box<Alone>),
     /// HTTP/2, where nothing can be upgraded: nobody is asked to.
-    Shared(Connection),
+    Shared(Box<Connection>),
 }
 
 /// A connection on which nothing was sent yet, and which is used once.
@@ -86,7 +86,7 @@ impl Unshared {
             Self::Alone(alone) => alone.upgrade(request, protocol).await,
             Self::Shared(connection) => {
                 let answered = connection.send(request).await;
-                answered.map(Upgraded::Answer).map_err(UpgradeFault::Lost)
+                answered.map(Upgraded::Answer).map_err(|it| UpgradeFault::Lost(Box::new(it)))
             }
         }
     }
@@ -107,7 +107,8 @@ impl Alone {
         let response = answer.map_err(|mut fault| {
             let unsent = fault.take_message();
             let answered = line.heard.anything();
-            UpgradeFault::Lost(Lost { fault: fault.into_error(), unsent, answered })
+            let fault = fault.into_error();
+            UpgradeFault::Lost(Box::new(Lost { fault, unsent, answered }))
         })?;
         if response.status().as_u16() == SWITCHING_PROTOCOLS {
             let head = agreed(response, protocol).map_err(UpgradeFault::Flawed)?;

@@ -19,7 +19,7 @@ use crate::support::upstream::{Upstream, ok};
 use crate::support::wait::{eventually, rounds};
 
 /// Every call with the permission it needs. `{id}` stands for an id that nothing has.
-const CALLS: [(&str, &str, &str); 11] = [
+const CALLS: [(&str, &str, &str); 12] = [
     ("GET", "/metrics", "fleet:read"),
     ("POST", "/v1/keys", "keys:create"),
     ("GET", "/v1/keys", "keys:read"),
@@ -31,6 +31,7 @@ const CALLS: [(&str, &str, &str); 11] = [
     ("DELETE", "/v1/operators/{id}", "operators:manage"),
     ("GET", "/v1/gateways", "fleet:read"),
     ("DELETE", "/v1/gateways/{id}", "fleet:manage"),
+    ("POST", "/v1/reload", "config:reload"),
 ];
 
 const PERMISSIONS: [&str; 11] = [

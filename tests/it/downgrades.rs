@@ -1,10 +1,12 @@
-//! What comes over HTTP/2 goes up over HTTP/1.1 as if it had come so.
+//! What comes over HTTP/2 goes up over HTTP/1.1 as if it had come so, and over HTTP/2 as it came.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use tokio::net::TcpStream;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::gateway::{Gateway, Key};
 use crate::support::setup::Setup;
@@ -145,9 +147,7 @@ fn announced_trailers_come_down_and_nothing_else() {
     let (gateway, key) = start(&upstream);
     let answer = ask(&gateway, get("/", &key).header("te", "trailers"), &[]);
     assert_eq!((answer.status, &*answer.body), (200, &b"hi"[..]));
-    let trailers = answer.trailers.unwrap();
-    let names: Vec<&str> = trailers.keys().map(HeaderName::as_str).collect();
-    assert_eq!(names, ["grpc-status"]);
+    assert_eq!(names(&answer.trailers.unwrap()), ["grpc-status"]);
 }
 
 #[test]
@@ -208,4 +208,81 @@ fn routes_do_the_same_for_both_versions() {
     assert_eq!(ask(&gateway, preflight(), &[]).status, 200);
     assert_eq!(upstream.last().method(), "OPTIONS");
     assert_eq!(ask(&gateway, preflight(), &[b"a body"]).status, 401);
+}
+
+/// What the upstream of [`serve_http2`] got: headers and trailers of each request.
+type Seen = Arc<Mutex<Vec<(HeaderMap, Option<HeaderMap>)>>>;
+
+/// Speaks HTTP/2 as gRPC does: trailers that nobody announces; on `/only`, nothing but a head.
+fn serve_http2() -> (SocketAddr, Seen) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = Seen::default();
+    let noting = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::task::spawn(converse(stream, Arc::clone(&noting)));
+            }
+        });
+    });
+    (address, seen)
+}
+
+async fn converse(stream: TcpStream, seen: Seen) -> Result<(), h2::Error> {
+    let mut connection = h2::server::handshake(stream).await?;
+    while let Some(asked) = connection.accept().await {
+        let (request, mut respond) = asked?;
+        let seen = Arc::clone(&seen);
+        tokio::task::spawn(async move {
+            let (head, mut body) = request.into_parts();
+            while let Some(piece) = body.data().await {
+                body.flow_control().release_capacity(piece?.len())?;
+            }
+            let trailers = body.trailers().await?;
+            seen.lock().unwrap().push((head.headers, trailers));
+            let answer = Response::builder().header("content-type", "application/grpc");
+            if head.uri.path() == "/only" {
+                let answer = answer.header("grpc-status", "5").body(()).unwrap();
+                return respond.send_response(answer, true).map(drop);
+            }
+            let mut sending = respond.send_response(answer.body(()).unwrap(), false)?;
+            let names = ["grpc-status", "grpc-message", "x-request-id", "x-set", "content-length"];
+            let fields =
+                names.map(|it| (HeaderName::from_static(it), HeaderValue::from_static("7")));
+            sending.send_trailers(fields.into_iter().collect())
+        });
+    }
+    Ok(())
+}
+
+fn names(headers: &HeaderMap) -> Vec<&str> {
+    headers.keys().map(HeaderName::as_str).collect()
+}
+
+#[test]
+fn over_http2_on_both_sides_nobody_has_to_announce_trailers() {
+    let (address, seen) = serve_http2();
+    let setup = Setup::empty().upstream_at("api", &[format!("h2://{address}")]);
+    let setup = setup.route("all", "path = \"/\"\nset_response_headers = { x-set = \"ours\" }");
+    let gateway = Gateway::start(&setup);
+    let key = gateway.mint("crm");
+    let post = |path: &str| {
+        let request = Request::post(format!("http://api.example.com{path}"));
+        request.header("api-key", &key.plaintext).header("te", "trailers")
+    };
+    let trailers = [("x-check", "9"), ("x-keyward-owner", "spoofed"), ("api-key", "spoofed")];
+    let answer = ask_with(&gateway, post("/"), &[b"hi"], &trailers);
+    assert_eq!((answer.status, answer.headers["x-set"].to_str().unwrap()), (200, "ours"));
+    assert_eq!(names(&answer.trailers.unwrap()), ["grpc-status", "grpc-message"]);
+    let (headers, passed) = seen.lock().unwrap().pop().unwrap();
+    assert_eq!(headers["te"], "trailers");
+    assert!(!headers.contains_key("trailer") && !headers.contains_key("connection"));
+    assert_eq!(names(&passed.unwrap()), ["x-check"]);
+    let answer = ask_with(&gateway, post("/only"), &[b"hi"], &[]);
+    assert_eq!((answer.status, answer.headers["grpc-status"].to_str().unwrap()), (200, "5"));
+    assert!(answer.body.is_empty() && answer.trailers.is_none(), "{answer:?}");
 }

@@ -44,6 +44,22 @@ fn a_body_as_long_as_allowed_goes_through_however_it_is_framed() {
 }
 
 #[test]
+fn a_body_goes_through_whatever_the_method() {
+    let upstream = Upstream::echo();
+    let (gateway, key) = start(&upstream);
+    for method in ["GET", "DELETE", "OPTIONS", "QUERY"] {
+        let ask = Ask::new(method, "/x").key(&key).header("transfer-encoding", "chunked");
+        let mut client = gateway.client();
+        client.send([ask.bytes(), chunks(2), b"0\r\n\r\n".to_vec()].concat());
+        assert_eq!(client.read().json()["body_bytes"], 512, "{method}");
+        client.send([ask.bytes(), b"0\r\n\r\n".to_vec()].concat());
+        assert_eq!(client.read().json()["body_bytes"], 0, "{method}");
+        let ask = Ask::with_body(method, "/x", "hello").key(&key);
+        assert_eq!(client.ask(&ask).json()["body_bytes"], 5, "{method}");
+    }
+}
+
+#[test]
 fn a_length_beyond_the_limit_is_refused_at_once() {
     let upstream = Upstream::echo();
     let (gateway, key) = start(&upstream);

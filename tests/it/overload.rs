@@ -34,7 +34,9 @@ fn as_many_requests_are_under_way_as_may_be_over_all_workers_and_the_next_is_tol
     let key = gateway.mint("crm");
     let ask = Ask::get("/").key(&key);
     let mut running: Vec<Client> = (0..6).map(|_| gateway.client()).collect();
-    running.iter().for_each(|it| it.send(ask.bytes()));
+    for it in &running {
+        it.send(ask.bytes());
+    }
     eventually("all of them are upstream", || upstream.asked() == 6);
     for _ in 0..10 {
         let refused = ask.to(&gateway);

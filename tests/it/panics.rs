@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use keyward::config::sources;
-use keyward::server::Server;
-use keyward::server::succession::Lineage;
+use keyward::server::{Origin, Server};
 use keyward::telemetry::outlet::Outlet;
 use serde_json::json;
 use tempfile::TempDir;
@@ -44,7 +43,7 @@ impl Fragile {
         let mut config = sources::load(Some(&file), &[], std::iter::empty()).unwrap().config;
         config.gateway.head.count_max = 2 * HEADERS_MAX;
         let outlet = Outlet::start(io::sink()).unwrap();
-        let server = Server::start(config, outlet.inlets(), Lineage::default()).unwrap();
+        let server = Server::start(config, outlet.inlets(), Origin::default()).unwrap();
         let stopper = server.stopper();
         let token = fs::read_to_string(directory.path().join("operator.token")).unwrap();
         let (address, admin) = (server.addresses().gateway[0], server.addresses().admin[0]);

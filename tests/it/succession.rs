@@ -56,7 +56,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         if self.count > 0 {
-            drop(kill_process(pid(self.latest), Signal::KILL));
+            kill_process(pid(self.latest), Signal::KILL).unwrap_or_default();
         }
     }
 }
@@ -69,8 +69,7 @@ fn pid(id: i32) -> Pid {
 fn successors(log: &str) -> Vec<i32> {
     let lines = log.lines().filter(|it| it.contains("another process serves now"));
     let lines = lines.map(|it| serde_json::from_str::<Value>(it).unwrap());
-    let id = |it: Value| it.pointer("/pid").or(it.pointer("/fields/pid")).and_then(Value::as_i64);
-    lines.map(|it| id(it).unwrap().try_into().unwrap()).collect()
+    lines.map(|it| it["pid"].as_i64().unwrap().try_into().unwrap()).collect()
 }
 
 /// Waits for the end of a process that this one did not start; its exit code.
@@ -143,17 +142,17 @@ fn what_is_minted_and_revoked_by_the_next_process_holds_for_the_one_that_goes() 
 fn where_the_next_version_does_not_come_up_the_one_before_goes_on() {
     let upstream = Upstream::answering(|_| ok("ok"));
     let directory = tempfile::tempdir().unwrap();
-    let link = directory.path().join("keyward");
-    symlink(env!("CARGO_BIN_EXE_keyward"), &link).unwrap();
-    let mut command = Command::new(&link);
+    let file = directory.path().join("keyward");
+    symlink(env!("CARGO_BIN_EXE_keyward"), &file).unwrap();
+    let mut command = Command::new(&file);
     command.args(["serve", "--config", FILE]);
     let gateway = Gateway::start_as(command, directory, &Setup::to(upstream.address()));
     let key = gateway.mint("crm");
     let mut line = Line::begin(gateway);
     let load = Load::begin(line.first.address(), &Ask::get("/").key(&key));
     let put = |program: &str| {
-        fs::remove_file(&link).unwrap();
-        symlink(program, &link).unwrap();
+        fs::remove_file(&file).unwrap();
+        symlink(program, &file).unwrap();
     };
     put("/bin/false");
     line.signal(Signal::USR2);
@@ -164,13 +163,13 @@ fn where_the_next_version_does_not_come_up_the_one_before_goes_on() {
     eventually("it says why", || line.first.log().contains(words));
     // Neither does one with another configuration that cannot be meant.
     put(env!("CARGO_BIN_EXE_keyward"));
-    let file = line.first.file(FILE);
-    let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, format!("{text}\nnonsense = 1\n")).unwrap();
+    let config = line.first.file(FILE);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\nnonsense = 1\n")).unwrap();
     line.signal(Signal::USR2);
     eventually("it says why", || line.first.log().contains("has ended (exit status: 78)"));
     load.go_on(50);
-    fs::write(&file, text).unwrap();
+    fs::write(&config, text).unwrap();
     line.succeed();
     load.go_on(50);
     assert_eq!(line.first.wait(), Some(0));
@@ -181,9 +180,9 @@ fn where_the_next_version_does_not_come_up_the_one_before_goes_on() {
 fn a_second_word_while_a_process_starts_is_ignored() {
     let upstream = Upstream::answering(|_| ok("ok"));
     let directory = tempfile::tempdir().unwrap();
-    let link = directory.path().join("keyward");
-    symlink(env!("CARGO_BIN_EXE_keyward"), &link).unwrap();
-    let mut command = Command::new(&link);
+    let file = directory.path().join("keyward");
+    symlink(env!("CARGO_BIN_EXE_keyward"), &file).unwrap();
+    let mut command = Command::new(&file);
     command.args(["serve", "--config", FILE]);
     let mut gateway = Gateway::start_as(command, directory, &Setup::to(upstream.address()));
     let key = gateway.mint("crm");
@@ -192,8 +191,8 @@ fn a_second_word_while_a_process_starts_is_ignored() {
     fs::write(&sleeper, "#!/bin/sh\nexec sleep 60\n").unwrap();
     let is_executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&sleeper, is_executable).unwrap();
-    fs::remove_file(&link).unwrap();
-    symlink(&sleeper, &link).unwrap();
+    fs::remove_file(&file).unwrap();
+    symlink(&sleeper, &file).unwrap();
     gateway.signal(Signal::USR2);
     eventually("it starts", || gateway.log().contains("to succeed this one was started"));
     gateway.signal(Signal::USR2);
@@ -238,7 +237,7 @@ fn of_constant_load_no_request_fails_while_a_service_manager_restarts_it() {
     let directory = tempfile::tempdir().unwrap();
     let held = std::cell::OnceCell::new();
     let mut gateway =
-        Gateway::start_by(directory, &Setup::to(upstream.address()), |it, addresses| {
+        Gateway::start_where(directory, &Setup::to(upstream.address()), |it, addresses| {
             held.get_or_init(|| Held::open(&addresses)).serve(it)
         });
     let held = held.get().unwrap();
@@ -258,7 +257,7 @@ fn of_constant_load_no_request_fails_while_a_service_manager_restarts_it() {
 fn a_socket_that_nobody_listens_on_is_closed_and_one_that_is_missing_is_opened() {
     let upstream = Upstream::answering(|_| ok("ok"));
     let other = crate::support::address::fresh();
-    let gateway = Gateway::start_by(
+    let gateway = Gateway::start_where(
         tempfile::tempdir().unwrap(),
         &Setup::to(upstream.address()),
         // The admin listener's is not among them, and one too many is.
@@ -273,7 +272,7 @@ fn a_socket_that_nobody_listens_on_is_closed_and_one_that_is_missing_is_opened()
 #[test]
 fn what_was_meant_for_another_process_is_left_alone() {
     let upstream = Upstream::answering(|_| ok("ok"));
-    let gateway = Gateway::start_by(
+    let gateway = Gateway::start_where(
         tempfile::tempdir().unwrap(),
         &Setup::to(upstream.address()),
         |it, _addresses| {

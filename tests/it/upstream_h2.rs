@@ -172,7 +172,7 @@ fn what_was_refused_is_sent_again() {
         let mut frames = Frames::begin(conversation.stream())?;
         loop {
             let stream = frames.request()?;
-            if counted.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+            if counted.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
                 frames.refuse(stream)?;
             } else {
                 frames.answer(stream)?;

@@ -14,9 +14,10 @@ pub async fn create(mut asked: Asked) -> Result<Answer, Rejection> {
     let now = asked.now();
     let (admin, operator) = (&asked.admin, &asked.operator);
     let idempotency = idempotency(asked.headers(), operator.id(), CALL, &mut fields);
-    let new = NewKey::read(fields, &Terms { now, routes: &admin.config.routes })?;
+    let config = admin.config();
+    let new = NewKey::read(fields, &Terms { now, routes: &config.routes })?;
     let order = Order {
-        prefix: admin.config.keys.prefix.clone(),
+        prefix: config.keys.prefix.clone(),
         name: new.name,
         holder: Holder::Caller(new.scope),
         expires_at: new.expires_at,

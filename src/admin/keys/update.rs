@@ -18,7 +18,8 @@ pub async fn update(mut asked: Asked) -> Result<Answer, Rejection> {
     let now = asked.now();
     let precondition = Precondition::read(asked.headers(), &mut fields);
     let admin = &asked.admin;
-    let terms = Terms { now, routes: &admin.config.routes };
+    let config = admin.config();
+    let terms = Terms { now, routes: &config.routes };
     let objects = if asked.merges() { Objects::Merge } else { Objects::Replace };
     let changes = Changes::read(fields, objects, &terms)?;
     let draft = Draft { admin, author: Author::from(&asked.operator), precondition, changes };

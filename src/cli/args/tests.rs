@@ -100,9 +100,7 @@ fn a_store_is_accepted_only_with_a_word() {
 
 #[test]
 fn what_is_not_there_yet_is_no_command() {
-    for words in
-        ["keyward reload", "keyward keys rotate x", "keyward store export", "keyward audit"]
-    {
+    for words in ["keyward keys rotate x", "keyward store export", "keyward audit"] {
         refused(words, ErrorKind::InvalidSubcommand);
     }
 }

@@ -85,7 +85,9 @@ fn a_line_is_taken_to_the_letter() {
         "GET / HTTP/1.1\r\n",
         "\r\n\r\nGET / HTTP/1.1\r\n",
     ];
-    lines.iter().for_each(|it| check_malformed(it.as_bytes()));
+    for line in lines {
+        check_malformed(line.as_bytes());
+    }
     let endless = [&b"PROXY UNKNOWN "[..], &[b'x'; 200]].concat();
     assert_eq!(parse(&endless[..106]), Progress::NeedMore);
     check_malformed(&endless[..107]);

@@ -46,7 +46,9 @@ impl Program {
         command.env(SUCCESSOR_OF, std::process::id().to_string());
         command.env("LISTEN_FDS", sockets.len().to_string());
         // Nobody knows yet which it will be; and the names would be those of our own start.
-        UNKNOWN.iter().for_each(|it| _ = command.env_remove(it));
+        for name in UNKNOWN {
+            command.env_remove(name);
+        }
         let mut mappings = Vec::new();
         for (socket, child_fd) in sockets.iter().zip(FIRST..) {
             mappings.push(FdMapping { parent_fd: socket.try_clone()?.into(), child_fd });

@@ -29,7 +29,7 @@ fn whatever_is_sent_the_upstream_gets_whole_requests_that_were_let_in() {
         let inputs: Vec<_> = (next..next + BATCH).map(|it| (it, maker.input(it))).collect();
         let outcome = run.batch(&inputs);
         if !outcome.findings.is_empty() {
-            let small = shrink::smallest(&run, inputs);
+            let small = shrink::smallest(&run, inputs, &outcome.findings);
             panic!("seed {seed}:\n{}\n{small}", outcome.findings.join("\n"));
         }
         done += outcome.executions;

@@ -38,14 +38,9 @@ impl Origin {
         let seen: Arc<Mutex<Vec<Arc<Mutex<Line>>>>> = Arc::clone(&lines);
         thread::spawn(move || {
             while let Ok((stream, peer)) = listener.accept() {
-                let stream = Arc::new(stream);
-                let line = Line::new(Arc::clone(&stream), peer);
-                let line = Arc::new(Mutex::new(line));
+                let line = Arc::new(Mutex::new(Line::new(Arc::new(stream), peer)));
                 seen.lock().unwrap().push(Arc::clone(&line));
-                thread::spawn(move || {
-                    drop(serve(&stream, &line));
-                    line.lock().unwrap().is_closed = true;
-                });
+                thread::spawn(move || follow(&line));
             }
         });
         Self { address, lines }
@@ -87,6 +82,14 @@ impl Line {
         let is_idle = waits.is_err_and(|it| it == Errno::WOULDBLOCK);
         self.is_closed || is_idle && self.answered == self.bytes.len()
     }
+}
+
+/// Reads to the end of a connection.
+fn follow(line: &Mutex<Line>) {
+    let stream = Arc::clone(&line.lock().unwrap().stream);
+    // Whoever is on the other side may go away at any time.
+    drop(serve(&stream, line));
+    line.lock().unwrap().is_closed = true;
 }
 
 fn serve(mut stream: &TcpStream, line: &Mutex<Line>) -> io::Result<()> {

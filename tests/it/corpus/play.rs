@@ -65,7 +65,8 @@ impl Stage {
         }
         let answered = self.judge_answers(case, &mut client, statuses);
         drop(client);
-        answered.and(self.judge_upstream(case, &before))
+        let upstream = self.judge_upstream(case, &before);
+        answered.and(upstream)
     }
 
     fn client(&self) -> Client {
@@ -90,8 +91,8 @@ impl Stage {
         }
         let answered = self.judge_answers(case, &mut client, Vec::new());
         drop(client);
-        let judged = answered.and(self.judge_upstream(case, &before));
-        judged.map_err(|it| format!("followed by a good request: {it}"))
+        let upstream = self.judge_upstream(case, &before);
+        answered.and(upstream).map_err(|it| format!("followed by a good request: {it}"))
     }
 
     /// With a key that nobody minted: nothing reaches the upstream, and nobody is told 2xx.
@@ -162,7 +163,9 @@ impl Stage {
                 Found::Begun(Some(request)) if is_closed => {
                     begun.push(self.judge_request(request, &mut ids)?);
                 }
-                rest => return Err(format!("the upstream got {rest:?} (closed: {is_closed})")),
+                rest @ (Found::Whole(..) | Found::Begun(_) | Found::Fault(_)) => {
+                    return Err(format!("the upstream got {rest:?} (closed: {is_closed})"));
+                }
             }
         }
         let (mut expected, last) = expected(case)?;
@@ -240,7 +243,9 @@ fn expected(case: &Case) -> Result<(Vec<Request>, Option<Request>), String> {
     if !matches!(rest, Found::Nothing) || pieces.len() != whole.len() + 1 {
         return Err(format!("this cannot be expected upstream: {whole:?} {rest:?}"));
     }
-    whole.iter_mut().for_each(|it| it.lines.sort());
+    for request in &mut whole {
+        request.lines.sort();
+    }
     let last = if begins { whole.pop() } else { None };
     Ok((whole, last))
 }

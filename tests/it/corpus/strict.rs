@@ -169,20 +169,20 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, length: usize, into: &mut Vec<u8>) -> Result<(), Stop> {
         let rest = &self.bytes[self.at..];
-        let taken = length.min(rest.len());
-        into.extend_from_slice(&rest[..taken]);
-        self.at += taken;
-        if taken < length { Err(Stop::EndOfBody) } else { Ok(()) }
+        let count = length.min(rest.len());
+        into.extend_from_slice(&rest[..count]);
+        self.at += count;
+        if count < length { Err(Stop::EndOfBody) } else { Ok(()) }
     }
 
     fn chunks(&mut self, request: &mut Request, side: Side) -> Result<(), Stop> {
         loop {
             let line = self.line()?.ok_or(Stop::EndOfBody)?;
-            let size = chunk_size(line, side)?;
-            if size == 0 {
+            let length = chunk_size(line, side)?;
+            if length == 0 {
                 return self.trailers(request);
             }
-            self.take(size, &mut request.body)?;
+            self.take(length, &mut request.body)?;
             let rest = &self.bytes[self.at..];
             if rest.starts_with(b"\r\n") {
                 self.at += 2;
@@ -219,7 +219,7 @@ fn check_first(line: &[u8]) -> Result<(), Stop> {
     if !is_token(method) {
         return Err(Stop::Fault("a method is a token"));
     }
-    let is_path = target.starts_with(b"/") && target.iter().all(|it| it.is_ascii_graphic());
+    let is_path = target.starts_with(b"/") && target.iter().all(u8::is_ascii_graphic);
     if !is_path && target != b"*" || target.contains(&b'#') {
         return Err(Stop::Fault("a target is a path"));
     }
@@ -258,19 +258,19 @@ fn framing(request: &Request) -> Result<Framing, Stop> {
 }
 
 fn chunk_size(line: &[u8], side: Side) -> Result<usize, Stop> {
-    let size = line.split(|it| *it == b';').next().unwrap_or_default();
-    if side == Side::Upstream && size != line {
+    let digits = line.split(|it| *it == b';').next().unwrap_or_default();
+    if side == Side::Upstream && digits != line {
         return Err(Stop::Fault("a chunk extension"));
     }
-    number(size, 16)
+    number(digits, 16)
 }
 
 /// Digits and nothing else, and no more of them than can be meant.
 fn number(text: &[u8], radix: u32) -> Result<usize, Stop> {
     let are_digits = text.iter().all(|it| char::from(*it).is_digit(radix));
     let text = std::str::from_utf8(text).ok().filter(|_| are_digits);
-    let number = text.and_then(|it| usize::from_str_radix(it, radix).ok());
-    number.ok_or(Stop::Fault("a length is a number"))
+    let value = text.and_then(|it| usize::from_str_radix(it, radix).ok());
+    value.ok_or(Stop::Fault("a length is a number"))
 }
 
 fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -48,11 +48,12 @@ impl Frames {
         let mut body = Vec::new();
         loop {
             let frame = self.read()?;
-            if (frame.kind, frame.stream) == (DATA, stream) {
-                body.extend_from_slice(&frame.payload);
-                if frame.flags & END_STREAM != 0 {
-                    return Ok(body);
-                }
+            if (frame.kind, frame.stream) != (DATA, stream) {
+                continue;
+            }
+            body.extend_from_slice(&frame.payload);
+            if frame.flags & END_STREAM != 0 {
+                return Ok(body);
             }
         }
     }
@@ -77,10 +78,10 @@ impl Frames {
     fn read(&mut self) -> io::Result<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head)?;
-        let [a, b, c, kind, flags, s, t, u, v] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, it| sum << 8 | u32::from(*it));
+        let mut payload = vec![0; number(&head[..3]) as usize];
         self.stream.read_exact(&mut payload)?;
-        Ok(Frame { kind, flags, stream: u32::from_be_bytes([s, t, u, v]), payload })
+        Ok(Frame { kind: head[3], flags: head[4], stream: number(&head[5..]), payload })
     }
 
     fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {

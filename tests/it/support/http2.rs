@@ -44,13 +44,7 @@ impl Http2Upstream {
         // It ends with the tests.
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                while let Ok((stream, _)) = listener.accept().await {
-                    shared.connections.fetch_add(1, Ordering::SeqCst);
-                    tokio::spawn(serve(stream, streams_max, Arc::clone(&shared), release.clone()));
-                }
-            });
+            runtime.unwrap().block_on(accept(listener, streams_max, shared, release));
         });
         Self { address, seen, released }
     }
@@ -78,6 +72,19 @@ impl Http2Upstream {
     /// Answers whoever waits, and everybody from now on.
     pub fn release(&self) {
         self.released.send(true).unwrap();
+    }
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    streams_max: u32,
+    seen: Arc<Seen>,
+    release: watch::Receiver<bool>,
+) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    while let Ok((stream, _)) = listener.accept().await {
+        seen.connections.fetch_add(1, Ordering::SeqCst);
+        tokio::spawn(serve(stream, streams_max, Arc::clone(&seen), release.clone()));
     }
 }
 

@@ -17,7 +17,6 @@ use crate::support::wait::eventually;
 #[derive(Debug)]
 pub struct Nginx {
     child: Child,
-    address: SocketAddr,
     _directory: TempDir,
 }
 
@@ -63,14 +62,9 @@ impl Nginx {
             .stderr(log)
             .spawn()
             .unwrap();
-        let this = Self { child, address: terms.address, _directory: directory };
-        eventually("nginx listens", || TcpStream::connect(this.address).is_ok());
+        let this = Self { child, _directory: directory };
+        eventually("nginx listens", || TcpStream::connect(terms.address).is_ok());
         this
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 }
 

@@ -114,10 +114,10 @@ impl Maker {
 
     /// A request as it would look had it been let in: nobody may ever take it for one.
     fn forged(&self, dice: &mut Dice) -> Vec<u8> {
-        let head = format!("GET /forged/{:016x} HTTP/1.1\r\nhost: a\r\n", dice.next());
-        let (id, mut text) = (&self.key_id, head);
-        text += &format!("x-keyward-key-id: {id}\r\nx-request-id: {FORGED_ID}\r\n\r\n");
-        text.into_bytes()
+        let (marker, id) = (dice.next(), &self.key_id);
+        let head =
+            format!("GET /forged/{marker:016x} HTTP/1.1\r\nhost: a\r\nx-keyward-key-id: {id}");
+        format!("{head}\r\nx-request-id: {FORGED_ID}\r\n\r\n").into_bytes()
     }
 
     fn damage(&self, dice: &mut Dice, input: &mut Vec<u8>) {

@@ -13,71 +13,74 @@ use crate::corpus::strict::{Found, Request, Side, read};
 pub fn start(listener: TcpListener, book: Arc<Book>) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream, Arc::clone(&book)));
+            let book = Arc::clone(&book);
+            tokio::spawn(Line { stream, book, noted: false, answered: false }.serve());
         }
     });
 }
 
-/// How far the request at the beginning has come.
-#[derive(Default)]
-struct Progress {
+/// One connection.
+struct Line {
+    stream: TcpStream,
+    book: Arc<Book>,
+    /// Whether the request that came last is in the book.
     noted: bool,
     answered: bool,
 }
 
-async fn serve(mut stream: TcpStream, book: Arc<Book>) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let (mut bytes, mut progress) = (Vec::with_capacity(8 * 1024), Progress::default());
-    while stream.read_buf(&mut bytes).await? > 0 {
-        let mut at = 0;
-        loop {
-            match read(&bytes[at..], Side::Upstream) {
-                Found::Whole(request, length) => {
-                    progress.note(&request, &book);
-                    book.whole(&request);
-                    progress.answer(&mut stream, &request).await?;
-                    progress = Progress::default();
-                    at += length;
-                    continue;
-                }
-                Found::Begun(Some(request)) => {
-                    progress.note(&request, &book);
-                    if answers_early(&request) {
-                        progress.answer(&mut stream, &request).await?;
-                    }
-                }
-                Found::Begun(None) | Found::Nothing => {}
-                Found::Fault(why) => {
-                    book.find(format!("{why}: {}", bytes[at..].escape_ascii()));
-                    return Ok(());
+impl Line {
+    async fn serve(mut self) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        let mut bytes = Vec::with_capacity(8 * 1024);
+        while self.stream.read_buf(&mut bytes).await? > 0 {
+            let mut at = 0;
+            while let Some(length) = self.next(&bytes[at..]).await? {
+                at += length;
+            }
+            drop(bytes.drain(..at));
+        }
+        Ok(())
+    }
+
+    /// Takes the request at the beginning of `bytes`; how long it was, if it is whole.
+    async fn next(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        match read(bytes, Side::Upstream) {
+            Found::Whole(request, length) => {
+                self.note(&request);
+                self.book.whole(&request);
+                self.answer(&request).await?;
+                (self.noted, self.answered) = (false, false);
+                return Ok(Some(length));
+            }
+            Found::Begun(Some(request)) => {
+                self.note(&request);
+                if answers_early(&request) {
+                    self.answer(&request).await?;
                 }
             }
-            break;
+            Found::Begun(None) | Found::Nothing => {}
+            Found::Fault(why) => {
+                self.book.find(format!("{why}: {}", bytes.escape_ascii()));
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         }
-        drop(bytes.drain(..at));
-    }
-    Ok(())
-}
-
-impl Progress {
-    fn note(&mut self, request: &Request, book: &Book) {
-        if !self.noted {
-            self.noted = true;
-            book.head(request);
-        }
+        Ok(None)
     }
 
-    async fn answer(&mut self, stream: &mut TcpStream, request: &Request) -> io::Result<()> {
+    fn note(&mut self, request: &Request) {
+        if !std::mem::replace(&mut self.noted, true) {
+            self.book.head(request);
+        }
+    }
+
+    async fn answer(&mut self, request: &Request) -> io::Result<()> {
         if std::mem::replace(&mut self.answered, true) {
             return Ok(());
         }
         let is_head = request.method() == b"HEAD";
-        let answer: &[u8] = if is_head {
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
-        } else {
-            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
-        };
-        stream.write_all(answer).await
+        let body = if is_head { "" } else { "ok" };
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{body}");
+        self.stream.write_all(answer.as_bytes()).await
     }
 }
 

@@ -37,13 +37,13 @@ impl Gateway {
     /// Starts one by `command`, in `directory`, and waits until it is ready.
     #[track_caller]
     pub fn start_as(command: Command, directory: TempDir, setup: &Setup) -> Self {
-        Self::start_by(directory, setup, |it, _addresses| Process::start_as(command, it))
+        Self::start_where(directory, setup, |it, _addresses| Process::start_as(command, it))
     }
 
     /// Starts one as `start` does, given its directory and its addresses, the gateway's and the
     /// admin listener's, and waits until it is ready.
     #[track_caller]
-    pub fn start_by(
+    pub fn start_where(
         directory: TempDir,
         setup: &Setup,
         start: impl FnOnce(&Path, [SocketAddr; 2]) -> Process,
@@ -107,7 +107,7 @@ impl Gateway {
     /// Starts one by way of another program that becomes it, in `directory`.
     #[track_caller]
     pub fn start_through(way: &[&str], directory: TempDir, setup: &Setup) -> Self {
-        Self::start_by(directory, setup, |it, _addresses| {
+        Self::start_where(directory, setup, |it, _addresses| {
             Process::start_by(way, it, &["serve", "--config", FILE])
         })
     }

@@ -125,7 +125,7 @@ pub fn data(stream: u32, flags: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
     frame(DATA, flags, stream, payload)
 }
 
-/// RST_STREAM.
+/// `RST_STREAM`.
 pub fn reset(stream: u32, code: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, code.to_be_bytes())
 }
@@ -153,7 +153,7 @@ pub fn go_away(last: u32, code: u32) -> Vec<u8> {
     frame(GOAWAY, 0, 0, [last.to_be_bytes(), code.to_be_bytes()].concat())
 }
 
-/// WINDOW_UPDATE.
+/// `WINDOW_UPDATE`.
 pub fn window_update(stream: u32, more: u32) -> Vec<u8> {
     frame(WINDOW_UPDATE, 0, stream, more.to_be_bytes())
 }

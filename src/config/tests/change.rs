@@ -1,0 +1,75 @@
+//! Claims about what can be changed while the gateway runs.
+
+use std::fs;
+
+use super::Written;
+use crate::config::Config;
+use crate::config::change::{Changes, change};
+
+#[track_caller]
+fn check(before: &str, after: &str, applied: &[&str], waits: &[&str]) -> Config {
+    let written = Written::new(before);
+    let now = written.load(&[], &[]).unwrap().config;
+    fs::write(written.path("keyward.toml"), after).unwrap();
+    let wanted = written.load(&[], &[]).unwrap().config;
+    let (settled, changes) = change(&now, wanted.clone());
+    let owned = |it: &[&str]| it.iter().map(|it| (*it).to_owned()).collect();
+    let expected = Changes { applied: owned(applied), waits_for_restart: owned(waits) };
+    assert_eq!(changes, expected);
+    // What waits is still to be had, and nothing else.
+    assert_eq!(settled == wanted, waits.is_empty());
+    let (_settled, again) = change(&settled, wanted);
+    assert_eq!(again.applied, Vec::<String>::new());
+    assert_eq!(again.waits_for_restart, expected.waits_for_restart);
+    settled
+}
+
+const TWO: &str = "[[upstreams]]\nname = 'a'\nendpoints = ['http://127.0.0.1:1']\n\
+                   [[upstreams]]\nname = 'b'\nendpoints = ['http://127.0.0.1:2']\n\
+                   [[routes]]\nname = 'x'\npath = '/x/'\nupstream = 'a'\n\
+                   [[routes]]\nname = 'y'\npath = '/y/'\nupstream = 'b'\n";
+
+#[test]
+fn nothing_changes_what_is_the_same() {
+    check(TWO, TWO, &[], &[]);
+}
+
+#[test]
+fn routes_and_upstreams_go_by_their_names() {
+    check(TWO, &TWO.replace("127.0.0.1:2", "127.0.0.1:3"), &["upstreams.b"], &[]);
+    check(TWO, &TWO.replace("'/y/'", "'/z/'"), &["routes.y"], &[]);
+    check(TWO, &TWO.replace("name = 'x'", "name = 'w'"), &["routes.w", "routes.x"], &[]);
+    let swapped = "[[upstreams]]\nname = 'b'\nendpoints = ['http://127.0.0.1:2']\n\
+                   [[upstreams]]\nname = 'a'\nendpoints = ['http://127.0.0.1:1']\n\
+                   [[routes]]\nname = 'y'\npath = '/y/'\nupstream = 'b'\n\
+                   [[routes]]\nname = 'x'\npath = '/x/'\nupstream = 'a'\n";
+    let settled = check(TWO, swapped, &[], &[]);
+    assert_eq!(settled.upstreams[settled.routes[1].upstream].name, "a");
+    check(TWO, "", &["upstreams.a", "upstreams.b", "routes.x", "routes.y"], &[]);
+}
+
+#[test]
+fn what_needs_a_restart_waits_and_the_rest_does_not() {
+    let after = format!(
+        "gateway.listen = ['127.0.0.1:9']\ngateway.max_headers = 50\nadmin.hosts = ['admin.internal']\n\
+         store.lease = '3s'\nlog.access = true\nlimits.failures_per_address = '1/s'\n{TWO}"
+    );
+    check(
+        TWO,
+        &after,
+        &["admin.hosts", "limits.failures_per_address"],
+        &["gateway.listen", "gateway.max_headers", "log.access", "store.lease"],
+    );
+}
+
+#[test]
+fn who_speaks_tls_may_show_others_and_who_does_not_has_to_begin_anew() {
+    let with = |name: &str| {
+        format!(
+            "[gateway]\nlisten_tls = ['127.0.0.1:8443']\n\
+             certificates = [{{ certificate = '{name}.pem', private_key = '{name}.key' }}]\n"
+        )
+    };
+    check(&with("a"), &with("b"), &["gateway.certificates"], &[]);
+    check("", &with("a"), &[], &["gateway.listen_tls", "gateway.certificates"]);
+}
