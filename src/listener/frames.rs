@@ -20,8 +20,6 @@ pub struct Frames {
     has_begun: Cell<bool>,
     budget: Cell<u32>,
     budget_max: u32,
-    /// Requests that the client has cancelled: their end is not worth a frame.
-    cancelled: Cell<u32>,
 }
 
 /// What a client has done.
@@ -38,8 +36,8 @@ pub enum Seen {
 /// What lets a client send more frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// A request is done.
-    Request,
+    /// A request was answered, and not cancelled before.
+    Answer,
     /// A part of an answer was handed over.
     Part,
     /// So many times [`BYTES_PER_FRAME`] were sent.
@@ -60,7 +58,6 @@ impl Frames {
             has_begun: Cell::new(false),
             budget: Cell::new(budget_max),
             budget_max,
-            cancelled: Cell::new(0),
         }
     }
 
@@ -112,11 +109,7 @@ impl Frames {
     /// Something was done for the client, or time has passed.
     pub fn earn(&self, work: Work) {
         let count = match work {
-            Work::Request if self.cancelled.get() > 0 => {
-                self.cancelled.set(self.cancelled.get() - 1);
-                return;
-            }
-            Work::Request => FRAMES_PER_REQUEST,
+            Work::Answer => FRAMES_PER_ANSWER,
             Work::Part => FRAMES_PER_PART,
             Work::Sent(frames) => frames,
             Work::Tick => FRAMES_PER_TICK,
@@ -136,9 +129,6 @@ impl Frames {
         }
         if kind == DATA && length > 0 {
             return Seen::Good;
-        }
-        if kind == RST_STREAM {
-            self.cancelled.set(self.cancelled.get().saturating_add(1));
         }
         match self.budget.get().checked_sub(1) {
             Some(left) => {
@@ -190,8 +180,9 @@ const BUDGET_MIN: u32 = 1_000;
 /// … or after so many for each request that it may have under way.
 const FRAMES_PER_STREAM: u32 = 10;
 
-/// HEADERS, an empty DATA that ends it, and a few window updates.
-const FRAMES_PER_REQUEST: u32 = 6;
+/// HEADERS, PRIORITY, an empty DATA that ends it, a few window updates; and as much for another
+/// request, which is cancelled.
+const FRAMES_PER_ANSWER: u32 = 8;
 
 /// A window update for the stream and one for the connection, and a PING that measures how far
 /// apart we are, as clients of gRPC do it; one to spare.

@@ -209,7 +209,9 @@ impl Strand {
     pub fn finish(&self) {
         let Some(place) = self.place.take() else { return };
         let session = &self.session;
-        session.frames.earn(Work::Request);
+        if self.answering.get() {
+            session.frames.earn(Work::Answer);
+        }
         *self.current.borrow_mut() = None;
         let mut strands = session.strands.borrow_mut();
         drop(strands.try_remove(place));

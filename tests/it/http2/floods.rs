@@ -4,12 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::http2::case::{GOOD, Stage};
+use crate::support::gateway::Gateway;
 use crate::support::h2::frames::{
     CANCEL, END_HEADERS, END_STREAM, PRIORITY, Request, continuation, data, frame, headers, ping,
     priority, reset, settings, window_update,
 };
 use crate::support::h2::hpack::{indexed_literal, literal};
 use crate::support::h2::peer::Peer;
+use crate::support::setup::Setup;
+use crate::support::streams::Endless;
 
 /// What a flood sends as its next step, by the stream that it may use for it.
 type Step = fn(stream: u32) -> Vec<Vec<u8>>;
@@ -18,12 +21,6 @@ type Step = fn(stream: u32) -> Vec<Vec<u8>>;
 /// served. `opening` comes first.
 #[track_caller]
 fn flood(name: &str, opening: &[u8], step: Step) {
-    flood_by(FRAMES_AT_ONCE, name, opening, step);
-}
-
-/// The same, so many frames at once.
-#[track_caller]
-fn flood_by(at_once: usize, name: &str, opening: &[u8], step: Step) {
     let stage = Stage::new();
     neighbour(&stage, &AtomicBool::new(true));
     let (before_kib, ended) = (stage.gateway().rss_kib(), AtomicBool::new(false));
@@ -34,7 +31,7 @@ fn flood_by(at_once: usize, name: &str, opening: &[u8], step: Step) {
         drop(peer.try_send(opening));
         let steps = (3..).step_by(2).flat_map(step).take(FRAMES_MAX);
         let frames: Vec<Vec<u8>> = steps.collect();
-        for some in frames.chunks(at_once) {
+        for some in frames.chunks(FRAMES_AT_ONCE) {
             // It may be over already; then nothing more can be sent.
             if peer.try_send(some.concat()).is_err() {
                 break;
@@ -75,9 +72,25 @@ fn rapid_reset() {
     flood("reset", &[], |stream| vec![get(stream), reset(stream, CANCEL)]);
 }
 
+/// Each was sent to the upstream, and not answered, when it is cancelled.
 #[test]
-fn rapid_reset_one_by_one() {
-    flood_by(1, "reset", &[], |stream| vec![get(stream), reset(stream, CANCEL)]);
+fn rapid_reset_of_requests_that_have_gone_up() {
+    let upstream = Endless::start();
+    let gateway = Gateway::start(&Setup::to(upstream.upstream().address()));
+    let mut peer = Peer::connect(gateway.address());
+    let mut frames = 0;
+    loop {
+        let stream = peer.new_stream();
+        drop(peer.try_send(Request::get("/public/wait").whole(stream)));
+        if !peer.try_barrier() {
+            break;
+        }
+        drop(peer.try_send(reset(stream, CANCEL)));
+        // Two of them the barrier sends.
+        frames += 4;
+        assert!(frames < FRAMES_MAX, "it goes on");
+    }
+    assert!(upstream.upstream().asked() > 10);
 }
 
 #[test]

@@ -196,14 +196,25 @@ impl Peer {
     /// Waits until all was looked at that was sent, and what it sets free has come.
     #[track_caller]
     pub fn barrier(&mut self) {
-        for number in [u64::MAX, u64::MAX - 1] {
-            let (sent, ack) = (ping(number), number.to_be_bytes());
-            self.send(sent);
-            while !self.others.iter().any(|it| it.kind == PING && it.payload == ack) {
-                assert!(self.step(), "the connection ended: {:?}", self.end);
+        assert!(self.try_barrier(), "the connection ended: {:?}", self.end);
+    }
+
+    /// The same where it may be over; whether it is not.
+    #[track_caller]
+    pub fn try_barrier(&mut self) -> bool {
+        [u64::MAX, u64::MAX - 1].into_iter().all(|it| self.is_answered(it))
+    }
+
+    fn is_answered(&mut self, number: u64) -> bool {
+        let ack = number.to_be_bytes();
+        drop(self.try_send(ping(number)));
+        while !self.others.iter().any(|it| it.kind == PING && it.payload == ack) {
+            if !self.step() {
+                return false;
             }
-            self.others.retain(|it| it.payload != ack);
         }
+        self.others.retain(|it| it.payload != ack);
+        true
     }
 
     /// Waits for the connection's end.
