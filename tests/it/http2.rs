@@ -3,6 +3,7 @@
 mod behaviour;
 mod case;
 mod compression;
+mod downgrade;
 mod floods;
 mod flow;
 mod framing;

@@ -7,8 +7,8 @@ use rustix::process::Signal;
 
 use crate::support::gateway::{Gateway, Key};
 use crate::support::h2::frames::{
-    END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, PREFACE, REFUSED_STREAM, Request, data,
-    headers, settings, window_update,
+    CANCEL, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, PREFACE, REFUSED_STREAM,
+    Request, continuation, data, headers, reset, settings, window_update,
 };
 use crate::support::h2::peer::{End, Outcome, Peer, Taking};
 use crate::support::setup::Setup;
@@ -73,7 +73,7 @@ fn a_request_beyond_max_streams_is_refused_and_can_be_repeated() {
         peer.send([stage.get("/wait").whole(fifth), stage.get("/").whole(sixth)].concat());
         assert_eq!(peer.outcome(sixth).reset(), REFUSED_STREAM);
         for stream in streams.iter().chain([&fifth]) {
-            peer.send(crate::support::h2::frames::reset(*stream, 8));
+            peer.send(reset(*stream, CANCEL));
         }
         stage.assert_served(&mut peer);
     }
@@ -89,8 +89,7 @@ fn a_revocation_resets_streams_and_leaves_the_others() {
     peer.send(stage.get("/wait").whole(waiting));
     peer.send(Request::get("/drip").with("api-key", &other.plaintext).whole(runs));
     peer.until_body(runs, 1);
-    let before = stage.upstream.upstream().asked();
-    assert_eq!(before, 3);
+    eventually("all are under way", || stage.upstream.upstream().asked() == 3);
     stage.gateway.revoke(&stage.key.id);
     assert!(matches!(peer.outcome(cut), Outcome::Reset(_)));
     peer.outcome(waiting).answer().assert_problem(401, "revoked_key");
@@ -138,6 +137,26 @@ fn a_stream_whose_client_makes_no_room_ends_at_write_timeout_and_alone() {
 }
 
 #[test]
+fn a_stream_whose_client_never_makes_room_ends_at_write_timeout_too() {
+    let stage = Stage::new("write_timeout = \"1s\"");
+    let mut peer = Peer::connect_with(stage.gateway.address(), &[(INITIAL_WINDOW_SIZE, 0)]);
+    let blocked = peer.new_stream();
+    peer.send(stage.get("/flood").whole(blocked));
+    assert!(matches!(peer.outcome(blocked), Outcome::Reset(_)));
+    let small = peer.new_stream();
+    peer.send(stage.get("/").whole(small));
+    assert!(matches!(peer.outcome(small), Outcome::Reset(_)));
+    // There is room before the time is over, each time.
+    let runs = peer.new_stream();
+    peer.send(stage.get("/drip").whole(runs));
+    for _ in 0..4 {
+        thread::sleep(Duration::from_millis(500));
+        peer.send(window_update(runs, 8));
+    }
+    peer.until_body(runs, 32);
+}
+
+#[test]
 fn a_head_whose_continuation_does_not_come_ends_the_connection_at_header_timeout() {
     let stage = Stage::new("header_timeout = \"1s\"");
     let block = stage.get("/").block();
@@ -147,8 +166,7 @@ fn a_head_whose_continuation_does_not_come_ends_the_connection_at_header_timeout
     stage.assert_served(&mut peer);
     peer.send(headers(99, END_STREAM, &block[..20]));
     peer.until_end();
-    let asked = stage.upstream.upstream().asked();
-    assert_eq!(asked, 2);
+    assert_eq!(stage.upstream.upstream().asked(), 2);
 }
 
 #[test]
@@ -176,7 +194,7 @@ fn an_idle_connection_is_told_and_closed_at_idle_timeout() {
     let stream = stage.drip(&mut peer);
     thread::sleep(Duration::from_millis(1_500));
     assert_runs(&mut peer, stream);
-    peer.send(crate::support::h2::frames::reset(stream, 8));
+    peer.send(reset(stream, CANCEL));
     assert_eq!(peer.until_end(), End::GoAway(NO_ERROR));
 }
 
@@ -224,7 +242,7 @@ fn a_head_beyond_the_limits_gets_431_or_414_and_others_go_on() {
     let stream = peer.new_stream();
     let (first, rest) = block.split_at(16_000);
     peer.send(headers(stream, END_STREAM, first));
-    peer.send(crate::support::h2::frames::continuation(stream, END_HEADERS, rest));
+    peer.send(continuation(stream, END_HEADERS, rest));
     assert_eq!(peer.outcome(stream).answer().status, 431);
     stage.assert_served(&mut peer);
     assert_eq!(stage.upstream.upstream().asked(), 1);

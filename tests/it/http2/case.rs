@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::support::gateway::Gateway;
-use crate::support::h2::frames::{
-    ENHANCE_YOUR_CALM, NO_ERROR, PREFACE, PROTOCOL_ERROR, Request, settings,
-};
+use crate::support::h2::frames::{NO_ERROR, PREFACE, PROTOCOL_ERROR, Request, settings};
 use crate::support::h2::peer::{End, Outcome, Peer};
 use crate::support::setup::Setup;
 use crate::support::upstream::{Upstream, ok};
@@ -118,44 +116,12 @@ impl Stage {
         };
         let before = self.leaks();
         drop(peer.try_send(&case.sends));
-        let found = self.judge(&mut peer, case.expects).err().or_else(|| {
+        let found = judge(&mut peer, case.expects).err().or_else(|| {
             let leaked = format!("went up and must not: {:?}", self.leaks());
             (self.leaks() != before).then_some(leaked)
         });
         let Case { section, what, .. } = case;
         found.map(|it| format!("{section}: {what}: {it}; expected {:?}", case.expects))
-    }
-
-    fn judge(&self, peer: &mut Peer, expects: Expect) -> Result<(), String> {
-        match expects {
-            Expect::Connection(codes) => match peer.until_end() {
-                End::GoAway(code) if codes.contains(&code) => return Ok(()),
-                end => return Err(format!("{end:?}")),
-            },
-            Expect::ConnectionAs(code, _named) => match peer.until_end() {
-                End::GoAway(it) if it == code => return Ok(()),
-                end => return Err(format!("{end:?}")),
-            },
-            Expect::Closed => match peer.until_end() {
-                End::GoAway(NO_ERROR | ENHANCE_YOUR_CALM) => return Err("a polite end".into()),
-                End::GoAway(_) | End::Closed => return Ok(()),
-            },
-            Expect::Stream(codes) => match peer.outcome(1) {
-                Outcome::Reset(code) if codes.contains(&code) => {}
-                outcome => return Err(told(&outcome)),
-            },
-            Expect::Malformed => match peer.outcome(1) {
-                Outcome::Reset(PROTOCOL_ERROR) => {}
-                Outcome::Answered(answer) if answer.status == 400 => {}
-                outcome => return Err(told(&outcome)),
-            },
-            Expect::Status(status) => match peer.outcome(1) {
-                Outcome::Answered(answer) if answer.status == status => {}
-                outcome => return Err(told(&outcome)),
-            },
-            Expect::GoesOn => {}
-        }
-        goes_on(peer)
     }
 
     /// How often something went up that must not: bad requests, and the ends of partial ones.
@@ -167,13 +133,49 @@ impl Stage {
     }
 }
 
+fn judge(peer: &mut Peer, expects: Expect) -> Result<(), String> {
+    match expects {
+        Expect::Connection(codes) => return ends(peer, codes),
+        Expect::ConnectionAs(code, _named) => return ends(peer, &[code]),
+        Expect::Closed => {
+            let is_polite = peer.until_end() == End::GoAway(NO_ERROR);
+            return if is_polite { Err("a polite end".to_owned()) } else { Ok(()) };
+        }
+        Expect::Stream(codes) => {
+            becomes(peer, |it| matches!(it, Outcome::Reset(code) if codes.contains(code)))?;
+        }
+        Expect::Malformed => becomes(peer, |it| match it {
+            Outcome::Reset(code) => *code == PROTOCOL_ERROR,
+            Outcome::Answered(answer) => answer.status == 400,
+            Outcome::Ended(_) => false,
+        })?,
+        Expect::Status(status) => {
+            becomes(peer, |it| matches!(it, Outcome::Answered(answer) if answer.status == status))?;
+        }
+        Expect::GoesOn => {}
+    }
+    goes_on(peer)
+}
+
+/// The connection ends with one of these codes.
+fn ends(peer: &mut Peer, codes: &[u32]) -> Result<(), String> {
+    let end = peer.until_end();
+    let is_told = matches!(end, End::GoAway(code) if codes.contains(&code));
+    if is_told { Ok(()) } else { Err(format!("{end:?}")) }
+}
+
+/// Stream 1 ends so.
+fn becomes(peer: &mut Peer, is_right: impl Fn(&Outcome) -> bool) -> Result<(), String> {
+    let outcome = peer.outcome(1);
+    if is_right(&outcome) { Ok(()) } else { Err(told(&outcome)) }
+}
+
 /// Another stream is served, on the same connection.
 fn goes_on(peer: &mut Peer) -> Result<(), String> {
     drop(peer.try_send(Request::get(GOOD).whole(LATER)));
-    match peer.outcome(LATER) {
-        Outcome::Answered(answer) if answer.status == 200 => Ok(()),
-        outcome => Err(format!("the next request: {}", told(&outcome))),
-    }
+    let outcome = peer.outcome(LATER);
+    let is_served = matches!(&outcome, Outcome::Answered(answer) if answer.status == 200);
+    if is_served { Ok(()) } else { Err(format!("the next request: {}", told(&outcome))) }
 }
 
 fn told(outcome: &Outcome) -> String {

@@ -8,7 +8,7 @@ use crate::support::h2::frames::{
     CANCEL, END_HEADERS, END_STREAM, PRIORITY, Request, continuation, data, frame, headers, ping,
     priority, reset, settings, window_update,
 };
-use crate::support::h2::hpack::literal;
+use crate::support::h2::hpack::{indexed_literal, literal};
 use crate::support::h2::peer::Peer;
 
 /// What a flood sends as its next step, by the stream that it may use for it.
@@ -201,6 +201,24 @@ fn frames_that_nobody_knows() {
 #[test]
 fn trailers_over_and_over() {
     flood("trailers", &post(1), |_| vec![headers(1, END_HEADERS, literal("x-sum", "1"))]);
+}
+
+/// One field of 4,000 bytes is added to the table, and then named over and over: a byte each.
+#[test]
+fn heads_that_are_large_only_when_decompressed() {
+    let stage = Stage::new();
+    neighbour(&stage, &AtomicBool::new(true));
+    let before_kib = stage.gateway().rss_kib();
+    stage.gateway().forget_peak();
+    for _ in 0..20 {
+        let mut peer = Peer::connect(stage.gateway().address());
+        let field = indexed_literal("x-a", "a".repeat(4_000));
+        let block = [Request::get(GOOD).block(), field, vec![0xbe; 11_000]].concat();
+        drop(peer.try_send(headers(1, END_HEADERS | END_STREAM, block)));
+        peer.until_end();
+    }
+    let grown_kib = stage.gateway().peak_rss_kib().saturating_sub(before_kib);
+    assert!(grown_kib < GROWN_KIB_MAX, "it grew by {grown_kib} KiB");
 }
 
 /// Cut off by then. A client that only asks is at 1,000, and whoever makes us reset after 100.

@@ -226,7 +226,7 @@ fn padding_is_within_its_frame() {
             "6.1",
             "padded DATA without a length",
             Connection(&[PROTOCOL_ERROR, FRAME_SIZE_ERROR]),
-            { [part().head(1), data(1, PADDED | END_STREAM, [])].concat() },
+            [part().head(1), data(1, PADDED | END_STREAM, [])].concat(),
         ),
         case("6.1", "DATA of padding alone", Status(200), {
             [post.head(1), data(1, PADDED | END_STREAM, padded(5, b"", 5))].concat()
@@ -257,7 +257,7 @@ fn padding_is_within_its_frame() {
             "6.2",
             "HEADERS too short for their weight",
             Connection(&[PROTOCOL_ERROR, FRAME_SIZE_ERROR]),
-            { headers(1, all | WITH_PRIORITY, [0; 4]) },
+            headers(1, all | WITH_PRIORITY, [0; 4]),
         ),
         case("RFC 7540, 5.3.1", "HEADERS that depend on themselves", Stream(&[PROTOCOL_ERROR]), {
             headers(1, all | WITH_PRIORITY, [&[0, 0, 0, 1, 15][..], &bad().block()].concat())

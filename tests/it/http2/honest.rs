@@ -9,7 +9,7 @@ use crate::support::h2::frames::{
     CANCEL, END_STREAM, Frame, INITIAL_WINDOW_SIZE, PING, Request, data, ping, priority, reset,
     window_update,
 };
-use crate::support::h2::peer::{Outcome, Peer, Taking};
+use crate::support::h2::peer::{Peer, Taking};
 use crate::support::setup::Setup;
 use crate::support::upstream::{Conversation, Upstream, ok};
 
@@ -58,7 +58,7 @@ fn events(conversation: &mut Conversation) -> io::Result<()> {
 
 fn large(conversation: &mut Conversation) -> io::Result<()> {
     conversation.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n"))?;
-    (0..LARGE / 65_536).try_for_each(|_| conversation.send([0; 65_536]))
+    (0..LARGE / 65_536).try_for_each(|_| conversation.send(vec![0; 65_536]))
 }
 
 /// Takes an answer to its end, and has `answer` say something to each DATA of it.
@@ -135,10 +135,7 @@ fn a_browser_asks_much_and_cancels_half_of_it() {
             peer.send(cancel);
         }
         for stream in kept {
-            match peer.outcome(*stream) {
-                Outcome::Answered(answer) => assert_eq!(answer.status, 200),
-                other => panic!("round {round}: {other:?}"),
-            }
+            assert_eq!(peer.outcome(*stream).answer().status, 200, "round {round}");
             answered += 1;
         }
         peer.take(Taking::Connection);

@@ -176,107 +176,65 @@ fn names_and_values_have_no_letters_that_end_them() {
     ]);
 }
 
+/// A request whose body comes in parts.
+fn sent(request: &Request, body: &[&str]) -> Vec<u8> {
+    let (last, others) = body.split_last().unwrap();
+    let others: Vec<u8> = others.iter().flat_map(|it| data(1, 0, it)).collect();
+    [request.head(1), others, data(1, END_STREAM, last)].concat()
+}
+
+/// A request with a body and trailers.
+fn trailed(request: &Request, body: &str) -> Vec<u8> {
+    let trailers = headers(1, END_HEADERS | END_STREAM, literal("x-sum", "1"));
+    [request.head(1), data(1, 0, body), trailers].concat()
+}
+
+#[test]
+fn a_length_is_a_number_and_stands_there_once() {
+    let sent = |lengths: &[&str]| {
+        let head = lengths.iter().fold(bad(), |it, length| it.with("content-length", length));
+        sent(&head, &["abc"])
+    };
+    Stage::new().play(&[
+        case("8.1.1", "two lengths", Malformed, sent(&["3", "4"])),
+        case("8.1.1", "one length twice", Malformed, sent(&["3", "3"])),
+        case("8.1.1", "a list of lengths", Malformed, sent(&["3, 3"])),
+        case("8.1.1", "a signed length", Malformed, sent(&["+3"])),
+        case("8.1.1", "a negative length", Malformed, sent(&["-3"])),
+        case("8.1.1", "a length in hexadecimal", Malformed, sent(&["0x3"])),
+        case("8.1.1", "an empty length", Malformed, sent(&[""])),
+        case("8.1.1", "a length beyond 64 bits", Malformed, sent(&["18446744073709551619"])),
+        case("8.1.1", "a length with spaces", Malformed, sent(&[" 3"])),
+    ]);
+}
+
 #[test]
 fn a_body_is_as_long_as_its_head_says() {
     let length = |it: &str| part().with("content-length", it);
-    let sent = |request: Request, body: &[&str]| {
-        let (last, others) = body.split_last().unwrap();
-        let others = others.iter().flat_map(|it| data(1, 0, it));
-        let others: Vec<u8> = others.collect();
-        [request.head(1), others, data(1, END_STREAM, last)].concat()
-    };
-    let trailers = |request: Request, body: &str| {
-        let trailers = headers(1, END_HEADERS | END_STREAM, literal("x-sum", "1"));
-        [request.head(1), data(1, 0, body), trailers].concat()
-    };
-    let post = || Request::post(GOOD);
+    let said = |it: &str| Request::post(GOOD).with("content-length", it);
     let fine = Status(200);
     Stage::new().play(&[
-        case("8.1.1", "shorter", Malformed, sent(length("5"), &["abc"])),
-        case("8.1.1", "longer", Malformed, sent(length("2"), &["abc"])),
-        case("8.1.1", "longer by an empty length", Malformed, sent(length("0"), &["abc"])),
-        case("8.1.1", "shorter, in parts", Malformed, sent(length("7"), &["abc", "def"])),
-        case("8.1.1", "longer, in parts", Malformed, sent(length("5"), &["abc", "def"])),
+        case("8.1.1", "shorter", Malformed, sent(&length("5"), &["abc"])),
+        case("8.1.1", "longer", Malformed, sent(&length("2"), &["abc"])),
+        case("8.1.1", "longer by an empty length", Malformed, sent(&length("0"), &["abc"])),
+        case("8.1.1", "shorter, in parts", Malformed, sent(&length("7"), &["abc", "def"])),
+        case("8.1.1", "longer, in parts", Malformed, sent(&length("5"), &["abc", "def"])),
         case("8.1.1", "a length without a body", Malformed, length("5").whole(1)),
-        case("8.1.1", "shorter, with trailers", Malformed, trailers(length("5"), "abc")),
-        case("8.1.1", "longer, with trailers", Malformed, trailers(length("2"), "abc")),
+        case("8.1.1", "shorter, with trailers", Malformed, trailed(&length("5"), "abc")),
+        case("8.1.1", "longer, with trailers", Malformed, trailed(&length("2"), "abc")),
         case(
             "8.1.1",
             "a length and nothing more",
             GoesOn,
             [length("5").head(1), reset(1, CANCEL)].concat(),
         ),
-        case(
-            "8.1.1",
-            "two lengths",
-            Malformed,
-            sent(bad().with_all(&[("content-length", "3"), ("content-length", "4")]), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "one length twice",
-            Malformed,
-            sent(bad().with_all(&[("content-length", "3"), ("content-length", "3")]), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "a list of lengths",
-            Malformed,
-            sent(bad().with("content-length", "3, 3"), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "a signed length",
-            Malformed,
-            sent(bad().with("content-length", "+3"), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "a negative length",
-            Malformed,
-            sent(bad().with("content-length", "-3"), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "a length in hexadecimal",
-            Malformed,
-            sent(bad().with("content-length", "0x3"), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "an empty length",
-            Malformed,
-            sent(bad().with("content-length", ""), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "a length beyond 64 bits",
-            Malformed,
-            sent(bad().with("content-length", "18446744073709551619"), &["abc"]),
-        ),
-        case(
-            "8.1.1",
-            "a length with spaces",
-            Malformed,
-            sent(bad().with("content-length", " 3"), &["abc"]),
-        ),
-        case("8.1.1", "the right length", fine, sent(post().with("content-length", "3"), &["abc"])),
-        case(
-            "8.1.1",
-            "the right length in parts",
-            fine,
-            sent(post().with("content-length", "6"), &["abc", "", "def", ""]),
-        ),
-        case("8.1.1", "no length", fine, sent(post(), &["abc", "def"])),
-        case("8.1.1", "leading zeros", fine, sent(post().with("content-length", "0003"), &["abc"])),
-        case("8.1.1", "a length of nothing", fine, post().with("content-length", "0").whole(1)),
-        case(
-            "8.1",
-            "the right length, with trailers",
-            fine,
-            trailers(post().with("content-length", "3"), "abc"),
-        ),
-        case("8.1.1", "a GET with a body", fine, sent(Request::get(GOOD), &["abc"])),
+        case("8.1.1", "the right length", fine, sent(&said("3"), &["abc"])),
+        case("8.1.1", "the right length in parts", fine, sent(&said("6"), &["abc", "", "def", ""])),
+        case("8.1.1", "no length", fine, sent(&Request::post(GOOD), &["abc", "def"])),
+        case("8.1.1", "leading zeros", fine, sent(&said("0003"), &["abc"])),
+        case("8.1.1", "a length of nothing", fine, said("0").whole(1)),
+        case("8.1", "the right length, with trailers", fine, trailed(&said("3"), "abc")),
+        case("8.1.1", "a GET with a body", fine, sent(&Request::get(GOOD), &["abc"])),
     ]);
 }
 

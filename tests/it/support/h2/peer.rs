@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 use crate::support::client::Client;
 use crate::support::h2::frames::{
@@ -123,9 +123,9 @@ impl Peer {
         self.client.try_send(bytes)
     }
 
-    /// The socket itself.
-    pub fn stream(&self) -> &TcpStream {
-        self.client.stream()
+    /// Its own address.
+    pub fn address(&self) -> SocketAddr {
+        self.client.stream().local_addr().unwrap()
     }
 
     /// A stream that nobody has used.
@@ -145,6 +145,11 @@ impl Peer {
     /// What is known of a stream now.
     pub fn heard(&self, stream: u32) -> Heard {
         self.streams.get(&stream).cloned().unwrap_or_default()
+    }
+
+    /// How much of all answers has come.
+    pub fn body_bytes(&self) -> usize {
+        self.streams.values().map(|it| it.body.len()).sum()
     }
 
     /// Frames of the connection that have come since it was opened.
