@@ -15,7 +15,6 @@
 
 use std::env;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
@@ -29,7 +28,7 @@ use crate::cpu::CpuTime;
 use crate::credential::Credential;
 use crate::keyward::Keyward;
 use crate::nginx::Nginx;
-use crate::process::{Cores, Process};
+use crate::process::Cores;
 use crate::spread::Spread;
 use crate::stand::{Stand, free_address};
 
@@ -41,7 +40,6 @@ mod cpu;
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/credential.rs"]
 mod credential;
-#[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/http.rs"]
 mod http;
 #[path = "../versus/keyward.rs"]
@@ -91,7 +89,7 @@ const KINDS: [Kind; 3] = [
 ];
 
 const TURNS: usize = 11;
-const SLICES: usize = 6;
+const SLICES: u8 = 6;
 
 fn main() -> ExitCode {
     // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
@@ -122,8 +120,11 @@ fn measure() -> Result<bool> {
             eprintln!("protocols: {}, turn {turn} of {TURNS}", kind.name);
             turns.push(take_turn([&ours, &theirs], kind, &credentials[0].key)?);
         }
-        let ratio = Spread::of(turns.iter().map(|[ours, theirs]| ours / theirs).collect());
-        let of = |place: usize| Spread::of(turns.iter().map(|it| it[place]).collect()).median;
+        let ratios: Vec<f64> = turns.iter().map(|[ours, theirs]| ours / theirs).collect();
+        let ratio = Spread::of(ratios);
+        let of = |place: usize| {
+            Spread::of(turns.iter().map(|it| it[place]).collect::<Vec<f64>>()).median
+        };
         let met = ratio.median <= kind.target;
         println!(
             "{}: Keyward {:.1} us, nginx {:.1} us, ratio {:.3} ({:.3} to {:.3}), at most {}  {}",
@@ -150,7 +151,7 @@ fn take_turn(contenders: [&Contender; 2], kind: &Kind, key: &str) -> Result<[f64
     let processes = [ours.start(Cores::Proxy)?, theirs.start(Cores::Proxy)?];
     let mut spent = [Duration::ZERO; 2];
     for slice in 0..=SLICES {
-        for place in [slice % 2, 1 - slice % 2] {
+        for place in [usize::from(slice % 2), usize::from(1 - slice % 2)] {
             let before = CpuTime::of_tree(processes[place].pid())?;
             load(contenders[place], kind, key)?;
             // The kernel brings the clock of a task up to date once it no longer runs.
@@ -161,7 +162,7 @@ fn take_turn(contenders: [&Contender; 2], kind: &Kind, key: &str) -> Result<[f64
             }
         }
     }
-    let requests = f64::from(kind.requests) * SLICES as f64;
+    let requests = f64::from(kind.requests) * f64::from(SLICES);
     Ok(spent.map(|it| it.as_secs_f64() * 1e6 / requests))
 }
 
