@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts idle claims fuzz deps deps-test deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims fuzz deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -29,8 +29,8 @@ lint:
 	$(CARGO) clippy --profile $(PROFILE) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile $(PROFILE) --no-deps --document-private-items
 
-## make bench         everything that is measured: versus, instructions, floods, restarts, idle
-bench: versus instructions floods restarts idle
+## make bench         everything that is measured: versus, protocols, instructions, floods, restarts, idle
+bench: versus protocols instructions floods restarts idle
 
 ## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
 versus: deps-bench
@@ -52,6 +52,11 @@ floods: deps-bench
 restarts: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --bench restarts -- --keyward target/release/keyward
+
+## make protocols     CPU of a request over HTTP/2, and of a new TLS connection, beside nginx
+protocols: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --bench protocols -- --keyward target/release/keyward
 
 ## make idle          what a connection costs in memory on which nobody asks
 idle: deps-bench
@@ -77,7 +82,7 @@ deps-test:
 	@.ci/deps curl h2load chromium haproxy nginx python:grpc python:websockets
 
 deps-bench:
-	@.ci/deps curl nginx haproxy wrk valgrind taskset
+	@.ci/deps curl nginx haproxy wrk h2load valgrind taskset
 
 clean:
 	$(CARGO) clean
