@@ -20,7 +20,8 @@ use crate::telemetry::outlet::Outlet;
 /// Starts writing log lines to standard output. Once what is returned is dropped, they are written
 /// and no more will be.
 pub fn start(settings: &Log) -> Result<Outlet, Failure> {
-    let filter = EnvFilter::try_new(&settings.level)
+    // A client can have h2 complain as often as it likes; who wants to hear it names `h2`.
+    let filter = EnvFilter::try_new(format!("h2=off,{}", settings.level))
         .map_err(|fault| Failure::Configuration(format!("log.level: {fault}")))?;
     let is_terminal = io::stdout().is_terminal();
     let outlet = Outlet::start(io::stdout())
