@@ -111,7 +111,10 @@ pub async fn announced(stream: &TcpStream, vitals: &Vitals) -> Result<Option<Soc
             // It is all there, and nothing of what follows is read with it.
             let header = bytes.get_mut(..length).unwrap_or_default();
             match stream.try_read(header) {
-                Ok(count) if count == length => Ok(source),
+                Ok(count) if count == length => {
+                    vitals.has_opened();
+                    Ok(source)
+                }
                 Ok(_) | Err(_) => Err(Peeking::Closed),
             }
         }
@@ -152,6 +155,7 @@ pub async fn peek<T>(
     bytes: &mut [u8],
     decide: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<T, Peeking> {
+    let mut pause = LOOK_AGAIN;
     loop {
         let peeked = poll_fn(|context| {
             if let Some(end) = vitals.must_end(context.waker()) {
@@ -170,7 +174,8 @@ pub async fn peek<T>(
             return Ok(decided);
         }
         // What was looked at is still there, so the socket will not say when there is more.
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(LOOK_AGAIN_MAX);
     }
 }
 
@@ -185,4 +190,5 @@ async fn until_ended<T>(work: impl Future<Output = T>, vitals: &Vitals) -> Resul
 
 const PREFACE: &[u8] = b"PRI ";
 
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(200);

@@ -16,6 +16,8 @@ pub struct Frames {
     header_length: Cell<usize>,
     /// Whether the preface, or a block of headers, has begun and not ended.
     in_block: Cell<bool>,
+    /// Whether it ends with the payload that is under way.
+    block_ends: Cell<bool>,
     /// Whether the client has said with which settings it begins.
     has_begun: Cell<bool>,
     budget: Cell<u32>,
@@ -55,6 +57,7 @@ impl Frames {
             header: Cell::default(),
             header_length: Cell::new(0),
             in_block: Cell::new(true),
+            block_ends: Cell::new(false),
             has_begun: Cell::new(false),
             budget: Cell::new(budget_max),
             budget_max,
@@ -69,6 +72,9 @@ impl Frames {
             if self.skip.get() > 0 {
                 let count = self.skip.get().min(rest.len());
                 self.skip.set(self.skip.get() - count);
+                if self.skip.get() == 0 && self.block_ends.get() {
+                    self.in_block.set(false);
+                }
                 rest = rest.split_at_mut(count).1;
                 continue;
             }
@@ -121,8 +127,10 @@ impl Frames {
         let [_, _, _, kind, flags, ..] = header;
         let length = length(header);
         self.skip.set(length);
-        let is_block = matches!(kind, HEADERS | CONTINUATION) && flags & END_HEADERS == 0;
-        self.in_block.set(is_block);
+        let (is_block, is_last) =
+            (matches!(kind, HEADERS | CONTINUATION), flags & END_HEADERS != 0);
+        self.in_block.set(is_block && !(is_last && length == 0));
+        self.block_ends.set(is_last);
         let is_settings = kind == SETTINGS && flags & ACK == 0;
         if !self.has_begun.replace(true) && !is_settings {
             return Seen::Unsettled;

@@ -14,7 +14,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::config::HeadLimits;
 use crate::listener::socket::Socket;
@@ -71,13 +71,30 @@ impl Http1 {
         B: Body + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.rounds(stream, vitals, (&service, &refusal)).await;
+        // A tunnel that never got its connection knows the connection: it would live for ever.
+        drop(vitals.take_tunnel());
+    }
+
+    async fn rounds<S, F, B, R>(
+        &self,
+        stream: Stream,
+        vitals: &Rc<Vitals>,
+        (service, refusal): (&S, &R),
+    ) where
+        S: Fn(Request<Incoming>) -> F,
+        R: Fn(Unread) -> Vec<u8>,
+        F: Future<Output = Response<B>>,
+        B: Body + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let (mut stream, mut ahead) = (stream, Bytes::new());
         loop {
             if ahead.is_empty() && readable(&stream, vitals).await.is_err() {
                 return;
             }
             // Boxed, as it is large and gone while nobody asks.
-            let round = Box::pin(self.round(stream, ahead, vitals, (&service, &refusal)));
+            let round = Box::pin(self.round(stream, ahead, vitals, (service, refusal)));
             match round.await {
                 Rest::Waiting(rest, read) => (stream, ahead) = (rest, read),
                 Rest::Changed(stream, read) => return pass_on(stream, read, vitals).await,
@@ -102,6 +119,7 @@ impl Http1 {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let socket = Socket::new(stream, ahead, Rc::clone(vitals));
+        vitals.begin_round();
         // Not an `async` block: that would hold the future twice, and hyper moves it as a whole.
         let service = service_fn(|request| service(request).map(Ok::<_, Infallible>));
         let mut connection = self.0.serve_connection(socket, service);
@@ -119,11 +137,15 @@ impl Http1 {
         let parts = connection.into_parts();
         let mut stream = parts.io.into_stream();
         match left {
+            // Empty or not, hyper's buffer hangs on to what was read of it.
+            Left::Resting if parts.read_buf.is_empty() => {
+                return Rest::Waiting(stream, Bytes::new());
+            }
             Left::Resting => return Rest::Waiting(stream, parts.read_buf),
             Left::Ended(End::Abort | End::Idle) => {}
             Left::Ended(End::HeadTooSlow) => {
                 say(&mut stream, &refusal(Unread::TooSlow)).await;
-                drop(stream.shutdown().await);
+                linger(stream).await;
             }
             Left::Done if vitals.is_changing_over() => {
                 return Rest::Changed(stream, parts.read_buf);
@@ -185,12 +207,14 @@ pub async fn say<W: AsyncWrite + Unpin>(stream: &mut W, message: &[u8]) {
 
 /// Reads away what still comes: closing a socket with unread bytes would reset the connection
 /// and take the last answer from the client.
-pub async fn linger(mut stream: Stream) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
+pub async fn linger<T: AsyncRead + AsyncWrite + Unpin>(mut stream: T) {
     let mut waste = vec![0; 16 * 1024];
-    let drained = async { while stream.read(&mut waste).await.is_ok_and(|count| count > 0) {} };
+    let drained = async {
+        if stream.shutdown().await.is_err() {
+            return;
+        }
+        while stream.read(&mut waste).await.is_ok_and(|count| count > 0) {}
+    };
     drop(tokio::time::timeout(LINGER, pin!(drained)).await);
 }
 

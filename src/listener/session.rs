@@ -161,6 +161,10 @@ impl Patient for Session {
         if self.head.is_over(now) || self.lingering.is_over(now) {
             self.ask(Wish::Close);
         }
+        // Until the client has taken what it was sent, it is not idle.
+        if self.flow.is_blocked() && self.strands.borrow().is_empty() {
+            self.idle.arm(self.timeouts.idle);
+        }
         // First the client is told, and given as long again as a request may take to arrive.
         if self.idle.is_over(now) {
             match self.wish.get() {

@@ -192,6 +192,13 @@ impl Vitals {
         self.tunnel.borrow_mut().take()
     }
 
+    /// Somebody may ask: if nobody does, the connection comes to rest again.
+    pub fn begin_round(&self) {
+        if self.stage.get() == Stage::Idle {
+            self.resting.arm(REST_AFTER);
+        }
+    }
+
     /// Whether nobody has asked anything for so long that what waits for a request may go.
     pub fn is_at_rest(&self) -> bool {
         self.rested.take() && self.stage.get() == Stage::Idle && !self.begun.get()

@@ -139,13 +139,19 @@ impl Relay {
         Poll::Pending
     }
 
-    /// Both directions have to end by themselves, unless one of them broke.
+    /// What the upstream still says goes on until it has said all, or the client can no longer be
+    /// heard, or its key has lost its right.
     fn poll_rest(
         &mut self,
         context: &mut Context<'_>,
         client: &mut Stream,
         up: &mut Pump,
     ) -> Poll<()> {
+        let signal = self.grant.signal();
+        signal.wake_on_verdict(context.waker());
+        if signal.verdict().is_some() {
+            return Poll::Ready(());
+        }
         let went_up = up.poll(context, client, &mut self.upstream, |_bytes| {});
         let went_down = self.poll_down(context, client);
         match (went_up, went_down) {

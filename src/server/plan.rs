@@ -37,9 +37,7 @@ impl Endpoints {
             let before = self.0.iter().find(|it| it.settings.name == settings.name);
             let endpoint = |it: &config::Endpoint| {
                 let there = before.into_iter().flat_map(|before| &before.endpoints);
-                let same = there
-                    .filter(|there| there.is(it))
-                    .find(|there| there.address().weight == it.weight);
+                let same = there.filter(|there| there.is(it)).last();
                 same.map_or_else(|| Arc::new(Endpoint::new(it.clone(), workers)), Arc::clone)
             };
             let fault = |fault| EndpointsFault { upstream: settings.name.clone(), fault };

@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
@@ -21,7 +22,7 @@ use crate::gate::recheck::Recheck;
 use crate::listener::connection::{Opened, Protocol, Transport, Unopened, announced, open};
 use crate::listener::doors::{Place, Seat};
 use crate::listener::flow::Flow;
-use crate::listener::http1::{Http1, say};
+use crate::listener::http1::{Http1, linger, say};
 use crate::listener::http2::Http2;
 use crate::listener::progress::Progress;
 use crate::listener::session::Session;
@@ -214,7 +215,9 @@ impl Worker {
         if !self.announces(address) && !seat.is_open_to(address) {
             return;
         }
-        if visitor.stream.set_nodelay(true).is_ok() {
+        // Who is gone without a word is noticed by the kernel: a tunnel may be silent for hours.
+        let keepalive = SockRef::from(&visitor.stream).set_tcp_keepalive(&KEEPALIVE);
+        if keepalive.and_then(|()| visitor.stream.set_nodelay(true)).is_ok() {
             self.connections.spawn_local(Rc::clone(self).attend(visitor, seat));
         }
     }
@@ -259,6 +262,7 @@ impl Worker {
             Err(Unopened::Ended(End::HeadTooSlow, mut stream)) => {
                 let message = self.proxy.refuse_unread(caller.peer, Unread::TooSlow);
                 say(&mut stream, &message).await;
+                linger(stream).await;
             }
             Err(Unopened::Ended(End::Idle | End::Abort, _) | Unopened::Closed) => {}
         }
@@ -367,3 +371,6 @@ impl Caller {
         Downstream { peer: self.peer, peer_text, scheme, progress }
     }
 }
+
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(10));

@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::tasks::deadline::{Deadline, Timed};
+use crate::tasks::{Signal, Verdict};
 use crate::upstream::loan::Loan;
 use crate::upstream::trailers::Trailers;
 
@@ -41,6 +42,8 @@ struct State {
     answered: Cell<bool>,
     /// Whether the upstream's time was up.
     overdue: Cell<bool>,
+    /// Given once the answer is over: who still sends is not listened to any more.
+    over: Signal,
     watch: Watch,
 }
 
@@ -158,7 +161,21 @@ impl RequestBody {
 impl Upload {
     fn new(stage: UploadStage, watch: Watch) -> Self {
         let [answered, overdue] = [(); 2].map(|()| Cell::new(false));
-        Self(Rc::new(State { stage: Cell::new(stage), answered, overdue, watch }))
+        Self(Rc::new(State {
+            stage: Cell::new(stage),
+            answered,
+            overdue,
+            over: Signal::default(),
+            watch,
+        }))
+    }
+
+    /// The answer is over, whole or not, and with it the grant: a body that has not come to its end
+    /// breaks off, wherever it is.
+    pub fn end_of_answer(&self) {
+        if self.stage() != UploadStage::Sent {
+            self.0.over.give(Verdict::Cut);
+        }
     }
 
     /// How far it has come.
@@ -252,6 +269,11 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        this.upload.0.over.wake_on_verdict(context.waker());
+        if this.upload.0.over.verdict().is_some() {
+            this.upload.0.stage.set(UploadStage::Faulty(UploadFault::Incomplete));
+            return Poll::Ready(Some(Err(UploadFault::Incomplete)));
+        }
         let polled = poll_whole(incoming, this.origin, context);
         let is_last = incoming.is_end_stream();
         let limited = |it: Result<Frame<Bytes>, BodyFault>| this.within_limit(it?);
@@ -309,6 +331,18 @@ impl ResponseBody {
             loan.give_back();
         }
     }
+
+    fn close(&mut self) {
+        if let Some(loan) = self.loan.take() {
+            loan.close();
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl Body for ResponseBody {
@@ -329,7 +363,7 @@ impl Body for ResponseBody {
             {
                 this.give_back();
             }
-            Poll::Ready(Some(Err(_))) => drop(this.loan.take()),
+            Poll::Ready(Some(Err(_))) => this.close(),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
         polled

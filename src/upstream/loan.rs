@@ -220,10 +220,16 @@ impl Loan {
         }
     }
 
+    /// The answer has broken off, or nobody wants the rest of it.
+    pub fn close(self) {
+        self.upload.end_of_answer();
+    }
+
     /// The answer has ended. An upstream that answered without having read the request to its
     /// end leaves a connection on which nobody knows where the next one begins.
     pub fn give_back(self) {
         let Self { busy, channel, upload, then } = self;
+        upload.end_of_answer();
         let Channel::Line(line) = channel else { return };
         let is_whole = then == Then::Kept && upload.stage() == UploadStage::Sent;
         if is_whole && !line.sender.is_closed() {
