@@ -72,9 +72,8 @@ impl Frames {
             if self.skip.get() > 0 {
                 let count = self.skip.get().min(rest.len());
                 self.skip.set(self.skip.get() - count);
-                if self.skip.get() == 0 && self.block_ends.get() {
-                    self.in_block.set(false);
-                }
+                let is_over = self.skip.get() == 0 && self.block_ends.get();
+                self.in_block.set(self.in_block.get() && !is_over);
                 rest = rest.split_at_mut(count).1;
                 continue;
             }

@@ -36,8 +36,8 @@ impl Endpoints {
         let group = |settings: &config::Upstream| {
             let before = self.0.iter().find(|it| it.settings.name == settings.name);
             let endpoint = |it: &config::Endpoint| {
-                let there = before.into_iter().flat_map(|before| &before.endpoints);
-                let same = there.filter(|there| there.is(it)).last();
+                let mut there = before.into_iter().flat_map(|before| &before.endpoints);
+                let same = there.find(|there| there.is(it));
                 same.map_or_else(|| Arc::new(Endpoint::new(it.clone(), workers)), Arc::clone)
             };
             let fault = |fault| EndpointsFault { upstream: settings.name.clone(), fault };
@@ -92,7 +92,7 @@ impl Planner {
     }
 
     fn upstream(&self, group: &Group, before: Option<&Plan>) -> Rc<Upstream> {
-        let there = before.into_iter().flat_map(|it| &it.upstreams);
+        let mut there = before.into_iter().flat_map(|it| &it.upstreams);
         let mut there = there.filter(|it| it.settings().name == group.settings.name);
         match there.next() {
             Some(same) if same.is_of(group) => Rc::clone(same),
