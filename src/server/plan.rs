@@ -92,7 +92,7 @@ impl Planner {
     }
 
     fn upstream(&self, group: &Group, before: Option<&Plan>) -> Rc<Upstream> {
-        let mut there = before.into_iter().flat_map(|it| &it.upstreams);
+        let there = before.into_iter().flat_map(|it| &it.upstreams);
         let mut there = there.filter(|it| it.settings().name == group.settings.name);
         match there.next() {
             Some(same) if same.is_of(group) => Rc::clone(same),
