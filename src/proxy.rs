@@ -41,7 +41,6 @@ pub mod websocket;
 pub struct Proxy {
     /// Who may pass.
     pub gate: Gate,
-    /// Which request goes where.
     /// Routes and where they lead, until the next reload.
     pub plan: RefCell<Rc<Plan>>,
     /// Where keys may stand.

@@ -72,13 +72,13 @@ pub async fn open(
     let acceptor = match transport {
         Transport::Plain => {
             let protocol = sniff(&stream, vitals).await;
-            let stream = match protocol {
+            let opened = match protocol {
                 Err(Peeking::Ended(end)) => return Err(Unopened::Ended(end, stream)),
                 Err(Peeking::Closed | Peeking::Malformed) => return Err(Unopened::Closed),
                 Ok(protocol) => Opened { stream: Stream::Plain(tap(stream, vitals)), protocol },
             };
             vitals.has_opened();
-            return Ok(stream);
+            return Ok(opened);
         }
         Transport::Tls(acceptor) => acceptor,
     };

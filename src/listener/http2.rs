@@ -80,8 +80,8 @@ impl Http2 {
 
     /// The window of a stream is that of Envoy's advice for edges, and the connection has room for
     /// all its streams: bodies that nobody reads yet would hold up the others else (hyper#1813).
-    /// All connections together hold no more, as so many requests may be in flight and no more.
-    /// What h2 holds of an answer that a client does not take is bounded likewise.
+    /// What h2 holds of answers that a client does not take is at most one chunk for each stream;
+    /// the last one is no longer a request in flight, and goes when the connection is idle.
     fn builder(&self, strands: Strands) -> http2::Builder<Strands> {
         let mut builder = http2::Builder::new(strands);
         builder
@@ -97,8 +97,8 @@ impl Http2 {
     }
 }
 
-/// Runs each request as a task of its own, until it is told to end. A request that is dropped
-/// resets its stream.
+/// Runs each request as a task of its own, until it is told to end. Dropping it drops the answer,
+/// which breaks off what is left of the upload; once nobody holds either, h2 resets the stream.
 #[derive(Clone, Debug)]
 struct Strands {
     session: Rc<Session>,

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::listener::flow::{Doubt, Flow};
 
-/// The socket. What was read of it before its time comes out first.
+/// The socket.
 #[derive(Debug)]
 pub struct Tap {
     stream: TcpStream,

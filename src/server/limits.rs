@@ -14,7 +14,8 @@ pub fn raise_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections there may be: each may need a second one to an upstream.
+/// How many connections there may be: each may need a second one to an upstream. One of HTTP/2 may
+/// need more; `max_connections` of an upstream bounds those.
 pub fn connections(asked: Connections, descriptors: u64) -> usize {
     let possible = descriptors.saturating_sub(KEPT) / 2;
     match asked {

@@ -104,7 +104,7 @@ impl Streams {
         self.connecting.get() > 0
     }
 
-    /// Whether nobody waits.
+    /// Whether somebody waits for a place.
     pub fn is_wanted(&self) -> bool {
         self.waiting.borrow().iter().any(|it| !it.is_closed())
     }
