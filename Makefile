@@ -35,33 +35,33 @@ bench: versus protocols instructions floods restarts idle
 ## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
 versus: deps-bench
 	$(CARGO) build --release
-	$(CARGO) bench --bench versus -- --keyward target/release/keyward
-	$(CARGO) bench --bench versus -- --keyward target/release/keyward --shared-key
+	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward
+	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --shared-key
 
 ## make instructions  instructions per request and per check of a key, under valgrind
 instructions: deps-bench
 	$(CARGO) build --release
-	$(CARGO) bench --bench instructions -- --keyward target/release/keyward
+	$(CARGO) bench --profile $(PROFILE) --bench instructions -- --keyward target/release/keyward
 
 ## make floods        what refused requests cost, and what they do to a valid client
 floods: deps-bench
 	$(CARGO) build --release
-	$(CARGO) bench --bench floods -- --keyward target/release/keyward
+	$(CARGO) bench --profile $(PROFILE) --bench floods -- --keyward target/release/keyward
 
 ## make restarts      how soon a gateway with 100,000 keys is ready again
 restarts: deps-bench
 	$(CARGO) build --release
-	$(CARGO) bench --bench restarts -- --keyward target/release/keyward
+	$(CARGO) bench --profile $(PROFILE) --bench restarts -- --keyward target/release/keyward
 
 ## make protocols     CPU of a request over HTTP/2, and of a new TLS connection, beside nginx
 protocols: deps-bench
 	$(CARGO) build --release
-	$(CARGO) bench --bench protocols -- --keyward target/release/keyward
+	$(CARGO) bench --profile $(PROFILE) --bench protocols -- --keyward target/release/keyward
 
 ## make idle          what a connection costs in memory on which nobody asks
 idle: deps-bench
 	$(CARGO) build --release
-	$(CARGO) bench --bench idle -- --keyward target/release/keyward
+	$(CARGO) bench --profile $(PROFILE) --bench idle -- --keyward target/release/keyward
 
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps-test

@@ -1,6 +1,7 @@
 //! Holds spawned work together: who starts a task can wait for it, and can tell it to stop.
 
 pub mod deadline;
+pub mod descriptors;
 pub mod permits;
 
 use std::cell::{Cell, RefCell};
@@ -9,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,12 +28,12 @@ impl Tasks {
         Self { tracker: TaskTracker::new(), stop: self.stop.child_token() }
     }
 
-    /// Starts `work` on this thread's runtime.
-    pub fn spawn_local<F>(&self, work: F)
+    /// Starts `work` on this thread's runtime; it can be stopped alone.
+    pub fn spawn_local<F>(&self, work: F) -> AbortHandle
     where
         F: Future<Output = ()> + 'static,
     {
-        self.tracker.spawn_local(work);
+        self.tracker.spawn_local(work).abort_handle()
     }
 
     /// Starts `work` on another thread's runtime.

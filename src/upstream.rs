@@ -1,6 +1,7 @@
 //! Where a request goes, and over which connection.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::clock::Moment;
@@ -40,6 +41,7 @@ pub mod streams;
 pub mod tls;
 pub mod trailers;
 pub mod tunnel;
+pub mod upload;
 pub mod wire;
 
 /// One worker's way to an upstream.
@@ -66,12 +68,15 @@ impl Upstream {
         Self::over(pools, group, worker, counters)
     }
 
-    /// The same under other terms: endpoints that stay keep their connections.
+    /// The same under other terms: endpoints that stay keep their connections, unless these were
+    /// opened to who is believed no more, or as who we are no more.
     #[must_use]
     pub fn renew(&self, group: &Group, worker: usize) -> Self {
+        let keeps = self.group.has_tls_of(group);
         let pool = |endpoint: &Arc<Endpoint>| {
             let (settings, tls) = (&group.settings, group.tls.clone());
-            match self.pools.iter().find(|it| std::ptr::eq(it.endpoint(), Arc::as_ptr(endpoint))) {
+            let is_same = |it: &&Pool| std::ptr::eq(it.endpoint(), Arc::as_ptr(endpoint));
+            match self.pools.iter().find(is_same).filter(|_| keeps) {
                 Some(pool) => pool.renew(settings, tls),
                 None => Pool::new(Arc::clone(endpoint), settings, tls, worker),
             }
@@ -106,6 +111,13 @@ impl Upstream {
         &self.group.settings
     }
 
+    /// Gives up the connections that none of those has who `stay`, as soon as nobody uses them.
+    pub fn leave(&self, stay: &[Rc<Self>]) {
+        let stays =
+            |ours: &Pool| stay.iter().any(|it| it.pools.iter().any(|it| it.shares_with(ours)));
+        self.pools.iter().filter(|it| !stays(it)).for_each(Pool::leave);
+    }
+
     /// Closes connections that nobody used for long; called by the worker's ticker.
     pub fn tick(&self, now: Moment) {
         self.now.set(now);
@@ -123,8 +135,8 @@ pub enum SendError {
     /// No connection could be had.
     #[error(transparent)]
     Unreachable(ConnectFault),
-    /// Every connection is in use, and none became free in time.
-    #[error("no connection became free: max_connections are in use")]
+    /// Every connection is in use, and none became free in time; or there is no descriptor left.
+    #[error("no connection became free: max_connections are in use, or every descriptor")]
     Crowded,
     /// The connection broke before there was an answer.
     #[error("the upstream closed the connection or answered with what is not HTTP: {0}")]
@@ -134,5 +146,5 @@ pub enum SendError {
     Flawed(answer::Flaw),
     /// The client's own body broke off or was malformed.
     #[error("the request's body could not be read")]
-    Upload(body::UploadFault),
+    Upload(upload::UploadFault),
 }

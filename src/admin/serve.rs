@@ -25,6 +25,7 @@ use crate::admin::pulse::{Pulse, Pulsing};
 use crate::admin::router::router;
 use crate::listener::doors::{Doors, Place, Seat};
 use crate::tasks::Tasks;
+use crate::tasks::descriptors::Descriptors;
 
 /// What a connection to the admin listener begins with.
 #[derive(Clone, Debug)]
@@ -60,7 +61,8 @@ pub async fn run(
         }
     };
     let router = router(admin);
-    let doors = Doors::new(CONNECTIONS_MAX, Some(CONNECTIONS_PER_ADDRESS_MAX), 1);
+    let own = Descriptors::new(CONNECTIONS_MAX);
+    let doors = Doors::new(CONNECTIONS_MAX, Some(CONNECTIONS_PER_ADDRESS_MAX), 1, own);
     let connections = words.stop.child();
     while let Some((stream, ends, seat)) = next(&listener, &doors, &words).await {
         let (router, stop) = (router.clone(), connections.clone());

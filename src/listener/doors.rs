@@ -9,6 +9,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::tasks::descriptors::{Descriptor, Descriptors};
+
 /// The doors of the whole process.
 #[derive(Clone, Debug)]
 pub struct Doors(Arc<Shared>);
@@ -19,6 +21,7 @@ struct Shared {
     per_address: Option<NonZeroU32>,
     addresses: DashMap<IpAddr, u32, ahash::RandomState>,
     loads: Box<[AtomicUsize]>,
+    descriptors: Descriptors,
 }
 
 /// A place for one connection.
@@ -35,16 +38,24 @@ pub struct Seat {
     /// Known once it is counted.
     address: Option<IpAddr>,
     worker: usize,
+    _descriptor: Descriptor,
 }
 
 impl Doors {
-    /// For `max` connections, `per_address` from each address, over `workers`.
-    pub fn new(max: usize, per_address: Option<NonZeroU32>, workers: usize) -> Self {
+    /// For `max` connections, `per_address` from each address, over `workers`; each is one of
+    /// `descriptors`.
+    pub fn new(
+        max: usize,
+        per_address: Option<NonZeroU32>,
+        workers: usize,
+        descriptors: Descriptors,
+    ) -> Self {
         Self(Arc::new(Shared {
             places: Arc::new(Semaphore::new(max)),
             per_address,
             addresses: DashMap::with_hasher(ahash::RandomState::new()),
             loads: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            descriptors,
         }))
     }
 
@@ -58,7 +69,8 @@ impl Doors {
         if let Some(load) = self.0.loads.get(worker) {
             load.fetch_add(1, Ordering::Relaxed);
         }
-        Seat { _place: place, doors: self.clone(), address: None, worker }
+        let descriptor = self.0.descriptors.take_over();
+        Seat { _place: place, doors: self.clone(), address: None, worker, _descriptor: descriptor }
     }
 
     /// The worker that should have the next connection that `worker` accepts: another one only
@@ -112,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_has_so_many_connections_and_no_more() {
-        let doors = Doors::new(10, NonZeroU32::new(2), 1);
+        let doors = Doors::new(10, NonZeroU32::new(2), 1, Descriptors::new(10));
         let seat = async || {
             let mut seat = doors.seat(doors.place().await.unwrap(), 0);
             seat.is_open_to(IpAddr::from([127, 0, 0, 1])).then_some(seat)
@@ -125,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_hands_over_only_what_is_clearly_too_much() {
-        let doors = Doors::new(100, None, 2);
+        let doors = Doors::new(100, None, 2, Descriptors::new(100));
         let mut seats = Vec::new();
         for _ in 0..=SLACK {
             assert_eq!(doors.worker_for(0), 0);

@@ -91,7 +91,7 @@ impl Http1 {
         let (mut stream, mut ahead) = (stream, Bytes::new());
         loop {
             if ahead.is_empty() && readable(&stream, vitals).await.is_err() {
-                return;
+                return bid_farewell(stream).await;
             }
             // Boxed, as it is large and gone while nobody asks.
             let round = Box::pin(self.round(stream, ahead, vitals, (service, refusal)));
@@ -142,7 +142,8 @@ impl Http1 {
                 return Rest::Waiting(stream, Bytes::new());
             }
             Left::Resting => return Rest::Waiting(stream, parts.read_buf),
-            Left::Ended(End::Abort | End::Idle) => {}
+            Left::Ended(End::Abort) => {}
+            Left::Ended(End::Idle) => bid_farewell(stream).await,
             Left::Ended(End::HeadTooSlow) => {
                 say(&mut stream, &refusal(Unread::TooSlow)).await;
                 linger(stream).await;
@@ -194,6 +195,11 @@ async fn readable(stream: &Stream, vitals: &Vitals) -> Result<(), End> {
         None => socket.poll_read_ready(context).map(|_ready| Ok(())),
     });
     waiting.await
+}
+
+/// Ends a connection on which nobody asks; over TLS the client is told that nothing is missing.
+async fn bid_farewell(mut stream: Stream) {
+    drop(tokio::time::timeout(SAYING, stream.shutdown()).await);
 }
 
 /// Says a last word to who can still be reached at once.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::listener::session::Strand;
 use crate::listener::tunnel::Tunnel;
-use crate::listener::vitals::Vitals;
+use crate::listener::vitals::{Remainder, Vitals};
 use crate::tasks::Ending;
 
 /// What a request says of itself to its connection.
@@ -58,9 +58,9 @@ impl Progress {
     }
 
     /// The answer's last byte was handed over.
-    pub fn finish(&self) {
+    pub fn finish(&self, remainder: Remainder) {
         match self {
-            Self::Http1(vitals) => vitals.finish(),
+            Self::Http1(vitals) => vitals.finish(remainder),
             Self::Http2(strand) => strand.finish(),
         }
     }

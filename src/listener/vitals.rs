@@ -55,8 +55,20 @@ pub enum Stage {
     Busy,
     /// The answer has begun.
     Answering,
+    /// The answer is out, and the request was not read to its end: what comes is no request, and
+    /// the connection can only be closed.
+    Spent,
     /// It is no longer HTTP.
     Changed,
+}
+
+/// What an answered request leaves behind on its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remainder {
+    /// It was read whole.
+    Nothing,
+    /// Some of its body may still come.
+    Unread,
 }
 
 /// Why what came never became a request. Nobody but the listener sees it, so it is told on.
@@ -130,7 +142,7 @@ impl Vitals {
 
     /// All that was written was handed over.
     pub fn has_flushed(&self) {
-        if matches!(self.stage.get(), Stage::Idle | Stage::Head) {
+        if matches!(self.stage.get(), Stage::Idle | Stage::Head | Stage::Spent) {
             self.begun.set(false);
         }
     }
@@ -169,10 +181,20 @@ impl Vitals {
     }
 
     /// The answer's last byte was handed over.
-    pub fn finish(&self) {
-        self.stage.set(Stage::Idle);
-        self.reading.arm(self.timeouts.idle);
-        self.resting.arm(REST_AFTER);
+    pub fn finish(&self, remainder: Remainder) {
+        match remainder {
+            Remainder::Nothing => {
+                self.stage.set(Stage::Idle);
+                self.reading.arm(self.timeouts.idle);
+                self.resting.arm(REST_AFTER);
+            }
+            // hyper reads a little of it away, or closes; and if it can do neither, nobody may
+            // take what comes for a request.
+            Remainder::Unread => {
+                self.stage.set(Stage::Spent);
+                self.reading.arm(self.timeouts.header);
+            }
+        }
         *self.current.borrow_mut() = None;
     }
 
@@ -233,7 +255,7 @@ impl Patient for Vitals {
         if self.owed.take() {
             match self.stage.get() {
                 Stage::Idle => self.reading.arm(self.timeouts.idle),
-                Stage::Head => self.reading.arm(self.timeouts.header),
+                Stage::Head | Stage::Spent => self.reading.arm(self.timeouts.header),
                 Stage::Busy | Stage::Answering | Stage::Changed => {}
             }
             return;
@@ -241,12 +263,18 @@ impl Patient for Vitals {
         match self.stage.get() {
             Stage::Idle if over => self.finish_waiting(End::Idle),
             Stage::Head if over => self.finish_waiting(End::HeadTooSlow),
+            Stage::Spent if over => self.finish_waiting(End::Abort),
             Stage::Idle if rested => {
                 self.resting.disarm();
                 self.rested.set(true);
                 self.flow.nudge();
             }
-            Stage::Idle | Stage::Head | Stage::Busy | Stage::Answering | Stage::Changed => {}
+            Stage::Idle
+            | Stage::Head
+            | Stage::Busy
+            | Stage::Answering
+            | Stage::Spent
+            | Stage::Changed => {}
         }
     }
 
@@ -272,7 +300,7 @@ mod tests {
         vitals.answer();
         vitals.flow().cannot_write();
         // hyper has all of it, and the client does not.
-        vitals.finish();
+        vitals.finish(Remainder::Nothing);
         pass(50);
         assert_eq!(vitals.end(), None);
         // Taken at last: now it is idle, and for as long as anybody may be.

@@ -5,14 +5,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body::Body;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::running::Grant;
 use crate::key::text::KeyId;
 use crate::listener::progress::Progress;
+use crate::listener::vitals::Remainder;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::{Downstream, Plan, Proxy};
 use crate::telemetry::access;
+use crate::upstream::upload::{Upload, UploadStage};
 
 /// One request and its answer. Dropping it counts it.
 #[derive(Debug)]
@@ -30,6 +33,15 @@ pub struct Exchange {
     status: Option<StatusCode>,
     bytes_out: u64,
     line: Option<Box<Line>>,
+    body: Sent,
+}
+
+/// Who knows whether the request's body has come to its end.
+#[derive(Debug)]
+enum Sent {
+    Whole,
+    InPart,
+    Upstreams(Upload),
 }
 
 /// What `forward` learns on its way, for the books alone: nothing reads it to decide.
@@ -57,7 +69,7 @@ struct Line {
 
 impl Exchange {
     /// A request whose head is complete.
-    pub fn begin<B>(
+    pub fn begin<B: Body>(
         proxy: &Rc<Proxy>,
         downstream: &Downstream,
         request: &Request<B>,
@@ -81,6 +93,7 @@ impl Exchange {
             status: None,
             bytes_out: 0,
             line,
+            body: if request.body().is_end_stream() { Sent::Whole } else { Sent::InPart },
         }
     }
 
@@ -112,6 +125,24 @@ impl Exchange {
     /// What was learnt on the way.
     pub fn notes(&mut self) -> &mut Notes {
         &mut self.notes
+    }
+
+    /// Its body was read to the end.
+    pub fn has_read_body(&mut self) {
+        self.body = Sent::Whole;
+    }
+
+    /// Its body is on its way up.
+    pub fn uploads(&mut self, upload: &Upload) {
+        self.body = Sent::Upstreams(upload.clone());
+    }
+
+    fn remainder(&self) -> Remainder {
+        match &self.body {
+            Sent::Whole => Remainder::Nothing,
+            Sent::Upstreams(upload) if upload.stage() == UploadStage::Sent => Remainder::Nothing,
+            Sent::InPart | Sent::Upstreams(_) => Remainder::Unread,
+        }
     }
 
     /// The gate let it in.
@@ -179,7 +210,7 @@ impl Drop for Exchange {
         if self.is_counted {
             self.proxy.in_flight.give();
         }
-        self.progress.finish();
+        self.progress.finish(self.remainder());
     }
 }
 

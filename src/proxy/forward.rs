@@ -25,8 +25,9 @@ use crate::proxy::tunnel::Opened;
 use crate::proxy::{Downstream, Proxy, Route, amend, preflight, upgrade};
 use crate::tasks::Verdict;
 use crate::upstream::SendError;
-use crate::upstream::body::{RequestBody, Upload, UploadStage};
+use crate::upstream::body::RequestBody;
 use crate::upstream::tunnel::Upgraded;
+use crate::upstream::upload::{Upload, UploadStage};
 
 impl Proxy {
     /// Answers a request, whatever happens, and sees to it that it is counted once.
@@ -100,6 +101,7 @@ impl Proxy {
         let request = (custody.take()?, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);
         let upload = custody.hand_over(outbound.body());
+        exchange.uploads(&upload);
         exchange.notes().sent = Some(Moment::now());
         let key = grant.entry().map(Entry::id);
         let Some(protocol) = upgrade else {
@@ -137,7 +139,7 @@ impl Proxy {
             // What is left unread of a stream ends with the stream.
             _ if !exchange.progress().ends_by_closing() => Closing::No,
             _ if rejection.ends_connection() => Closing::AfterThis,
-            Custody::Ours(request) => unread(request).await,
+            Custody::Ours(request) => unread(request, &mut exchange).await,
             Custody::Upstreams(upload) if upload.stage() == UploadStage::Sent => Closing::No,
             // Nobody knows how much of it was read.
             Custody::Upstreams(_) | Custody::Nobodys => Closing::AfterThis,
@@ -237,7 +239,7 @@ fn ended(verdict: Verdict, grant: &Grant, upload: &Upload) -> Rejection {
 
 /// Reads on for a little while, so that the connection can be used again. Who waits for
 /// `100 Continue` has sent nothing yet, and reading would ask for it.
-async fn unread(request: Request<Incoming>) -> Closing {
+async fn unread(request: Request<Incoming>, exchange: &mut Exchange) -> Closing {
     if request.body().is_end_stream() {
         return Closing::No;
     }
@@ -253,7 +255,10 @@ async fn unread(request: Request<Incoming>) -> Closing {
         Some(())
     };
     match tokio::time::timeout(UNREAD_TIME_MAX, reading).await {
-        Ok(Some(())) => Closing::No,
+        Ok(Some(())) => {
+            exchange.has_read_body();
+            Closing::No
+        }
         Ok(None) | Err(_) => Closing::AfterThis,
     }
 }

@@ -13,7 +13,8 @@ use crate::proxy::amend::edit;
 use crate::proxy::forwarded::tell;
 use crate::proxy::hygiene::clean;
 use crate::proxy::{Downstream, Proxy, Route};
-use crate::upstream::body::{RequestBody, Watch};
+use crate::upstream::body::RequestBody;
+use crate::upstream::upload::Watch;
 
 /// The request for the upstream. Without a grant there is none.
 pub fn outbound(

@@ -8,7 +8,7 @@ use crate::problem::{Problem, Row};
 use crate::route::path::PathFault;
 use crate::route::table::Miss;
 use crate::upstream::SendError;
-use crate::upstream::body::UploadFault;
+use crate::upstream::upload::UploadFault;
 
 /// Why a request is not answered by its upstream.
 #[derive(Debug, thiserror::Error)]

@@ -40,6 +40,7 @@ use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Meta, OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
+use crate::tasks::descriptors::Descriptors;
 use crate::tasks::permits::Stock;
 use crate::telemetry::access::AccessSink;
 use crate::telemetry::counters::WorkerCounters;
@@ -136,9 +137,9 @@ pub async fn build(
     let others_wait = !inherited.is_empty();
     let config = Arc::new(config);
     let shown = Shown::load(&config)?;
-    let descriptors = limits::raise_descriptors();
     let count = workers(&config);
-    let endpoints = Endpoints::new(&config, count);
+    let descriptors = descriptors(&config, count);
+    let endpoints = Endpoints::new(&config, count, descriptors.clone());
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
     let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
@@ -202,9 +203,15 @@ pub async fn build(
     Ok(Built { config, health, addresses, parties, workers, reloading, succession, succeeded })
 }
 
-fn doors(gateway: &Gateway, descriptors: u64, workers: usize) -> Doors {
-    let max = limits::connections(gateway.max_connections, descriptors);
-    Doors::new(max, gateway.max_connections_per_address, workers)
+fn descriptors(config: &Config, workers: usize) -> Descriptors {
+    let gateway = config.gateway.listen.len() + config.gateway.listen_tls.len();
+    let listening = gateway * workers + config.admin.listen.len();
+    Descriptors::new(limits::sockets(limits::raise_descriptors(), listening, workers))
+}
+
+fn doors(gateway: &Gateway, descriptors: Descriptors, workers: usize) -> Doors {
+    let max = limits::connections(gateway.max_connections, descriptors.max());
+    Doors::new(max, gateway.max_connections_per_address, workers, descriptors)
 }
 
 /// Starts what tells the store of what only the gateway learns.

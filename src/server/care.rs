@@ -8,11 +8,12 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::clock::Moment;
-use crate::config;
+use crate::config::{self, UpstreamHost};
 use crate::tasks::Tasks;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::group::{Group, Groups};
 use crate::upstream::health::{self, Patient};
+use crate::upstream::pool;
 use crate::upstream::resolve;
 
 /// Starts it. What is looked after follows `groups`; it ends when `tasks` stop.
@@ -78,12 +79,20 @@ impl Ward {
         if let Some(question) = group.settings.health.clone() {
             let (group, endpoint) = (group.clone(), Arc::clone(&endpoint));
             until_stopped(&tasks, async move {
-                let (upstream, tls) = (&*group.settings.name, group.tls.as_ref());
-                health::watch(Patient { upstream, endpoint: &endpoint, tls }, &question).await;
+                let config::Upstream { name: upstream, host, .. } = &*group.settings;
+                let host = match host {
+                    UpstreamHost::Named(name) => name.clone(),
+                    UpstreamHost::Client | UpstreamHost::Endpoint => pool::host(endpoint.address()),
+                };
+                let (endpoint, tls) = (&*endpoint, group.tls.as_ref());
+                health::watch(Patient { upstream, endpoint, host: &host, tls }, &question).await;
             });
         } else {
             // It was asked before, and nobody would find out any more.
             endpoint.standing().set_well(Moment::now());
+        }
+        if group.settings.ejection.is_none() {
+            endpoint.standing().pardon(Moment::now());
         }
         Self { endpoint, group, tasks }
     }
@@ -98,6 +107,8 @@ fn until_stopped(tasks: &Tasks, work: impl Future<Output = ()> + 'static) {
     let stop = tasks.clone();
     tasks.spawn_local(async move {
         tokio::select! {
+            // Nothing may be noted any more by who was told to stop.
+            biased;
             () = stop.stopped() => {}
             () = work => {}
         }

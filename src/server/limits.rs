@@ -14,21 +14,29 @@ pub fn raise_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections there may be: each may need a second one to an upstream. One of HTTP/2 may
-/// need more; `max_connections` of an upstream bounds those.
-pub fn connections(asked: Connections, descriptors: u64) -> usize {
-    let possible = descriptors.saturating_sub(KEPT) / 2;
+/// How many sockets there may be, both sides together, beside those that listen and what each of
+/// the workers needs.
+pub fn sockets(descriptors: u64, listening: usize, workers: usize) -> usize {
+    let own = KEPT + 2 * listening + PER_WORKER * workers;
+    usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(own).max(2)
+}
+
+/// How many connections clients may have, of so many `sockets`: what asks needs one to an upstream
+/// as well, and one connection of HTTP/2 may need many.
+pub fn connections(asked: Connections, sockets: usize) -> usize {
+    let possible = sockets - (sockets / 2).min(UPSTREAM_MIN);
     match asked {
-        Connections::Auto => usize::try_from(possible.min(AUTO_MAX)).unwrap_or(usize::MAX).max(1),
+        Connections::Auto => possible.min(AUTO_MAX),
         Connections::AtMost(count) => {
-            if u64::from(count.get()) > possible {
+            let count = count.get() as usize;
+            if count > possible {
                 tracing::warn!(
                     max_connections = count,
-                    descriptors,
-                    "max_connections is more than the limit on descriptors allows; raise it (ulimit -n)"
+                    possible,
+                    "max_connections is more than the limit on descriptors allows, which holds; raise it (ulimit -n)"
                 );
             }
-            count.get() as usize
+            count.min(possible)
         }
     }
 }
@@ -41,7 +49,13 @@ pub fn workers(asked: Workers) -> usize {
     }
 }
 
-const AUTO_MAX: u64 = 20_000;
+const AUTO_MAX: usize = 20_000;
+
+/// So many, or half of all, are for upstreams alone.
+const UPSTREAM_MIN: usize = 4_096;
 
 /// Descriptors for the store, the admin listener and logs.
-const KEPT: u64 = 64;
+const KEPT: usize = 64;
+
+/// What its runtime waits with and is woken by.
+const PER_WORKER: usize = 4;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::config::{self, Config, TlsVersion};
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
+use crate::tasks::descriptors::Descriptors;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::Upstream;
 use crate::upstream::endpoint::Endpoint;
@@ -14,7 +15,11 @@ use crate::upstream::tls::{self, Tls, TlsFault};
 
 /// The endpoints of every upstream, and how TLS is spoken to them: what all workers share.
 #[derive(Clone, Debug)]
-pub struct Endpoints(Groups);
+pub struct Endpoints {
+    groups: Groups,
+    workers: usize,
+    descriptors: Descriptors,
+}
 
 /// An upstream whose endpoints cannot be spoken to.
 #[derive(Debug, thiserror::Error)]
@@ -25,20 +30,25 @@ pub struct EndpointsFault {
 }
 
 impl Endpoints {
-    /// Of every upstream, in the order of the configuration.
-    pub fn new(config: &Config, workers: usize) -> Result<Self, EndpointsFault> {
-        Self(Groups::default()).renew(config, workers)
+    /// Of every upstream, in the order of the configuration, for so many workers. Connections to
+    /// all of them need `descriptors`.
+    pub fn new(
+        config: &Config,
+        workers: usize,
+        descriptors: Descriptors,
+    ) -> Result<Self, EndpointsFault> {
+        Self { groups: Groups::default(), workers, descriptors }.renew(config)
     }
 
     /// Of every upstream that there is now. An endpoint that there was already in an upstream of
     /// that name is the same one, with all that is known of it.
-    pub fn renew(&self, config: &Config, workers: usize) -> Result<Self, EndpointsFault> {
+    pub fn renew(&self, config: &Config) -> Result<Self, EndpointsFault> {
         let group = |settings: &config::Upstream| {
-            let before = self.0.iter().find(|it| it.settings.name == settings.name);
+            let before = self.groups.iter().find(|it| it.settings.name == settings.name);
             let endpoint = |it: &config::Endpoint| {
                 let mut there = before.into_iter().flat_map(|before| &before.endpoints);
                 let same = there.find(|there| there.is(it));
-                same.map_or_else(|| Arc::new(Endpoint::new(it.clone(), workers)), Arc::clone)
+                same.map_or_else(|| self.endpoint(it), Arc::clone)
             };
             let fault = |fault| EndpointsFault { upstream: settings.name.clone(), fault };
             Ok(Group {
@@ -47,12 +57,17 @@ impl Endpoints {
                 tls: tls(settings, config.gateway.min_tls).map_err(fault)?,
             })
         };
-        Ok(Self(config.upstreams.iter().map(group).collect::<Result<_, _>>()?))
+        let groups = config.upstreams.iter().map(group).collect::<Result<_, _>>()?;
+        Ok(Self { groups, ..self.clone() })
+    }
+
+    fn endpoint(&self, address: &config::Endpoint) -> Arc<Endpoint> {
+        Arc::new(Endpoint::new(address.clone(), self.workers, self.descriptors.clone()))
     }
 
     /// The same, for whoever looks after them or counts them.
     pub fn groups(&self) -> Groups {
-        Arc::clone(&self.0)
+        Arc::clone(&self.groups)
     }
 }
 
@@ -81,7 +96,7 @@ impl Planner {
     ) -> Result<Plan, Clash> {
         let patterns: Vec<Pattern> = config.routes.iter().map(|it| it.pattern.clone()).collect();
         let upstreams: Vec<Rc<Upstream>> =
-            endpoints.0.iter().map(|it| self.upstream(it, before)).collect();
+            endpoints.groups.iter().map(|it| self.upstream(it, before)).collect();
         self.counters.keep_routes(config.routes.iter().map(|it| it.name.as_str()));
         let routes = config.routes.iter().filter_map(|route| {
             let upstream = upstreams.get(route.upstream)?;

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::admin::rejection::Fault;
 use crate::admin::reload::Wish;
@@ -133,11 +135,13 @@ impl Reloading {
         Ok(changes)
     }
 
-    /// Files may be far away.
+    /// Files may be far away; nothing else is heard meanwhile, so not for ever.
     async fn read(&self) -> Result<Loaded, Vec<Fault>> {
         let nowhere = || vec![as_fault("", &"this gateway was not started from a configuration")];
         let Some(Reread(read)) = self.reread.clone() else { return Err(nowhere()) };
-        let read = tokio::task::spawn_blocking(move || read()).await;
+        let reading = tokio::task::spawn_blocking(move || read());
+        let unreadable = || vec![as_fault("", &"the configuration could not be read")];
+        let read = timeout(READING, reading).await.map_err(|_elapsed| unreadable())?;
         match read {
             Ok(Ok(loaded)) => Ok(loaded),
             Ok(Err(faults)) => Err(faults
@@ -147,7 +151,7 @@ impl Reloading {
                     detail: format!("{}: {}", it.place, it.message),
                 })
                 .collect()),
-            Err(_panicked) => Err(vec![as_fault("", &"the configuration could not be read")]),
+            Err(_panicked) => Err(unreadable()),
         }
     }
 }
@@ -155,3 +159,6 @@ impl Reloading {
 fn as_fault(path: &str, detail: &impl fmt::Display) -> Fault {
     Fault { path: path.to_owned(), detail: detail.to_string() }
 }
+
+/// For the file and what it names.
+const READING: Duration = Duration::from_secs(10);

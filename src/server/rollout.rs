@@ -46,7 +46,7 @@ impl Rollout {
 
     /// What `config` makes of the endpoints that there are; nothing has changed yet.
     pub fn prepare(&self, config: &Config) -> Result<Endpoints, EndpointsFault> {
-        self.endpoints.renew(config, self.workers.len())
+        self.endpoints.renew(config)
     }
 
     /// Goes over to `config`, with what was prepared for it. Once this returns, every request that

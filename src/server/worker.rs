@@ -296,7 +296,11 @@ impl Worker {
         while let Some(swap) = swaps.recv().await {
             let before = self.proxy.plan();
             match self.planner.plan(&swap.config, &swap.endpoints, Some(&before)) {
-                Ok(plan) => drop(self.proxy.plan.replace(Rc::new(plan))),
+                Ok(plan) => {
+                    let plan = Rc::new(plan);
+                    drop(self.proxy.plan.replace(Rc::clone(&plan)));
+                    before.upstreams.iter().for_each(|it| it.leave(&plan.upstreams));
+                }
                 Err(clash) => tracing::error!(%clash, "the routes cannot be used"),
             }
             swap.done();

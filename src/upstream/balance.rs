@@ -11,13 +11,15 @@ use crate::clock::Moment;
 use crate::config::{self, Balance};
 use crate::key::text::KeyId;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::standing::{FULL, Openness};
+use crate::upstream::standing::{FULL, Openness, Trial};
 
 /// One worker's choice among an upstream's endpoints.
 #[derive(Debug)]
 pub struct Balancer {
     balance: Balance,
     slow_start: Option<Duration>,
+    /// How long one trial may keep others from theirs.
+    trial_limit: Duration,
     seats: Box<[Seat]>,
     draws: Cell<u64>,
 }
@@ -47,8 +49,8 @@ pub struct Asker {
 pub struct Choice {
     /// The endpoint's place.
     pub place: usize,
-    /// Whether the request finds out if the endpoint is well again; it ends the trial.
-    pub is_trial: bool,
+    /// The request finds out if the endpoint is well again, and ends the trial.
+    pub trial: Option<Trial>,
 }
 
 /// Who is asked, in this order, while there is nobody.
@@ -75,6 +77,7 @@ impl Balancer {
         let this = Self {
             balance: settings.balance,
             slow_start: settings.slow_start,
+            trial_limit: settings.response_timeout,
             seats: seats.collect(),
             draws: Cell::new((worker as u64) << 48),
         };
@@ -88,7 +91,7 @@ impl Balancer {
     pub fn choose(&self, asker: &Asker) -> Option<Choice> {
         if let [only] = &*self.seats {
             let is_well = only.endpoint.standing().at(asker.now) != Openness::Unwell;
-            return is_well.then_some(Choice { place: 0, is_trial: false });
+            return is_well.then_some(Choice { place: 0, trial: None });
         }
         [Resort::Well, Resort::Again, Resort::Ejected]
             .into_iter()
@@ -106,9 +109,12 @@ impl Balancer {
         for _ in 0..=self.seats.len() {
             let place = self.pick(&weight, asker.key)?;
             let standing = self.seats.get(place)?.endpoint.standing();
-            let is_trial = resort == Resort::Well && standing.at(asker.now) == Openness::OnTrial;
-            if !is_trial || standing.begin_trial() {
-                return Some(Choice { place, is_trial });
+            if resort != Resort::Well || standing.at(asker.now) != Openness::OnTrial {
+                return Some(Choice { place, trial: None });
+            }
+            let trial = standing.begin_trial(self.trial_limit, asker.now);
+            if trial.is_some() {
+                return Some(Choice { place, trial });
             }
         }
         None

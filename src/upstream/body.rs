@@ -1,21 +1,17 @@
 //! The bodies that pass through: the request's on its way up, the response's on its way down.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use crate::tasks::deadline::{Deadline, Timed};
-use crate::tasks::{Signal, Verdict};
 use crate::upstream::loan::Loan;
 use crate::upstream::trailers::Trailers;
+use crate::upstream::upload::{Upload, UploadFault, UploadStage, Watch};
 
 /// A request's body on its way to the upstream. It keeps the request's deadline: of the client
 /// while its bytes are awaited, of the upstream once all was sent and until its answer begins.
@@ -31,70 +27,6 @@ pub struct RequestBody {
     upload: Upload,
 }
 
-/// What is known of a request's body from outside, while hyper owns it.
-#[derive(Clone, Debug)]
-pub struct Upload(Rc<State>);
-
-#[derive(Debug)]
-struct State {
-    stage: Cell<UploadStage>,
-    /// Whether the upstream has begun to answer: from then on only the client can be waited for.
-    answered: Cell<bool>,
-    /// Whether the upstream's time was up.
-    overdue: Cell<bool>,
-    /// Given once the answer is over: who still sends is not listened to any more.
-    over: Signal,
-    watch: Watch,
-}
-
-/// By what a request's progress is watched.
-#[derive(Clone, Debug)]
-pub struct Watch {
-    /// Whoever owns it ends the request when this is over.
-    pub deadline: Rc<dyn Timed>,
-    /// For the client, without a byte of the body.
-    pub body_timeout: Duration,
-    /// For the upstream, from the end of the body to the head of the answer.
-    pub response_timeout: Duration,
-}
-
-/// A deadline that nobody looks at.
-#[derive(Debug, Default)]
-struct Unwatched(Deadline);
-
-impl Timed for Unwatched {
-    fn deadline(&self) -> &Deadline {
-        &self.0
-    }
-}
-
-/// How far a request's body has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UploadStage {
-    /// The client is to send more.
-    AwaitingClient,
-    /// The upstream is to take what the client has sent.
-    AwaitingUpstream,
-    /// All was handed over.
-    Sent,
-    /// It broke off.
-    Faulty(UploadFault),
-}
-
-/// Why a request's body could not be read to its end. Always the client's doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UploadFault {
-    /// It is not framed as HTTP asks.
-    #[error("the request's body is malformed")]
-    Malformed,
-    /// The connection was closed in the middle of it.
-    #[error("the request's body broke off")]
-    Incomplete,
-    /// It is longer than it may be.
-    #[error("the request's body is longer than it may be")]
-    TooLarge,
-}
-
 impl RequestBody {
     /// What the client sends over this version of HTTP, watched over; of its trailers those that
     /// may pass, and of its bytes no more than `most`: what is longer breaks off, and never seems
@@ -106,8 +38,8 @@ impl RequestBody {
         watch: Watch,
     ) -> Self {
         let is_empty = incoming.is_end_stream();
-        let stage = if is_empty { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
-        watch.deadline.deadline().arm(watch.response_timeout);
+        let is_sent = is_empty || has_all(&incoming);
+        let stage = if is_sent { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
         let upload = Upload::new(stage, watch);
         let incoming = (!is_empty).then_some(incoming);
         Self { before: VecDeque::new(), incoming, origin, left: most, trailers, upload }
@@ -115,10 +47,7 @@ impl RequestBody {
 
     /// No body, for a request of our own, over which somebody else watches.
     pub fn none() -> Self {
-        let deadline = Rc::new(Unwatched::default());
-        let never = Duration::MAX;
-        let watch = Watch { deadline, body_timeout: never, response_timeout: never };
-        Self::empty(Upload::new(UploadStage::Sent, watch))
+        Self::empty(Upload::none())
     }
 
     /// No body, for a request that is sent again.
@@ -137,14 +66,14 @@ impl RequestBody {
         if !read.is_empty() {
             read.append(&mut self.before);
             self.before = read;
-            self.upload.0.stage.set(UploadStage::AwaitingUpstream);
+            self.upload.reach(UploadStage::AwaitingUpstream);
         }
     }
 
     fn next_before(&mut self) -> Option<Bytes> {
         let data = self.before.pop_front()?;
         if self.is_end_stream() {
-            self.upload.0.stage.set(UploadStage::Sent);
+            self.upload.reach(UploadStage::Sent);
         }
         Some(data)
     }
@@ -155,85 +84,6 @@ impl RequestBody {
             *left = left.checked_sub(data.len() as u64).ok_or(UploadFault::TooLarge)?;
         }
         Ok(frame)
-    }
-}
-
-impl Upload {
-    fn new(stage: UploadStage, watch: Watch) -> Self {
-        let [answered, overdue] = [(); 2].map(|()| Cell::new(false));
-        Self(Rc::new(State {
-            stage: Cell::new(stage),
-            answered,
-            overdue,
-            over: Signal::default(),
-            watch,
-        }))
-    }
-
-    /// The answer is over, whole or not, and with it the grant: a body that has not come to its end
-    /// breaks off, wherever it is.
-    pub fn end_of_answer(&self) {
-        if self.stage() != UploadStage::Sent {
-            self.0.over.give(Verdict::Cut);
-        }
-    }
-
-    /// How far it has come.
-    pub fn stage(&self) -> UploadStage {
-        self.0.stage.get()
-    }
-
-    /// Why it could not be read, if it could not.
-    pub fn fault(&self) -> Option<UploadFault> {
-        match self.stage() {
-            UploadStage::Faulty(fault) => Some(fault),
-            UploadStage::AwaitingClient | UploadStage::AwaitingUpstream | UploadStage::Sent => None,
-        }
-    }
-
-    /// The answer has begun. A client that is to send more has no longer for it than before.
-    pub fn answered(&self) {
-        self.0.answered.set(true);
-        if self.stage() != UploadStage::AwaitingClient {
-            self.0.watch.deadline.deadline().disarm();
-        }
-    }
-
-    /// The request is given up, because the upstream took too long.
-    pub fn set_overdue(&self) {
-        self.0.overdue.set(true);
-    }
-
-    /// Whether it was given up for that.
-    pub fn is_overdue(&self) -> bool {
-        self.0.overdue.get()
-    }
-
-    /// Whose turn it is, and until when. Looking for bytes that are not there gives nobody more
-    /// time: hyper looks whenever anything happens on the connection.
-    fn note(&self, polled: &Poll<Option<Result<Frame<Bytes>, UploadFault>>>) {
-        let stage = match polled {
-            Poll::Pending => UploadStage::AwaitingClient,
-            // Nothing comes after trailers, and hyper does not ask.
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => UploadStage::Sent,
-            Poll::Ready(Some(Ok(_))) => UploadStage::AwaitingUpstream,
-            Poll::Ready(None) => UploadStage::Sent,
-            Poll::Ready(Some(Err(fault))) => UploadStage::Faulty(*fault),
-        };
-        let before = self.0.stage.replace(stage);
-        let Watch { deadline, body_timeout, response_timeout } = &self.0.watch;
-        let deadline = deadline.deadline();
-        match stage {
-            UploadStage::AwaitingClient if before == stage => {}
-            UploadStage::AwaitingClient => deadline.arm(*body_timeout),
-            UploadStage::AwaitingUpstream | UploadStage::Sent | UploadStage::Faulty(_) => {
-                if self.0.answered.get() {
-                    deadline.disarm();
-                } else {
-                    deadline.arm(*response_timeout);
-                }
-            }
-        }
     }
 }
 
@@ -269,18 +119,17 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        this.upload.0.over.wake_on_verdict(context.waker());
-        if this.upload.0.over.verdict().is_some() {
-            this.upload.0.stage.set(UploadStage::Faulty(UploadFault::Incomplete));
+        if this.upload.is_over(context.waker()) {
+            this.upload.reach(UploadStage::Faulty(UploadFault::Incomplete));
             return Poll::Ready(Some(Err(UploadFault::Incomplete)));
         }
         let polled = poll_whole(incoming, this.origin, context);
-        let is_last = incoming.is_end_stream();
+        let is_last = incoming.is_end_stream() || polled.is_ready() && has_all(incoming);
         let limited = |it: Result<Frame<Bytes>, BodyFault>| this.within_limit(it?);
         let mut polled = polled.map(|it| it.map(limited));
         this.upload.note(&polled);
         if is_last && this.upload.fault().is_none() {
-            this.upload.0.stage.set(UploadStage::Sent);
+            this.upload.reach(UploadStage::Sent);
         }
         if let Poll::Ready(Some(Ok(frame))) = &mut polled {
             this.trailers.clean(frame);
@@ -333,15 +182,7 @@ impl ResponseBody {
     }
 
     fn close(&mut self) {
-        if let Some(loan) = self.loan.take() {
-            loan.close();
-        }
-    }
-}
-
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        self.close();
+        drop(self.loan.take());
     }
 }
 
@@ -364,7 +205,12 @@ impl Body for ResponseBody {
                 this.give_back();
             }
             Poll::Ready(Some(Err(_))) => this.close(),
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Ok(_))) => {
+                if let Some(loan) = &this.loan {
+                    loan.heard();
+                }
+            }
+            Poll::Pending => {}
         }
         polled
     }
@@ -376,6 +222,12 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         self.incoming.size_hint()
     }
+}
+
+/// Whether as much came as was announced, though the end may still come by itself: over HTTP/2 many
+/// clients send it in a frame of its own, which nobody waits for who knows the length.
+fn has_all(incoming: &Incoming) -> bool {
+    incoming.size_hint().exact() == Some(0)
 }
 
 /// The next piece of a body. Over HTTP/2 hyper takes a stream that was reset with `NO_ERROR` for

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
 
+use crate::clock::Moment;
+use crate::tasks::descriptors::{Descriptor, Descriptors};
+
 /// The count, shared by all workers. It is asked where a connection is opened or closed, and where
 /// there is a limit also where one becomes idle; never otherwise.
 #[derive(Debug)]
@@ -14,6 +17,7 @@ pub struct Cap {
     ledger: Mutex<Ledger>,
     waiting: AtomicUsize,
     seats: Box<[Seat]>,
+    descriptors: Descriptors,
 }
 
 #[derive(Debug)]
@@ -38,6 +42,7 @@ struct Seat {
 pub struct Permit {
     cap: Arc<Cap>,
     worker: usize,
+    _descriptor: Descriptor,
 }
 
 /// What somebody gets who wants to open a connection.
@@ -47,6 +52,8 @@ pub enum Entry {
     Open(Permit),
     /// Once another is closed.
     Wait(Turn),
+    /// Never: every descriptor is in use.
+    Full,
 }
 
 /// A place in the queue.
@@ -58,13 +65,14 @@ pub struct Turn {
 }
 
 impl Cap {
-    /// Without a limit.
-    pub fn new(workers: usize) -> Arc<Self> {
+    /// Without a limit but that of the whole process.
+    pub fn new(workers: usize, descriptors: Descriptors) -> Arc<Self> {
         let ledger = Ledger { limit: usize::MAX, open: 0, queue: VecDeque::new() };
         Arc::new(Self {
             ledger: Mutex::new(ledger),
             waiting: AtomicUsize::new(0),
             seats: (0..workers).map(|_| Seat::default()).collect(),
+            descriptors,
         })
     }
 
@@ -74,14 +82,21 @@ impl Cap {
         self.grant();
     }
 
+    /// Whether there are more than may be.
+    pub fn is_exceeded(&self) -> bool {
+        let ledger = self.ledger();
+        ledger.open > ledger.limit
+    }
+
     /// Asks for one more connection of `worker`. Where there is none, the others are asked for an
     /// idle one of theirs.
     pub fn enter(self: &Arc<Self>, worker: usize) -> Entry {
         let mut ledger = self.ledger();
         if ledger.open < ledger.limit && ledger.queue.iter().all(|(_, it)| it.is_closed()) {
+            let Some(descriptor) = self.descriptors.take() else { return Entry::Full };
             ledger.open += 1;
             drop(ledger);
-            return Entry::Open(self.permit(worker));
+            return Entry::Open(self.permit(worker, descriptor));
         }
         let (tell, granted) = oneshot::channel();
         // Whoever has left is forgotten here, so it is no longer than those who wait.
@@ -95,6 +110,16 @@ impl Cap {
         // Who was idle before this was counted is seen here, who becomes idle later sees the count.
         self.nudge_another(worker);
         Entry::Wait(Turn { granted, cap: Arc::clone(self), worker })
+    }
+
+    /// Whether connections that nobody uses are to be closed, for want of descriptors.
+    pub fn is_short(&self, now: Moment) -> bool {
+        self.descriptors.are_scarce(now)
+    }
+
+    /// The system had no descriptor for a connection.
+    pub fn note_lack(&self) {
+        self.descriptors.note_lack();
     }
 
     /// Asks another worker than `worker` for an idle connection, if one has any.
@@ -141,18 +166,18 @@ impl Cap {
         seat.held.load(Ordering::Relaxed) > share
     }
 
-    fn permit(self: &Arc<Self>, worker: usize) -> Permit {
+    fn permit(self: &Arc<Self>, worker: usize, descriptor: Descriptor) -> Permit {
         if let Some(seat) = self.seats.get(worker) {
             seat.held.fetch_add(1, Ordering::Relaxed);
         }
-        Permit { cap: Arc::clone(self), worker }
+        Permit { cap: Arc::clone(self), worker, _descriptor: descriptor }
     }
 
     /// Gives what is free to those who wait.
     fn grant(self: &Arc<Self>) {
         while let Some((worker, tell)) = self.next() {
             // Who has left meanwhile drops the permit, and with it comes the next one's turn.
-            drop(tell.send(self.permit(worker)));
+            drop(tell.send(self.permit(worker, self.descriptors.take_over())));
         }
     }
 
@@ -208,7 +233,7 @@ mod tests {
     use super::*;
 
     fn limited(limit: u32, workers: usize) -> Arc<Cap> {
-        let cap = Cap::new(workers);
+        let cap = Cap::new(workers, Descriptors::new(100));
         cap.set_limit(NonZeroU32::new(limit));
         cap
     }
@@ -217,14 +242,14 @@ mod tests {
     fn open(cap: &Arc<Cap>, worker: usize) -> Permit {
         match cap.enter(worker) {
             Entry::Open(permit) => permit,
-            Entry::Wait(_) => panic!("there is none"),
+            Entry::Wait(_) | Entry::Full => panic!("there is none"),
         }
     }
 
     #[track_caller]
     fn wait(cap: &Arc<Cap>, worker: usize) -> Turn {
         match cap.enter(worker) {
-            Entry::Open(_) => panic!("there is one"),
+            Entry::Open(_) | Entry::Full => panic!("nobody is to wait"),
             Entry::Wait(turn) => turn,
         }
     }

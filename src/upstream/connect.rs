@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::Scheme;
 use crate::tasks::Tasks;
+use crate::tasks::descriptors;
 use crate::upstream::body::RequestBody;
 use crate::upstream::cap::Permit;
 use crate::upstream::endpoint::Endpoint;
@@ -100,8 +101,8 @@ pub enum ConnectFault {
     /// Every connection was closed before the request could be sent.
     #[error("the upstream closes every connection before a request can be sent")]
     Busy,
-    /// There are as many connections as may be, or too many wait for one.
-    #[error("no connection became free: max_connections are in use")]
+    /// There are as many connections as may be, too many wait for one, or there is no descriptor.
+    #[error("no connection became free: max_connections are in use, or every descriptor")]
     Crowded,
 }
 
@@ -189,7 +190,7 @@ async fn dial(
     heard: Heard,
     permit: Option<Permit>,
 ) -> Result<(Wire, SocketAddr), ConnectFault> {
-    let stream = TcpStream::connect(&*resolve::addresses(way.endpoint).await?).await?;
+    let stream = tcp(way.endpoint, way.limit).await?;
     let (endpoint, tls) = (way.endpoint.address(), way.tls);
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?;
@@ -208,6 +209,35 @@ async fn dial(
         return Err(ConnectFault::NotAgreed);
     }
     Ok((Wire::new(Stream::Tls(Box::new(stream)), heard, permit), peer))
+}
+
+/// Tries one address after another, the one that was there last first. All of them share `limit`,
+/// so that one that is silent leaves time for the next.
+pub async fn tcp(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, ConnectFault> {
+    let addresses = resolve::addresses(endpoint).await?;
+    let count = addresses.len();
+    let each = limit / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    let first = endpoint.preferred();
+    let mut fault = ConnectFault::TimedOut;
+    for place in (first..first.saturating_add(count)).map(|it| it % count.max(1)) {
+        let Some(address) = addresses.get(place) else { continue };
+        fault = match timeout(each, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                if place != first {
+                    endpoint.prefer(place);
+                }
+                return Ok(stream);
+            }
+            // That we can open nothing more says nothing of the endpoint.
+            Ok(Err(fault)) if descriptors::is_lack(&fault) => {
+                endpoint.cap().note_lack();
+                return Err(ConnectFault::Crowded);
+            }
+            Ok(Err(fault)) => fault.into(),
+            Err(_elapsed) => ConnectFault::TimedOut,
+        };
+    }
+    Err(fault)
 }
 
 /// A server may say that nothing was agreed to, instead of agreeing to nothing.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::config::{self, Ejection};
 use crate::upstream::balance::Choice;
-use crate::upstream::body::Upload;
 use crate::upstream::connect::ConnectFault;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::standing::Openness;
+use crate::upstream::standing::{Openness, Trial};
+use crate::upstream::upload::Upload;
 
 /// Judges the endpoints of one upstream by how requests end there.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Attempt<'a> {
     upload: &'a Upload,
     /// Which of the endpoint's lives it belongs to.
     ejections: u64,
-    is_trial: bool,
+    trial: Option<Trial>,
 }
 
 impl Judge {
@@ -42,7 +42,7 @@ impl Judge {
     pub fn begin<'a>(&'a self, choice: Choice, upload: &'a Upload) -> Option<Attempt<'a>> {
         let endpoint = self.endpoints.get(choice.place)?;
         let ejections = endpoint.standing().ejections();
-        Some(Attempt { judge: self, endpoint, upload, ejections, is_trial: choice.is_trial })
+        Some(Attempt { judge: self, endpoint, upload, ejections, trial: choice.trial })
     }
 
     fn failed(&self, attempt: &Attempt<'_>, now: Moment) {
@@ -127,8 +127,8 @@ impl Drop for Attempt<'_> {
         if self.upload.is_overdue() {
             self.note_failure(Moment::now());
         }
-        if self.is_trial {
-            self.endpoint.standing().end_trial();
+        if let Some(trial) = self.trial {
+            self.endpoint.standing().end_trial(trial);
         }
     }
 }
@@ -150,6 +150,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Percent, Scheme};
+    use crate::tasks::descriptors::Descriptors;
     use crate::upstream::body::RequestBody;
 
     const PERIOD: Duration = Duration::from_secs(10);
@@ -159,7 +160,11 @@ mod tests {
             let host = "127.0.0.1".to_owned();
             let weight = NonZeroU32::MIN;
             let scheme = Scheme::Http;
-            Endpoint::new(config::Endpoint { scheme, host, port: 9_000 + number, weight }, 1)
+            Endpoint::new(
+                config::Endpoint { scheme, host, port: 9_000 + number, weight },
+                1,
+                Descriptors::new(1),
+            )
         };
         let failures = NonZeroU32::new(3).unwrap();
         Judge {
@@ -174,7 +179,7 @@ mod tests {
     }
 
     fn asks<'a>(judge: &'a Judge, place: usize, upload: &'a Upload) -> Attempt<'a> {
-        judge.begin(Choice { place, is_trial: false }, upload).unwrap()
+        judge.begin(Choice { place, trial: None }, upload).unwrap()
     }
 
     fn fails(judge: &Judge, place: usize, times: usize, now: Moment) {
@@ -263,9 +268,9 @@ mod tests {
         let (judge, body) = (judge(2, 50), RequestBody::none());
         fails(&judge, 0, 3, at(0));
         let standing = judge.endpoints[0].standing();
-        assert!(standing.begin_trial());
+        let trial = standing.begin_trial(PERIOD, at(10));
         let upload = body.upload();
-        let trial = judge.begin(Choice { place: 0, is_trial: true }, &upload);
+        let trial = judge.begin(Choice { place: 0, trial }, &upload);
         assert_eq!(standing.at(at(10)), Openness::Ejected);
         drop(trial);
         assert_eq!(standing.at(at(10)), Openness::OnTrial);

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
 
 use crate::config::{self, Scheme};
+use crate::tasks::descriptors::Descriptors;
 use crate::telemetry::histogram::add;
 use crate::upstream::cap::Cap;
 use crate::upstream::standing::Standing;
@@ -21,6 +23,10 @@ pub struct Endpoint {
     standing: Standing,
     cap: Arc<Cap>,
     whereabouts: Whereabouts,
+    /// Held by whoever looks up its name because nobody knows it yet.
+    looking_up: Mutex<()>,
+    /// Which address could be connected to last.
+    preferred: AtomicUsize,
 }
 
 /// One worker's count, on a cache line of its own.
@@ -42,7 +48,7 @@ enum Whereabouts {
 
 impl Endpoint {
     /// Nothing is under way yet, and it counts as well.
-    pub fn new(address: config::Endpoint, workers: usize) -> Self {
+    pub fn new(address: config::Endpoint, workers: usize, descriptors: Descriptors) -> Self {
         let whereabouts = match address.host.parse::<IpAddr>() {
             Ok(ip) => Whereabouts::Fixed(Arc::new([SocketAddr::new(ip, address.port)])),
             Err(_a_name) => Whereabouts::Named(ArcSwap::from_pointee(Arc::default())),
@@ -52,8 +58,10 @@ impl Endpoint {
             address,
             in_flight: (0..workers).map(|_| Lane::default()).collect(),
             standing: Standing::default(),
-            cap: Cap::new(workers),
+            cap: Cap::new(workers, descriptors),
             whereabouts,
+            looking_up: Mutex::const_new(()),
+            preferred: AtomicUsize::new(0),
         }
     }
 
@@ -89,6 +97,21 @@ impl Endpoint {
             Whereabouts::Fixed(addresses) => Arc::clone(addresses),
             Whereabouts::Named(addresses) => Arc::clone(&addresses.load()),
         }
+    }
+
+    /// Held while its name is looked up: not by everybody at once.
+    pub fn looking_up(&self) -> &Mutex<()> {
+        &self.looking_up
+    }
+
+    /// Which of its addresses is tried first.
+    pub fn preferred(&self) -> usize {
+        self.preferred.load(Ordering::Relaxed)
+    }
+
+    /// This one could be connected to.
+    pub fn prefer(&self, place: usize) {
+        self.preferred.store(place, Ordering::Relaxed);
     }
 
     /// Whether a connection to `address` still leads there. While nothing is known of the name,
@@ -172,7 +195,7 @@ mod tests {
         let scheme = Scheme::Http;
         let address =
             config::Endpoint { scheme, host: host.to_owned(), port: 80, weight: NonZeroU32::MIN };
-        Endpoint::new(address, 1)
+        Endpoint::new(address, 1, Descriptors::new(1))
     }
 
     fn addresses(hosts: &[u8]) -> Arc<[SocketAddr]> {

@@ -25,12 +25,16 @@ impl Group {
 
     /// Whether the endpoints of `other` are spoken to and looked after in the same way.
     pub fn is_as(&self, other: &Self) -> bool {
-        let same_tls = match (&self.tls, &other.tls) {
-            (Some(ours), Some(theirs)) => Arc::ptr_eq(&ours.http1, &theirs.http1),
+        self.has_tls_of(other) && self.settings == other.settings
+    }
+
+    /// Whether TLS is spoken in the same way to those of `other`: their connections are as good.
+    pub fn has_tls_of(&self, other: &Self) -> bool {
+        match (&self.tls, &other.tls) {
+            (Some(ours), Some(theirs)) => ours.is_as(theirs),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
-        };
-        same_tls && self.settings == other.settings
+        }
     }
 }
 

@@ -1,22 +1,18 @@
 //! Asks endpoints whether they are well.
 
-use std::io;
 use std::time::Duration;
 
-use http::{Request, header};
+use http::{HeaderValue, Request, header};
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Moment;
 use crate::config::{Health, Probe};
 use crate::upstream::body::RequestBody;
-use crate::upstream::connect::{ConnectFault, Way};
+use crate::upstream::connect::{self, ConnectFault, Way};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::once;
-use crate::upstream::pool::host;
-use crate::upstream::resolve;
 use crate::upstream::tls::Tls;
 
 /// An endpoint, and what it takes to ask it.
@@ -26,6 +22,8 @@ pub struct Patient<'a> {
     pub upstream: &'a str,
     /// The endpoint.
     pub endpoint: &'a Endpoint,
+    /// What it is called in `Host`.
+    pub host: &'a HeaderValue,
     /// How TLS is spoken to it, if it is.
     pub tls: Option<&'a Tls>,
 }
@@ -39,9 +37,6 @@ pub enum Ailment {
     /// Nobody can connect to it.
     #[error(transparent)]
     Unreachable(#[from] ConnectFault),
-    /// The same, where no more than that was asked.
-    #[error("cannot connect: {0}")]
-    Closed(#[from] io::Error),
     /// What came is no answer.
     #[error("it closed the connection or answered with what is not HTTP: {0}")]
     Failed(#[from] hyper::Error),
@@ -61,6 +56,11 @@ pub async fn watch(patient: Patient<'_>, health: &Health) {
     loop {
         let answer = timeout(health.timeout, ask(patient, health)).await;
         let answer = answer.unwrap_or(Err(Ailment::Silent));
+        if let Err(Ailment::Unreachable(ConnectFault::Crowded)) = answer {
+            // It was not asked: there was no descriptor for that.
+            sleep(jittered(health.interval)).await;
+            continue;
+        }
         match row.note(&answer, health) {
             Some(State::Well) if endpoint.standing().set_well(Moment::now()) => {
                 tracing::info!(upstream, %endpoint, "an endpoint is well again");
@@ -103,14 +103,13 @@ impl Row {
 
 /// Over a connection of its own: whether new ones can be opened is part of the question.
 async fn ask(patient: Patient<'_>, health: &Health) -> Result<(), Ailment> {
-    let Patient { endpoint, tls, .. } = patient;
+    let Patient { endpoint, tls, host, .. } = patient;
     let Probe::Http(path) = &health.probe else {
-        let addresses = resolve::addresses(endpoint).await?;
-        drop(TcpStream::connect(&*addresses).await?);
+        drop(connect::tcp(endpoint, health.timeout).await?);
         return Ok(());
     };
     let request = Request::get(path.as_str())
-        .header(header::HOST, host(endpoint.address()))
+        .header(header::HOST, host)
         .header(header::USER_AGENT, USER_AGENT)
         .body(RequestBody::none())?;
     let way = Way { endpoint, tls, limit: health.timeout };

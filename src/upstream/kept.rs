@@ -13,7 +13,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
-use crate::upstream::body::{RequestBody, UploadFault};
+use crate::upstream::body::RequestBody;
+use crate::upstream::upload::UploadFault;
 
 /// The body, as hyper gets it.
 #[derive(Debug)]

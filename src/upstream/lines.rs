@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::OptionFuture;
 use hyper::client::conn::http1::SendRequest;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::clock::Moment;
 use crate::upstream::body::RequestBody;
@@ -43,6 +44,8 @@ pub struct Line {
     pub heard: Heard,
     /// What it is connected to.
     pub peer: SocketAddr,
+    /// Ends what keeps it going; none where that is in the hands of who has the line.
+    pub stop: Option<AbortHandle>,
 }
 
 #[derive(Debug)]
@@ -63,6 +66,11 @@ impl Lines {
         line
     }
 
+    /// Says how many there are, where somebody counts them.
+    pub fn note_idle(&self, share: &Share) {
+        share.note_idle(self.idle.borrow().len());
+    }
+
     /// Any one, ready or not: the one that was used longest ago.
     pub fn pop_any(&self, share: &Share) -> Option<Line> {
         let mut idle = self.idle.borrow_mut();
@@ -73,11 +81,11 @@ impl Lines {
 
     /// A connection on which an answer has ended: for whoever waits, or to be kept.
     pub fn put(&self, line: Line, share: &Share) {
-        if !share.is_limited() {
-            self.idle.borrow_mut().push_back(Idle { line, since: None });
+        if share.must_yield() {
             return;
         }
-        if share.must_yield() {
+        if !share.is_limited() {
+            self.idle.borrow_mut().push_back(Idle { line, since: None });
             return;
         }
         let Some(line) = self.hand_over(line) else { return };

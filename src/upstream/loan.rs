@@ -4,22 +4,23 @@ use std::future::Future;
 use std::rc::Rc;
 
 use http::{Request, Response};
+use tokio::task::AbortHandle;
 
 use crate::telemetry::counters::WorkerCounters;
-use crate::upstream::body::{RequestBody, ResponseBody, Upload, UploadStage};
+use crate::upstream::body::{RequestBody, ResponseBody};
 use crate::upstream::connect::Driver;
 use crate::upstream::head::{self, Copied};
 use crate::upstream::kept::KeptBody;
 use crate::upstream::lines::Line;
 use crate::upstream::pool::Held;
 use crate::upstream::streams::Slot;
+use crate::upstream::upload::{Upload, UploadStage};
 
 /// A connection that can take a request now.
 #[derive(Debug)]
 pub struct Connection {
     channel: Channel,
     origin: Origin,
-    held: Rc<Held>,
 }
 
 /// What a request goes over.
@@ -36,6 +37,8 @@ pub enum Origin {
     Fresh,
     /// Yes, so the upstream may just be closing it.
     Reused,
+    /// Yes, and over HTTP/2, where an upstream that closes it says what it has not looked at.
+    Shared,
 }
 
 /// A request that got no answer.
@@ -50,22 +53,31 @@ pub struct Lost {
     pub answered: bool,
 }
 
+impl Channel {
+    fn can_go_on(&self) -> bool {
+        match self {
+            Self::Line(line) => !line.sender.is_closed(),
+            Self::Slot(_) => true,
+        }
+    }
+}
+
 impl Connection {
     /// HTTP/1.1, for this request alone.
-    pub fn over(held: &Rc<Held>, line: Line, origin: Origin) -> Self {
-        Self { channel: Channel::Line(line), origin, held: Rc::clone(held) }
+    pub fn over(line: Line, origin: Origin) -> Self {
+        Self { channel: Channel::Line(line), origin }
     }
 
     /// HTTP/2, beside others.
-    pub fn sharing(held: &Rc<Held>, slot: Slot, counters: &WorkerCounters) -> Self {
+    pub fn sharing(slot: Slot, counters: &WorkerCounters) -> Self {
         let origin = if slot.was_used() {
             counters.upstream_reused();
-            Origin::Reused
+            Origin::Shared
         } else {
             counters.upstream_opened();
             Origin::Fresh
         };
-        Self { channel: Channel::Slot(slot), origin, held: Rc::clone(held) }
+        Self { channel: Channel::Slot(slot), origin }
     }
 
     /// Whether it has carried a request before.
@@ -73,20 +85,21 @@ impl Connection {
         self.origin
     }
 
-    /// Sends one request and waits for the head of the answer.
+    /// Sends one request, which the endpoint counts already, and waits for the head of the answer.
     pub fn send(
         self,
         request: Request<RequestBody>,
+        busy: Busy,
     ) -> impl Future<Output = Result<Response<ResponseBody>, Lost>> {
         let way = match self.channel {
             Channel::Line(mut line) => {
                 let upload = request.body().upload();
                 line.heard.reset();
                 let sending = line.sender.try_send_request(request);
-                Way::Alone(sending, Loan::begin(self.held, Channel::Line(line), upload))
+                Way::Alone(sending, Loan::begin(busy, Channel::Line(line), upload))
             }
             // Boxed, so that requests over HTTP/1.1 carry no room for it.
-            Channel::Slot(slot) => Way::Beside(Box::pin(over_http2(self.held, slot, request))),
+            Channel::Slot(slot) => Way::Beside(Box::pin(over_http2(busy, slot, request))),
         };
         async move {
             match way {
@@ -115,17 +128,17 @@ enum Way<A, B> {
 /// As HTTP/2 wants it. What the upstream refused, or had not looked at when it said that it goes
 /// away, comes back as what was never sent.
 async fn over_http2(
-    held: Rc<Held>,
+    busy: Busy,
     slot: Slot,
     request: Request<RequestBody>,
 ) -> Result<Response<ResponseBody>, Lost> {
     let upload = request.body().upload();
-    let (parts, body) = head::to_http2(request, held.endpoint().address()).into_parts();
+    let (parts, body) = head::to_http2(request, busy.0.endpoint().address()).into_parts();
     let (body, record) = KeptBody::new(body);
     let request = Request::from_parts(parts, body);
     let copied = Copied::of(&request);
     let sending = slot.sender().borrow_mut().try_send_request(request);
-    let loan = Loan::begin(held, Channel::Slot(slot), upload);
+    let loan = Loan::begin(busy, Channel::Slot(slot), upload);
     let mut fault = match sending.await {
         Ok(response) => {
             record.forget();
@@ -156,7 +169,8 @@ fn is_refused(fault: &hyper::Error) -> bool {
     })
 }
 
-/// A request under way, as the endpoint counts it.
+/// A request under way, as the endpoint counts it: from the choice on, for who waits for a
+/// connection has been sent there too.
 #[derive(Debug)]
 pub struct Busy(Rc<Held>);
 
@@ -167,9 +181,9 @@ impl Busy {
         Self(held)
     }
 
-    /// Has somebody keep a connection going that nobody else polls any more.
-    pub fn drive(&self, driver: Driver) {
-        self.0.drive(driver);
+    /// Has somebody keep a connection going that nobody else polls any more, until told to stop.
+    pub fn drive(&self, driver: Driver) -> AbortHandle {
+        self.0.drive(driver)
     }
 }
 
@@ -184,7 +198,8 @@ impl Drop for Busy {
 #[derive(Debug)]
 pub struct Loan {
     busy: Busy,
-    channel: Channel,
+    /// None once it was given back.
+    channel: Option<Channel>,
     upload: Upload,
     then: Then,
 }
@@ -197,43 +212,56 @@ enum Then {
 }
 
 impl Loan {
-    fn begin(held: Rc<Held>, channel: Channel, upload: Upload) -> Self {
-        Self { busy: Busy::begin(held), channel, upload, then: Then::Kept }
+    fn begin(busy: Busy, channel: Channel, upload: Upload) -> Self {
+        Self { busy, channel: Some(channel), upload, then: Then::Kept }
     }
 
     /// Of a connection that is not used again.
     pub fn once(busy: Busy, line: Line, upload: Upload) -> Self {
-        Self { busy, channel: Channel::Line(line), upload, then: Then::Closed }
+        Self { busy, channel: Some(Channel::Line(line)), upload, then: Then::Closed }
     }
 
     /// Has a connection that is shared take no more requests.
     fn retire(&self) {
-        if let Channel::Slot(slot) = &self.channel {
+        if let Some(Channel::Slot(slot)) = &self.channel {
             slot.retire();
         }
     }
 
     fn has_heard(&self) -> bool {
         match &self.channel {
-            Channel::Line(line) => line.heard.anything(),
-            Channel::Slot(_) => false,
+            Some(Channel::Line(line)) => line.heard.anything(),
+            Some(Channel::Slot(_)) | None => false,
         }
     }
 
-    /// The answer has broken off, or nobody wants the rest of it.
-    pub fn close(self) {
-        self.upload.end_of_answer();
+    /// A part of the answer came.
+    pub fn heard(&self) {
+        self.upload.heard();
     }
 
     /// The answer has ended. An upstream that answered without having read the request to its
     /// end leaves a connection on which nobody knows where the next one begins.
-    pub fn give_back(self) {
-        let Self { busy, channel, upload, then } = self;
-        upload.end_of_answer();
-        let Channel::Line(line) = channel else { return };
-        let is_whole = then == Then::Kept && upload.stage() == UploadStage::Sent;
-        if is_whole && !line.sender.is_closed() {
-            busy.0.put(line);
+    pub fn give_back(mut self) {
+        let is_whole = self.then == Then::Kept && self.upload.stage() == UploadStage::Sent;
+        match self.channel.take_if(|it| is_whole && it.can_go_on()) {
+            Some(Channel::Line(line)) => self.busy.0.put(line),
+            // Only the request ends.
+            Some(Channel::Slot(_)) | None => {}
+        }
+    }
+}
+
+impl Drop for Loan {
+    /// The answer has ended or broken off, or nobody wants the rest of it: so is the request.
+    fn drop(&mut self) {
+        self.upload.end_of_answer();
+        // An upstream that takes no more of the request would keep its connection, and with it what
+        // the client has sent, for as long as it likes.
+        if let Some(Channel::Line(Line { stop: Some(stop), .. })) = &self.channel
+            && self.upload.stage() != UploadStage::Sent
+        {
+            stop.abort();
         }
     }
 }

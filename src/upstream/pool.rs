@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::clock::Moment;
@@ -13,7 +14,7 @@ use crate::config::{self, Scheme};
 use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::cap::{Entry, Permit, Turn};
-use crate::upstream::connect::{self, ConnectFault, Driver, Way};
+use crate::upstream::connect::{self, ConnectFault, Driver, Http1, Way};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::lines::{Line, Lines, Sweep, Turned};
 use crate::upstream::loan::{Busy, Connection};
@@ -101,6 +102,7 @@ impl Pool {
             let attending = give_up_idle(Rc::downgrade(&held), share, held.tasks.clone());
             held.tasks.spawn_local(attending);
         }
+        held.shrink();
         let config::Upstream { connect_timeout, idle_timeout, wait_timeout, .. } = *settings;
         let wait_timeout = wait_timeout.max(WAIT_MIN);
         Self { held, terms: Terms { tls, connect_timeout, idle_timeout, wait_timeout } }
@@ -116,6 +118,11 @@ impl Pool {
         &self.held.host
     }
 
+    /// A request that was sent here, from now on.
+    pub fn busy(&self) -> Busy {
+        Busy::begin(Rc::clone(&self.held))
+    }
+
     /// A connection that was used before, if that will do, or a fresh one.
     pub async fn checkout(
         &self,
@@ -127,7 +134,7 @@ impl Pool {
                 if wanted == Wanted::Any
                     && let Some(line) = lines.pop(&self.held.share)
                 {
-                    return Ok(self.reused(line, counters));
+                    return Ok(reused(line, counters));
                 }
                 // Boxed, as it is rare and large: every request's future would carry room for it.
                 Box::pin(self.line(lines, wanted, counters)).await
@@ -137,7 +144,7 @@ impl Pool {
                     Some(slot) => slot,
                     None => Box::pin(self.slot(streams)).await?,
                 };
-                Ok(Connection::sharing(&self.held, slot, counters))
+                Ok(Connection::sharing(slot, counters))
             }
         }
     }
@@ -151,30 +158,40 @@ impl Pool {
         }
         let permit = match self.held.share.enter() {
             Entry::Open(permit) => permit,
+            Entry::Full => return Err(ConnectFault::Crowded),
             Entry::Wait(mut turn) => {
+                let _fresh = self.held.share.wants_fresh();
                 self.held.close_one();
                 let granted = timeout(self.terms.wait_timeout, turn.granted()).await;
                 granted.map_err(|_elapsed| ConnectFault::Crowded)?
             }
         };
         let (line, driver) = self.open(permit, counters).await?;
-        let busy = Busy::begin(Rc::clone(&self.held));
-        Ok(Unshared::Alone(Box::new(Alone { line, driver, busy })))
+        Ok(Unshared::Alone(Box::new(Alone { line, driver })))
     }
 
-    /// Closes what nobody used for `idle_timeout`, or leads where the endpoint is no longer.
+    /// Closes what nobody used for `idle_timeout`, or leads where the endpoint is no longer; for
+    /// want of descriptors, what nobody uses now.
     pub fn close_idle(&self, now: Moment) {
         let Held { endpoint, kept, share, .. } = &*self.held;
-        let sweep = Sweep { now, limit: self.terms.idle_timeout, endpoint };
+        let is_short = endpoint.cap().is_short(now);
+        let limit = if is_short { Duration::ZERO } else { self.terms.idle_timeout };
+        let sweep = Sweep { now, limit, endpoint };
         match kept {
             Kept::Http1(lines) => lines.close_idle(&sweep, share),
             Kept::Http2(streams) => streams.close_idle(&sweep),
         }
     }
 
-    fn reused(&self, line: Line, counters: &WorkerCounters) -> Connection {
-        counters.upstream_reused();
-        Connection::over(&self.held, line, Origin::Reused)
+    /// Whether its connections are those of `other` too.
+    pub fn shares_with(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.held, &other.held)
+    }
+
+    /// Nothing begins here any more: closes what nobody uses, and the rest once it is free.
+    pub fn leave(&self) {
+        self.held.share.close();
+        while self.held.close_one().is_some() {}
     }
 
     /// A fresh connection, or one that somebody gives back while none may be opened.
@@ -186,18 +203,20 @@ impl Pool {
     ) -> Result<Connection, ConnectFault> {
         let permit = match self.held.share.enter() {
             Entry::Open(permit) => permit,
+            Entry::Full => return Err(ConnectFault::Crowded),
             Entry::Wait(turn) => {
+                let _fresh = (wanted == Wanted::Fresh).then(|| self.held.share.wants_fresh());
                 let turned = lines.wait_for_one(turn, wanted, &self.held.share);
                 let turned = timeout(self.terms.wait_timeout, turned).await;
                 match turned.map_err(|_elapsed| ConnectFault::Crowded)?? {
-                    Turned::Line(line) => return Ok(self.reused(line, counters)),
+                    Turned::Line(line) => return Ok(reused(line, counters)),
                     Turned::Permit(permit) => permit,
                 }
             }
         };
-        let (line, driver) = self.open(permit, counters).await?;
-        self.held.drive(driver);
-        Ok(Connection::over(&self.held, line, Origin::Fresh))
+        let (mut line, driver) = self.open(permit, counters).await?;
+        line.stop = Some(self.held.drive(driver));
+        Ok(Connection::over(line, Origin::Fresh))
     }
 
     async fn open(
@@ -209,7 +228,8 @@ impl Pool {
         let opened =
             connect::http1(self.terms.way(&self.held), heard.clone(), Some(permit)).await?;
         counters.upstream_opened();
-        Ok((Line { sender: opened.sender, heard, peer: opened.peer }, opened.driver))
+        let Http1 { sender, driver, peer } = opened;
+        Ok((Line { sender, heard, peer, stop: None }, driver))
     }
 
     /// A place on a connection that is being opened for all who wait, or that becomes free.
@@ -246,8 +266,8 @@ impl Held {
     }
 
     /// What goes wrong with a connection is told to whoever waits for an answer on it.
-    pub fn drive(&self, driver: Driver) {
-        self.tasks.spawn_local(async move { drop(driver.await) });
+    pub fn drive(&self, driver: Driver) -> AbortHandle {
+        self.tasks.spawn_local(async move { drop(driver.await) })
     }
 
     /// An answer has ended on a connection that can be used again.
@@ -257,6 +277,15 @@ impl Held {
         {
             lines.put(line, &self.share);
         }
+    }
+
+    /// Closes what nobody uses while there is more than may be: the limit may have become lower.
+    fn shrink(&self) {
+        match &self.kept {
+            Kept::Http1(lines) => lines.note_idle(&self.share),
+            Kept::Http2(streams) => streams.note_idle(),
+        }
+        while self.endpoint.cap().is_exceeded() && self.close_one().is_some() {}
     }
 
     /// Closes a connection that nobody uses, if there is one.
@@ -274,6 +303,11 @@ impl Drop for Held {
     }
 }
 
+fn reused(line: Line, counters: &WorkerCounters) -> Connection {
+    counters.upstream_reused();
+    Connection::over(line, Origin::Reused)
+}
+
 /// Opens connections for those who wait for a place on one, as many as they need.
 fn open_as_needed(held: &Rc<Held>, streams: &Rc<Streams>, terms: &Terms) {
     if !streams.needs_another() {
@@ -281,8 +315,10 @@ fn open_as_needed(held: &Rc<Held>, streams: &Rc<Streams>, terms: &Terms) {
     }
     let mut opening = streams.begin_opening();
     let entry = held.share.enter();
-    if matches!(entry, Entry::Open(_)) {
-        opening.connect();
+    match entry {
+        Entry::Open(_) => opening.connect(),
+        Entry::Wait(_) => {}
+        Entry::Full => return streams.fail(&ConnectFault::Crowded),
     }
     let opened = open_shared(Rc::clone(held), Rc::clone(streams), terms.clone(), (opening, entry));
     held.tasks.spawn_local(opened);
@@ -298,6 +334,7 @@ async fn open_shared(
     let permit = match entry {
         Entry::Open(permit) => Some(permit),
         Entry::Wait(turn) => wait_for_permit(turn, &streams, terms.wait_timeout).await,
+        Entry::Full => None,
     };
     let Some(permit) = permit else { return };
     opening.connect();

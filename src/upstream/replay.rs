@@ -3,7 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body::Body;
 
-use crate::upstream::body::{RequestBody, Upload};
+use crate::upstream::body::RequestBody;
+use crate::upstream::upload::Upload;
 
 /// The head of a request that is idempotent and has no body. A list is copied, not the map:
 /// that is a third of the price, and it is nearly never needed.

@@ -44,8 +44,14 @@ fn pause(every: Duration, endpoint: &Endpoint) -> Duration {
     if endpoint.addresses().is_empty() { every.min(AGAIN_AFTER) } else { every }
 }
 
-/// The addresses of an endpoint; asks for them if nobody has yet.
+/// The addresses of an endpoint; asks for them if nobody has yet, one at a time: a look-up keeps a
+/// thread of its own busy, also when nobody waits for it any more.
 pub async fn addresses(endpoint: &Endpoint) -> io::Result<Arc<[SocketAddr]>> {
+    let known = endpoint.addresses();
+    if !known.is_empty() {
+        return Ok(known);
+    }
+    let _alone = endpoint.looking_up().lock().await;
     let known = endpoint.addresses();
     if !known.is_empty() {
         return Ok(known);
@@ -88,11 +94,12 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Scheme};
+    use crate::tasks::descriptors::Descriptors;
 
     fn endpoint() -> Endpoint {
         let (scheme, weight) = (Scheme::Http, NonZeroU32::MIN);
         let host = "api.internal".to_owned();
-        Endpoint::new(config::Endpoint { scheme, host, port: 80, weight }, 1)
+        Endpoint::new(config::Endpoint { scheme, host, port: 80, weight }, 1, Descriptors::new(1))
     }
 
     fn addresses(hosts: &[u8]) -> Arc<[SocketAddr]> {

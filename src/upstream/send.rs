@@ -12,13 +12,15 @@ use crate::config::UpstreamHost;
 use crate::key::text::KeyId;
 use crate::upstream::answer::{self, Says};
 use crate::upstream::balance::Asker;
-use crate::upstream::body::{RequestBody, ResponseBody, Upload};
+use crate::upstream::body::{RequestBody, ResponseBody};
 use crate::upstream::connect::ConnectFault;
 use crate::upstream::ejection::Attempt;
-use crate::upstream::pool::{Lost, Origin, Wanted};
+use crate::upstream::loan::Busy;
+use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::replay::Replay;
 use crate::upstream::retry::{Errand, Failure};
 use crate::upstream::tunnel::{Unshared, UpgradeFault, Upgraded};
+use crate::upstream::upload::Upload;
 use crate::upstream::{SendError, Upstream};
 
 /// What became of a request at one endpoint.
@@ -39,7 +41,7 @@ impl Upstream {
     ///
     /// Beside that, once, what was lost on a connection that had been used before: that the
     /// upstream closed it meanwhile is the ordinary case. It goes over a fresh connection, where
-    /// that cannot be.
+    /// that cannot be. Over HTTP/2 only what the upstream says that it has not looked at.
     #[expect(clippy::excessive_nesting, reason = "a block, for an `async fn` is twice as large")]
     pub fn send(
         &self,
@@ -58,6 +60,7 @@ impl Upstream {
                 if let Some(done) = self.finish(turn, &mut errand) {
                     return done;
                 }
+                upload.pause();
                 self.counters.retried();
             }
         }
@@ -84,6 +87,7 @@ impl Upstream {
         let place = choice.place;
         let pool = self.pools.get(place).ok_or(SendError::NoEndpoint)?;
         let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
+        let busy = pool.busy();
         let connection = match pool.checkout(errand.wanted, &self.counters).await {
             Ok(connection) => connection,
             Err(fault) => {
@@ -93,7 +97,8 @@ impl Upstream {
                 return if again { Ok(Turn::Again) } else { Err(self.unreachable(fault)) };
             }
         };
-        let may_be_stale = connection.origin() == Origin::Reused && !errand.met_stale;
+        let origin = connection.origin();
+        let may_be_stale = origin != Origin::Fresh && !errand.met_stale;
         let may_repeat = may_be_stale || errand.retries_left > 0;
         let (replay, sending) = {
             let mut request = errand.request.take().ok_or(SendError::NoEndpoint)?;
@@ -101,7 +106,8 @@ impl Upstream {
                 request.headers_mut().insert(header::HOST, pool.host().clone());
             }
             let replay = if may_repeat { Replay::of(&request) } else { None };
-            (replay, connection.send(request))
+            upload.begin();
+            (replay, connection.send(request, busy))
         };
         let lost = match sending.await {
             Ok(response) => return self.answered(response, attempt, replay, (place, errand)),
@@ -111,9 +117,10 @@ impl Upstream {
             return Err(SendError::Upload(fault));
         }
         let failure = if lost.unsent.is_some() { Failure::Unsent } else { Failure::Lost };
+        let was_stale = may_be_stale && (origin == Origin::Reused || failure == Failure::Unsent);
         let (fault, again) = again(lost, replay, upload);
         errand.request = again;
-        if may_be_stale && errand.request.is_some() {
+        if was_stale && errand.request.is_some() {
             (errand.met_stale, errand.wanted) = (true, Wanted::Fresh);
             return Ok(Turn::Again);
         }
@@ -193,11 +200,12 @@ impl Upstream {
         protocol: &HeaderValue,
     ) -> Result<Upgraded, SendError> {
         let upload = request.body().upload();
-        let (attempt, host, fresh) = self.unshared(key, &upload).await?;
+        let (attempt, pool, (fresh, busy)) = self.unshared(key, &upload).await?;
         if self.group.settings.host == UpstreamHost::Endpoint {
-            request.headers_mut().insert(header::HOST, host.clone());
+            request.headers_mut().insert(header::HOST, pool.host().clone());
         }
-        match fresh.upgrade(request, protocol).await {
+        upload.begin();
+        match fresh.upgrade(request, protocol, busy).await {
             Ok(Upgraded::Tunnel(tunnel)) => {
                 attempt.succeeded(self.now.get());
                 Ok(Upgraded::Tunnel(tunnel))
@@ -221,7 +229,7 @@ impl Upstream {
         &'a self,
         key: Option<KeyId>,
         upload: &'a Upload,
-    ) -> Result<(Attempt<'a>, &'a HeaderValue, Unshared), SendError> {
+    ) -> Result<(Attempt<'a>, &'a Pool, (Unshared, Busy)), SendError> {
         self.budget.count();
         let asker = Asker { key, failed: None, now: self.now.get() };
         let mut errand = Errand::new(asker, self.group.settings.retries);
@@ -229,8 +237,9 @@ impl Upstream {
             let choice = self.balancer.choose(&errand.asker).ok_or(SendError::NoEndpoint)?;
             let pool = self.pools.get(choice.place).ok_or(SendError::NoEndpoint)?;
             let attempt = self.judge.begin(choice, upload).ok_or(SendError::NoEndpoint)?;
+            let busy = pool.busy();
             let fault = match pool.unshared(&self.counters).await {
-                Ok(fresh) => return Ok((attempt, pool.host(), fresh)),
+                Ok(fresh) => return Ok((attempt, pool, (fresh, busy))),
                 Err(fault) => fault,
             };
             attempt.unconnected(&fault, Moment::now());

@@ -16,8 +16,8 @@ pub struct Standing {
     is_unwell: AtomicBool,
     /// The end of its ejection; [`NOT_EJECTED`] once a request has succeeded after it.
     ejected_until: AtomicU64,
-    /// Somebody tries it now.
-    is_tried: AtomicBool,
+    /// Until when nobody else tries it; zero: nobody does.
+    tried_until: AtomicU64,
     /// Failures without a success between them.
     failures: AtomicU32,
     /// So far.
@@ -27,6 +27,10 @@ pub struct Standing {
     /// When it came back; [`NEVER_AWAY`] if it did not have to.
     returned: AtomicU64,
 }
+
+/// The right to try an endpoint that was ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trial(u64);
 
 /// Whether an endpoint may get a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,22 +53,26 @@ impl Standing {
             Openness::Unwell
         } else if until == NOT_EJECTED {
             Openness::Open
-        } else if now.as_nanos() < until || self.is_tried.load(Relaxed) {
+        } else if now.as_nanos() < until.max(self.tried_until.load(Relaxed)) {
             Openness::Ejected
         } else {
             Openness::OnTrial
         }
     }
 
-    /// Takes the one place for a trial, to be given back by [`Self::end_trial`]; `false`: somebody
-    /// else has it.
-    pub fn begin_trial(&self) -> bool {
-        !self.is_tried.swap(true, Relaxed)
+    /// Takes the one place for a trial, to be given back by [`Self::end_trial`]; `None`: somebody
+    /// else has it. It is kept for `limit` at most: a client that sends its body slowly keeps an
+    /// endpoint out for no longer.
+    pub fn begin_trial(&self, limit: Duration, now: Moment) -> Option<Trial> {
+        let until = now.after(limit).as_nanos();
+        let free = |tried_until: u64| (tried_until <= now.as_nanos()).then_some(until);
+        self.tried_until.fetch_update(Relaxed, Relaxed, free).ok().map(|_before| Trial(until))
     }
 
-    /// The trial has ended, whichever way.
-    pub fn end_trial(&self) {
-        self.is_tried.store(false, Relaxed);
+    /// The trial has ended, whichever way. The place may be another's by now.
+    pub fn end_trial(&self, trial: Trial) {
+        let ours = |until: u64| (until == trial.0).then_some(0);
+        self.tried_until.fetch_update(Relaxed, Relaxed, ours).unwrap_or_default();
     }
 
     /// Its share of its weight, of [`FULL`]: it grows over `slow_start` once it has come back.
@@ -130,6 +138,13 @@ impl Standing {
         period
     }
 
+    /// Nobody ejects any more, and who was comes back.
+    pub fn pardon(&self, now: Moment) {
+        if self.is_out() {
+            self.succeeded(now);
+        }
+    }
+
     /// It was asked, and it is well; whether that is news.
     pub fn set_well(&self, now: Moment) -> bool {
         let is_news = self.is_unwell.load(Relaxed);
@@ -172,10 +187,14 @@ mod tests {
         standing.eject(SECOND * 10, at(0));
         assert_eq!(standing.at(at(9)), Openness::Ejected);
         assert_eq!(standing.at(at(10)), Openness::OnTrial);
-        assert!(standing.begin_trial());
+        let slow = standing.begin_trial(SECOND, at(10)).unwrap();
         assert_eq!(standing.at(at(10)), Openness::Ejected);
-        assert!(!standing.begin_trial(), "two tried at once");
-        standing.end_trial();
+        assert_eq!(standing.begin_trial(SECOND, at(10)), None, "two tried at once");
+        assert_eq!(standing.at(at(11)), Openness::OnTrial);
+        let next = standing.begin_trial(SECOND * 9, at(11)).unwrap();
+        standing.end_trial(slow);
+        assert_eq!(standing.at(at(12)), Openness::Ejected, "the next one's place was given away");
+        standing.end_trial(next);
         assert_eq!(standing.at(at(10)), Openness::OnTrial);
         assert!(standing.succeeded(at(11)));
         assert_eq!(standing.at(at(11)), Openness::Open);

@@ -126,8 +126,11 @@ impl Streams {
         keep_going(driver)
     }
 
-    /// None could be opened: whoever waits is told.
+    /// None could be opened: whoever waits is told, unless others are open and become free.
     pub fn fail(&self, fault: &ConnectFault) {
+        if self.shared.borrow().iter().any(|it| it.is_open()) {
+            return;
+        }
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         for waiter in waiting {
             // Who has left needs no word.
@@ -184,7 +187,8 @@ impl Streams {
         Some(())
     }
 
-    fn note_idle(&self) {
+    /// Says how many carry nothing, where somebody counts them.
+    pub fn note_idle(&self) {
         if self.share.is_limited() {
             let idle = self.shared.borrow().iter().filter(|it| it.streams.get() == 0).count();
             self.share.note_idle(idle);

@@ -18,6 +18,15 @@ pub struct Tls {
     pub http1: Arc<ClientConfig>,
     /// To `h2s://` endpoints.
     pub http2: Arc<ClientConfig>,
+    /// Of all that was read for it.
+    mark: blake3::Hash,
+}
+
+impl Tls {
+    /// Whether what was read for both is the same.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.mark == other.mark
+    }
 }
 
 /// Why TLS to an upstream cannot be set up.
@@ -61,15 +70,27 @@ pub enum TlsFault {
 /// Reads every file that `settings` names. Endpoints are always verified.
 pub fn load(settings: &config::ClientTls, min: TlsVersion) -> Result<Tls, TlsFault> {
     let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut seen = blake3::Hasher::new();
+    note(&mut seen, format!("{min:?}").as_bytes());
+    let authorities = authorities(settings.ca.as_deref())?;
+    for it in &authorities.roots {
+        note(&mut seen, &it.subject);
+        note(&mut seen, &it.subject_public_key_info);
+    }
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions(min))
         .map_err(TlsFault::Unsupported)?
-        .with_root_certificates(authorities(settings.ca.as_deref())?);
-    let mut http1 = identified(builder, settings.identity.as_ref())?;
+        .with_root_certificates(authorities);
+    let mut http1 = identified(builder, settings.identity.as_ref(), &mut seen)?;
     let mut http2 = http1.clone();
     http1.alpn_protocols = vec![b"http/1.1".to_vec()];
     http2.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Tls { http1: Arc::new(http1), http2: Arc::new(http2) })
+    Ok(Tls { http1: Arc::new(http1), http2: Arc::new(http2), mark: seen.finalize() })
+}
+
+/// With its length, so that nothing else can be read as the same.
+fn note(seen: &mut blake3::Hasher, bytes: &[u8]) {
+    seen.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
 }
 
 fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
@@ -98,12 +119,17 @@ fn authorities(own: Option<&Path>) -> Result<RootCertStore, TlsFault> {
 fn identified(
     builder: ConfigBuilder<ClientConfig, WantsClientCert>,
     identity: Option<&config::Certificate>,
+    seen: &mut blake3::Hasher,
 ) -> Result<ClientConfig, TlsFault> {
     let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
     let chain = certificates(&identity.certificate)?;
     let path = &identity.private_key;
     let key = PrivateKeyDer::from_pem_file(path);
     let key = key.map_err(|fault| TlsFault::Unreadable { path: path.clone(), fault })?;
+    for it in &chain {
+        note(seen, it);
+    }
+    note(seen, key.secret_der());
     builder.with_client_auth_cert(chain, key).map_err(|fault| {
         let is_unfit = fault == rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch);
         let certificate = identity.certificate.clone();

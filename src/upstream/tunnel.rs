@@ -70,22 +70,21 @@ pub struct Alone {
     pub line: Line,
     /// What keeps it going.
     pub driver: Driver,
-    /// As the endpoint counts it.
-    pub busy: Busy,
 }
 
 impl Unshared {
     /// Sends a request that has no body, with `Upgrade: protocol` and the `Connection` that goes
-    /// with it, and waits for the head of the answer. Nothing else is sent before it has come.
+    /// with it, and waits for the head of the answer. The endpoint counts it already. Nothing else is sent before it has come.
     pub async fn upgrade(
         self,
         request: Request<RequestBody>,
         protocol: &HeaderValue,
+        busy: Busy,
     ) -> Result<Upgraded, UpgradeFault> {
         match self {
-            Self::Alone(alone) => alone.upgrade(request, protocol).await,
+            Self::Alone(alone) => alone.upgrade(request, protocol, busy).await,
             Self::Shared(connection) => {
-                let answered = connection.send(request).await;
+                let answered = connection.send(request, busy).await;
                 answered.map(Upgraded::Answer).map_err(|it| UpgradeFault::Lost(Box::new(it)))
             }
         }
@@ -97,13 +96,14 @@ impl Alone {
         self,
         mut request: Request<RequestBody>,
         protocol: &HeaderValue,
+        busy: Busy,
     ) -> Result<Upgraded, UpgradeFault> {
-        let Self { line, driver, busy } = self;
+        let Self { line, driver } = self;
         let upload = request.body().upload();
         ask_for(&mut request, protocol);
         let mut exchange = Exchange { line, driver: Some(driver) };
         let answer = exchange.send(request).await;
-        let Exchange { line, driver } = exchange;
+        let Exchange { mut line, driver } = exchange;
         let response = answer.map_err(|mut fault| {
             let unsent = fault.take_message();
             let answered = line.heard.anything();
@@ -114,9 +114,7 @@ impl Alone {
             let head = agreed(response, protocol).map_err(UpgradeFault::Flawed)?;
             return through(head, driver, busy).await.map(Upgraded::Tunnel);
         }
-        if let Some(driver) = driver {
-            busy.drive(driver);
-        }
+        line.stop = driver.map(|it| busy.drive(it));
         let loan = Loan::once(busy, line, upload);
         Ok(Upgraded::Answer(ResponseBody::of(response, loan)))
     }

@@ -64,7 +64,9 @@ async fn serve(listener: TcpListener, tasks: &Tasks) -> io::Result<()> {
         tokio::select! {
             () = tasks.stopped() => return Ok(()),
             accepted = listener.accept() => match accepted {
-                Ok((socket, _address)) => tasks.spawn_local(connection(socket, Rc::clone(&shelf))),
+                Ok((socket, _address)) => {
+                    tasks.spawn_local(connection(socket, Rc::clone(&shelf)));
+                }
                 // Too many descriptors are open: others close theirs meanwhile.
                 Err(_fault) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },

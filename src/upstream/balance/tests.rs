@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{ClientTls, Percent, Retries, Scheme, Upstream, UpstreamHost};
+use crate::tasks::descriptors::Descriptors;
 
 const NOW: Moment = Moment::from_nanos(1);
 const WORKERS: usize = 4;
@@ -40,7 +41,10 @@ fn settings(balance: Balance, weights: &[u32]) -> Upstream {
 /// Endpoints with these weights, and a balancer of each worker.
 fn start(balance: Balance, weights: &[u32]) -> (Vec<Arc<Endpoint>>, Vec<Balancer>) {
     let settings = settings(balance, weights);
-    let endpoints = settings.endpoints.iter().map(|it| Endpoint::new(it.clone(), WORKERS));
+    let endpoints = settings
+        .endpoints
+        .iter()
+        .map(|it| Endpoint::new(it.clone(), WORKERS, Descriptors::new(10)));
     let endpoints: Vec<_> = endpoints.map(Arc::new).collect();
     let balancers = (0..WORKERS).map(|it| Balancer::new(&settings, &endpoints, it)).collect();
     (endpoints, balancers)
@@ -191,7 +195,7 @@ fn who_is_unwell_ejected_or_has_just_failed_gets_nothing_while_there_is_another(
             let asker = Asker { key: Some(key), failed: Some(2), now: NOW };
             assert!(balancers[0].has_other(&asker));
             let choice = balancers[0].choose(&asker);
-            assert_eq!(choice, Some(Choice { place: 3, is_trial: false }), "{balance:?}");
+            assert_eq!(choice, Some(Choice { place: 3, trial: None }), "{balance:?}");
         }
     }
 }
@@ -223,7 +227,7 @@ fn an_endpoint_on_trial_gets_one_request_over_all_workers() {
         let choices = choices
             .map(|(key, it)| it.choose(&Asker { key: Some(key), failed: None, now }).unwrap());
         let tried: Vec<Choice> = choices.filter(|it| it.place == 0).collect();
-        assert_eq!(tried, [Choice { place: 0, is_trial: true }], "{balance:?}");
+        assert!(matches!(&tried[..], [Choice { place: 0, trial: Some(_) }]), "{balance:?}");
     }
 }
 
@@ -232,7 +236,8 @@ fn who_returns_gets_half_its_share_half_way_through_its_slow_start() {
     let second = Duration::from_secs(1);
     for balance in [Balance::RoundRobin, Balance::Random] {
         let settings = Upstream { slow_start: Some(second * 10), ..settings(balance, &[1, 1]) };
-        let endpoints = settings.endpoints.iter().map(|it| Endpoint::new(it.clone(), 1));
+        let endpoints =
+            settings.endpoints.iter().map(|it| Endpoint::new(it.clone(), 1, Descriptors::new(10)));
         let endpoints: Vec<_> = endpoints.map(Arc::new).collect();
         let balancer = Balancer::new(&settings, &endpoints, 0);
         endpoints[0].standing().set_unwell();

@@ -17,12 +17,13 @@ use tokio::runtime::{Builder, LocalOptions};
 use super::*;
 use crate::config::{self, Scheme};
 use crate::tasks::deadline::{Deadline, Timed};
+use crate::tasks::descriptors::Descriptors;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::SendError;
-use crate::upstream::body::Watch;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::group::Group;
 use crate::upstream::trailers::Trailers;
+use crate::upstream::upload::Watch;
 
 /// Answers the head of a request with `answer`, and everything after it with itself in capitals.
 /// In the end, all that it read.
@@ -94,7 +95,7 @@ async fn upgrade(address: SocketAddr, request: Request<Incoming>) -> Result<Upgr
         health: None,
         ejection: None,
     };
-    let endpoints = vec![Arc::new(Endpoint::new(endpoint, 1))];
+    let endpoints = vec![Arc::new(Endpoint::new(endpoint, 1, Descriptors::new(10)))];
     let group = Group { settings: Arc::new(settings), endpoints, tls: None };
     let counters = Arc::new(WorkerCounters::default());
     let upstream = crate::upstream::Upstream::new(&group, 0, counters);
