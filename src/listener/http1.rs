@@ -143,6 +143,8 @@ impl Http1 {
             }
             Left::Resting => return Rest::Waiting(stream, parts.read_buf),
             Left::Ended(End::Abort) => {}
+            // Over TLS, the end of the connection alone would say that nothing is missing.
+            Left::Done if vitals.is_broken() => {}
             Left::Ended(End::Idle) => bid_farewell(stream).await,
             Left::Ended(End::HeadTooSlow) => {
                 say(&mut stream, &refusal(Unread::TooSlow)).await;

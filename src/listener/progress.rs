@@ -57,6 +57,14 @@ impl Progress {
         }
     }
 
+    /// The answer goes no further, and was not whole.
+    pub fn break_off(&self) {
+        match self {
+            Self::Http1(vitals) => vitals.break_off(),
+            Self::Http2(_hyper_resets_it) => {}
+        }
+    }
+
     /// The answer's last byte was handed over.
     pub fn finish(&self, remainder: Remainder) {
         match self {

@@ -87,9 +87,10 @@ impl Write for Socket {
     }
 }
 
-/// What hyper says of what it cannot read: `HTTP/1.1 400 Bad Request`, and no more than that.
+/// What hyper says of what it cannot read: `HTTP/1.1 400 Bad Request`, and no more than that; in the
+/// version in which the client spoke before.
 fn fault(answer: &[u8]) -> Option<Unread> {
-    match answer.strip_prefix(b"HTTP/1.1 ")?.get(..3)? {
+    match answer.strip_prefix(b"HTTP/1.")?.get(2..5)? {
         b"414" => Some(Unread::TargetTooLong),
         b"431" => Some(Unread::HeadTooLarge),
         _ => Some(Unread::Malformed),

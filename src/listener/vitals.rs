@@ -39,6 +39,8 @@ pub struct Vitals {
     /// Whether a request has begun since all was flushed: otherwise nothing written is an answer.
     begun: Cell<bool>,
     unread: Cell<Option<Unread>>,
+    /// Whether the last answer broke off: closing it in good order would say that it was whole.
+    broken: Cell<bool>,
     end: Cell<Option<End>>,
     current: RefCell<Option<Rc<dyn Ending>>>,
     tunnel: RefCell<Option<Box<dyn Tunnel>>>,
@@ -108,6 +110,7 @@ impl Vitals {
             owed: Cell::new(false),
             begun: Cell::new(false),
             unread: Cell::new(None),
+            broken: Cell::new(false),
             end: Cell::new(None),
             current: RefCell::new(None),
             tunnel: RefCell::new(None),
@@ -178,6 +181,16 @@ impl Vitals {
     /// The answer begins.
     pub fn answer(&self) {
         self.stage.set(Stage::Answering);
+    }
+
+    /// The answer goes no further, and was not whole.
+    pub fn break_off(&self) {
+        self.broken.set(true);
+    }
+
+    /// Whether that happened.
+    pub fn is_broken(&self) -> bool {
+        self.broken.get()
     }
 
     /// The answer's last byte was handed over.

@@ -128,7 +128,8 @@ fn normalise(uri: &mut Uri) -> Result<(), Rejection> {
     let query_begins = target.len() - uri.query().map_or(0, |it| "?".len() + it.len());
     let query = plain(target.get(query_begins..).unwrap_or_default());
     let (path, query) = match (path, query) {
-        (Cow::Borrowed(_), Cow::Borrowed(_)) => return Ok(()),
+        // In absolute form there may be none before the query: `http://a?b`.
+        (Cow::Borrowed(_), Cow::Borrowed(_)) if target.starts_with('/') => return Ok(()),
         (path, query) => (path.into_owned(), query),
     };
     let target = PathAndQuery::try_from(path + &query)

@@ -45,6 +45,24 @@ pub struct Answer {
     grant: Grant,
 }
 
+impl Answer {
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let signal = self.grant.signal();
+        signal.wake_on_verdict(context.waker());
+        if signal.verdict().is_some() {
+            return Poll::Ready(Some(Err(Broken::Cut)));
+        }
+        let mut polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled {
+            self.trailers.clean(frame);
+        }
+        polled.map_err(Broken::Upstream)
+    }
+}
+
 /// What of an answer was cleaned and is still to be sealed with its exchange.
 pub type Inbound = Response<Answer>;
 
@@ -132,21 +150,14 @@ impl Body for Reply {
                 Pin::new(body).poll_frame(context).map_err(|never| match never {})
             }
             Source::Changed => return Poll::Ready(None),
-            Source::Upstream(answer) => {
-                let signal = answer.grant.signal();
-                signal.wake_on_verdict(context.waker());
-                if signal.verdict().is_some() {
-                    return Poll::Ready(Some(Err(Broken::Cut)));
-                }
-                let mut polled = Pin::new(&mut answer.body).poll_frame(context);
-                if let Poll::Ready(Some(Ok(frame))) = &mut polled {
-                    answer.trailers.clean(frame);
-                }
-                polled.map_err(Broken::Upstream)
-            }
+            Source::Upstream(answer) => answer.poll_frame(context),
         };
-        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&polled, &mut this.exchange) {
-            exchange.passed(frame.data_ref().map_or(0, Bytes::len));
+        match (&polled, &mut this.exchange) {
+            (Poll::Ready(Some(Ok(frame))), Some(exchange)) => {
+                exchange.passed(frame.data_ref().map_or(0, Bytes::len));
+            }
+            (Poll::Ready(Some(Err(_broken))), Some(exchange)) => exchange.progress().break_off(),
+            _ => {}
         }
         polled
     }

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -23,9 +23,10 @@ use crate::tasks::descriptors;
 use crate::upstream::body::RequestBody;
 use crate::upstream::cap::Permit;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::kept::KeptBody;
+use crate::upstream::kept::{KeptBody, Reader};
 use crate::upstream::resolve;
 use crate::upstream::tls::Tls;
+use crate::upstream::upload::Upload;
 use crate::upstream::wire::{Heard, Stream, Wire};
 
 /// What keeps an HTTP/1.1 connection going; somebody has to poll it.
@@ -65,11 +66,17 @@ pub struct Http2 {
     pub driver: Driver2,
     /// What it is connected to.
     pub peer: SocketAddr,
+    /// By which it is known whose body is read.
+    pub reader: Reader,
 }
 
-/// Has hyper's own tasks run on this worker.
+/// Has hyper's own tasks run on this worker. One that passes on a request's body ends with its
+/// answer: an upstream that takes no more of it would keep the stream, and what was read, else.
 #[derive(Clone, Debug, Default)]
-pub struct Local(Tasks);
+pub struct Local {
+    tasks: Tasks,
+    reader: Reader,
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +158,9 @@ pub async fn http2(way: Way<'_>, permit: Option<Permit>) -> Result<Http2, Connec
     let opening = async {
         let heard = Heard::default();
         let (wire, peer) = dial(way, heard.clone(), permit).await?;
-        let mut builder = http2::Builder::new(Local::default());
+        let local = Local::default();
+        let reader = local.reader.clone();
+        let mut builder = http2::Builder::new(local);
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -163,7 +172,7 @@ pub async fn http2(way: Way<'_>, permit: Option<Permit>) -> Result<Http2, Connec
             .keep_alive_timeout(PING_TIMEOUT);
         let (sender, mut driver) = builder.handshake(TokioIo::new(wire)).await?;
         settled(&mut driver, &heard).await?;
-        Ok(Http2 { sender, driver, peer })
+        Ok(Http2 { sender, driver, peer, reader })
     };
     timeout(way.limit, opening).await.map_err(|_elapsed| ConnectFault::TimedOut)?
 }
@@ -253,8 +262,22 @@ fn tls_fault(fault: io::Error) -> ConnectFault {
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     fn execute(&self, work: F) {
-        self.0.spawn_local(work);
+        match self.reader.take() {
+            Some(upload) => self.tasks.spawn_local(until_over(work, upload)),
+            None => self.tasks.spawn_local(work),
+        };
     }
+}
+
+async fn until_over(work: impl Future<Output = ()>, upload: Upload) {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        if upload.is_over(context.waker()) {
+            return Poll::Ready(());
+        }
+        work.as_mut().poll(context)
+    })
+    .await;
 }
 
 /// Of one HTTP/2 connection, at once; a peer may want fewer.

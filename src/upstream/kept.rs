@@ -14,7 +14,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
 use crate::upstream::body::RequestBody;
-use crate::upstream::upload::UploadFault;
+use crate::upstream::upload::{Upload, UploadFault};
 
 /// The body, as hyper gets it.
 #[derive(Debug)]
@@ -22,6 +22,19 @@ pub struct KeptBody {
     /// None once it was taken out.
     body: Option<RequestBody>,
     record: Rc<Record>,
+    /// None once it was read from.
+    reader: Option<Reader>,
+}
+
+/// Whose body hyper has just begun to read on a connection. What it starts next reads on.
+#[derive(Clone, Debug, Default)]
+pub struct Reader(Rc<RefCell<Option<Upload>>>);
+
+impl Reader {
+    /// Whose it was, once.
+    pub fn take(&self) -> Option<Upload> {
+        self.0.borrow_mut().take()
+    }
 }
 
 /// What was read of a body that hyper owns, and what is left of it once hyper has dropped it.
@@ -47,9 +60,10 @@ enum Rest {
 
 impl KeptBody {
     /// The body, and what will be known of it.
-    pub fn new(body: RequestBody) -> (Self, Rc<Record>) {
+    pub fn new(body: RequestBody, reader: Reader) -> (Self, Rc<Record>) {
         let record = Rc::new(Record::default());
-        (Self { body: Some(body), record: Rc::clone(&record) }, record)
+        let this = Self { body: Some(body), record: Rc::clone(&record), reader: Some(reader) };
+        (this, record)
     }
 
     /// The body itself, of which nothing was read.
@@ -125,7 +139,10 @@ impl Body for KeptBody {
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let this = &mut *self;
         let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(context);
+        let polled = Pin::new(&mut *body).poll_frame(context);
+        if let Some(Reader(reader)) = this.reader.take() {
+            *reader.borrow_mut() = Some(body.upload());
+        }
         this.record.note(&polled);
         polled
     }

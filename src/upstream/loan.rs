@@ -134,7 +134,7 @@ async fn over_http2(
 ) -> Result<Response<ResponseBody>, Lost> {
     let upload = request.body().upload();
     let (parts, body) = head::to_http2(request, busy.0.endpoint().address()).into_parts();
-    let (body, record) = KeptBody::new(body);
+    let (body, record) = KeptBody::new(body, slot.reader().clone());
     let request = Request::from_parts(parts, body);
     let copied = Copied::of(&request);
     let sending = slot.sender().borrow_mut().try_send_request(request);

@@ -28,7 +28,7 @@ pub async fn ask(
         Scheme::H2 | Scheme::H2s => {
             let mut opened = connect::http2(way, None).await?;
             let request = head::to_http2(request, way.endpoint.address());
-            let request = request.map(|it| KeptBody::new(it).0);
+            let request = request.map(|it| KeptBody::new(it, opened.reader.clone()).0);
             let answering = opened.sender.send_request(request);
             Ok(beside(answering, opened.driver).await.map(|it| it.status().as_u16()))
         }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Moment;
 use crate::upstream::connect::{ConnectFault, Driver2, Http2, STREAMS_MAX};
-use crate::upstream::kept::KeptBody;
+use crate::upstream::kept::{KeptBody, Reader};
 use crate::upstream::lines::{Sweep, WAITING_MAX};
 use crate::upstream::share::Share;
 
@@ -36,6 +36,7 @@ struct Shared {
     sender: RefCell<SendRequest<KeptBody>>,
     /// None once it has ended.
     driver: Rc<RefCell<Option<Driver2>>>,
+    reader: Reader,
     peer: SocketAddr,
     streams: Cell<usize>,
     used: Cell<bool>,
@@ -115,6 +116,7 @@ impl Streams {
         let shared = Shared {
             sender: RefCell::new(opened.sender),
             driver: Rc::clone(&driver),
+            reader: opened.reader,
             peer: opened.peer,
             streams: Cell::new(0),
             used: Cell::new(false),
@@ -228,6 +230,11 @@ impl Slot {
     /// Whether its connection has carried a request before; from now on it has.
     pub fn was_used(&self) -> bool {
         self.shared.used.replace(true)
+    }
+
+    /// By which it is known whose body is read on its connection.
+    pub fn reader(&self) -> &Reader {
+        &self.shared.reader
     }
 
     /// Takes the request.
