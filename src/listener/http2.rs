@@ -80,8 +80,7 @@ impl Http2 {
 
     /// The window of a stream is that of Envoy's advice for edges, and the connection has room for
     /// all its streams: bodies that nobody reads yet would hold up the others else (hyper#1813).
-    /// What h2 holds of answers that a client does not take is at most one chunk for each stream;
-    /// the last one is no longer a request in flight, and goes when the connection is idle.
+    /// What h2 holds of answers that a client does not take is one piece for each stream.
     fn builder(&self, strands: Strands) -> http2::Builder<Strands> {
         let mut builder = http2::Builder::new(strands);
         builder
