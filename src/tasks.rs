@@ -2,6 +2,7 @@
 
 pub mod deadline;
 pub mod descriptors;
+pub mod memory;
 pub mod permits;
 
 use std::cell::{Cell, RefCell};

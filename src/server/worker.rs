@@ -35,8 +35,8 @@ use crate::proxy::{Downstream, Proxy};
 use crate::server::plan::Planner;
 use crate::server::rollout::Swap;
 use crate::server::workers::{Common, Listening, Passed, WorkerSeat};
-use crate::tasks::Tasks;
 use crate::tasks::deadline::TICK;
+use crate::tasks::{Tasks, memory};
 use crate::telemetry::access::AccessLog;
 
 /// One worker at work.
@@ -315,7 +315,7 @@ impl Worker {
     async fn tick(self: Rc<Self>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        for count in 1_usize.. {
             ticks.tick().await;
             let now = Moment::now();
             self.ward.tick(now);
@@ -324,6 +324,9 @@ impl Worker {
             self.proxy.plan().upstreams.iter().for_each(|it| it.tick(now));
             if let Some(access) = &self.proxy.access {
                 access.flush();
+            }
+            if count.is_multiple_of(TICKS_UNTIL_GIVEN_BACK) {
+                memory::give_back();
             }
         }
     }
@@ -341,6 +344,9 @@ impl Worker {
         }
     }
 }
+
+/// About a second.
+const TICKS_UNTIL_GIVEN_BACK: usize = 5;
 
 /// Who went away before they were accepted is no reason to keep others waiting. Everything else,
 /// as having no descriptors, fails at once again and again.
