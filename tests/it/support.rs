@@ -21,5 +21,6 @@ pub mod pipe;
 pub mod process;
 pub mod setup;
 pub mod streams;
+pub mod tunnel;
 pub mod upstream;
 pub mod wait;

@@ -1,7 +1,7 @@
 //! An authority of a test's own, and what it certifies.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -85,6 +85,43 @@ impl Tls {
         self.0.read_to_end(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    /// What comes next, as much as there is at once.
+    #[track_caller]
+    pub fn read_some(&mut self) -> String {
+        let mut bytes = vec![0; 16 * 1024];
+        let count = self.0.read(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    }
+
+    /// What still comes, and whether it was said that nothing is missing.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> (String, Ending) {
+        let mut bytes = Vec::new();
+        let ending = match self.0.read_to_end(&mut bytes) {
+            Ok(_) => Ending::Said,
+            Err(fault) => match fault.kind() {
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => Ending::CutOff,
+                _ => panic!("{fault}, waiting for the end of a connection"),
+            },
+        };
+        (String::from_utf8_lossy(&bytes).into_owned(), ending)
+    }
+}
+
+/// How a connection over TLS ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a word that nothing is missing.
+    Said,
+    /// Without.
+    CutOff,
 }
 
 impl Pair {
