@@ -28,11 +28,11 @@ struct Seen {
 }
 
 impl Talker {
-    /// Says `extra` in the head with which it opens a tunnel.
-    pub fn start(extra: &str) -> Self {
+    /// Starts one.
+    pub fn start() -> Self {
         let seen = Arc::new(Seen::default());
-        let (shared, extra) = (Arc::clone(&seen), extra.to_owned());
-        let upstream = Upstream::scripted(move |conversation| talk(conversation, &shared, &extra));
+        let shared = Arc::clone(&seen);
+        let upstream = Upstream::scripted(move |conversation| talk(conversation, &shared));
         Self { upstream, seen }
     }
 
@@ -42,6 +42,11 @@ impl Talker {
         setup
             .route("rooms", "path = \"/\"\nupgrades = [\"websocket\"]")
             .route("public", "path = \"/public/\"\naccess = \"public\"")
+    }
+
+    /// How many requests it has read.
+    pub fn asked(&self) -> usize {
+        self.upstream.asked()
     }
 
     /// How many tunnels it has agreed to.
@@ -60,13 +65,13 @@ impl Talker {
     }
 }
 
-fn talk(conversation: &mut Conversation, seen: &Arc<Seen>, extra: &str) -> io::Result<()> {
+fn talk(conversation: &mut Conversation, seen: &Arc<Seen>) -> io::Result<()> {
     while let Some(request) = conversation.request()? {
         if request.header("upgrade").is_none() {
             conversation.send(ok(vec![b'a'; FILLING]))?;
             continue;
         }
-        conversation.send(format!("{SWITCHING}{extra}\r\n"))?;
+        conversation.send(SWITCHING)?;
         seen.opened.fetch_add(1, Ordering::SeqCst);
         let (mut listening, noted) = (conversation.stream().try_clone()?, Arc::clone(seen));
         thread::spawn(move || {
@@ -95,6 +100,13 @@ pub fn upgrade(key: &Key) -> Ask {
 pub fn open(gateway: &Gateway, key: &Key) -> Client {
     let mut client = gateway.client();
     client.send(upgrade(key).bytes());
+    assert_opens(&mut client);
+    client
+}
+
+/// Holds what comes next to being the answer that opens a tunnel, and something through it.
+#[track_caller]
+pub fn assert_opens(client: &mut Client) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -102,14 +114,15 @@ pub fn open(gateway: &Gateway, key: &Key) -> Client {
         head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    let mut frame = [0; FRAME.len()];
-    client.reader().read_exact(&mut frame).unwrap();
-    assert_eq!(&frame, FRAME);
-    client
+    for _ in 0..5 {
+        let mut frame = [0; FRAME.len()];
+        client.reader().read_exact(&mut frame).unwrap();
+        assert_eq!(&frame, FRAME);
+    }
 }
 
 const SWITCHING: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n";
+    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
 
 /// A text.
 pub const FRAME: &[u8; 6] = b"\x81\x04drip";
