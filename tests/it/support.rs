@@ -5,6 +5,7 @@ pub mod ask;
 pub mod certificates;
 pub mod client;
 pub mod commands;
+pub mod crossing;
 pub mod crowd;
 pub mod disk;
 pub mod frames;

@@ -53,12 +53,19 @@ fn settle(count: impl Fn() -> usize) {
     }
 }
 
-/// Tunnels of clients that have not taken what came before, each with its key; those in which the
-/// upstream has agreed.
+/// An upstream that says more when it opens a tunnel than there is room for after the last answer
+/// that was taken: answers have 32 KiB.
+fn wordy() -> Talker {
+    Talker::start_with(&format!("x-large: {}\r\n", "a".repeat(8 * 1024)).repeat(6))
+}
+
+/// Tunnels of which their clients have not heard, as they have not taken what came before: each
+/// with its key, and how many answers that was. The last of them are such that their clients'
+/// kernels hold no more than a part of what the upstream said when it opened the tunnel.
 fn unheard(talker: &Talker, gateway: &Gateway) -> Vec<(Client, Key, usize)> {
     let most = untaken_max(talker, gateway, &gateway.mint("crm"));
     let mut tunnels = Vec::new();
-    for before in most.saturating_sub(6)..=most {
+    for before in most.saturating_sub(3)..=most {
         let key = gateway.mint("crm");
         let client = Client::connect_narrow(gateway.address());
         let fill = Ask::get("/").key(&key).bytes().repeat(before);
@@ -75,7 +82,7 @@ fn unheard(talker: &Talker, gateway: &Gateway) -> Vec<(Client, Key, usize)> {
 
 #[test]
 fn a_tunnel_that_its_client_has_not_heard_of_is_cut_with_its_key() {
-    let talker = Talker::start();
+    let talker = wordy();
     let gateway = Gateway::start(&talker.setup().gateway("write_timeout = \"10m\""));
     for (mut client, key, before) in unheard(&talker, &gateway) {
         let ended = talker.ended();
@@ -88,7 +95,7 @@ fn a_tunnel_that_its_client_has_not_heard_of_is_cut_with_its_key() {
 
 #[test]
 fn a_tunnel_that_its_client_hears_of_late_is_whole() {
-    let talker = Talker::start();
+    let talker = wordy();
     let gateway = Gateway::start(&talker.setup());
     for (mut client, _key, before) in unheard(&talker, &gateway) {
         for _ in 0..before {

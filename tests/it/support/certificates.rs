@@ -37,6 +37,13 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Whom they believe who believe it.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
+        roots
+    }
+
     /// Certifies a new key, for names and addresses.
     pub fn certify(&self, names: &[&str]) -> Pair {
         let alternatives: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
@@ -50,8 +57,7 @@ impl Authority {
 
     /// Shakes hands with whoever listens at `address`, and believes who is certified as `name`.
     pub fn connect(&self, address: SocketAddr, name: &str) -> io::Result<Tls> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
+        let roots = self.roots();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()

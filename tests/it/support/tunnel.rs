@@ -30,9 +30,14 @@ struct Seen {
 impl Talker {
     /// Starts one.
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same, with more lines in the head with which it opens a tunnel.
+    pub fn start_with(lines: &str) -> Self {
         let seen = Arc::new(Seen::default());
-        let shared = Arc::clone(&seen);
-        let upstream = Upstream::scripted(move |conversation| talk(conversation, &shared));
+        let (shared, lines) = (Arc::clone(&seen), lines.to_owned());
+        let upstream = Upstream::scripted(move |conversation| talk(conversation, &shared, &lines));
         Self { upstream, seen }
     }
 
@@ -65,13 +70,13 @@ impl Talker {
     }
 }
 
-fn talk(conversation: &mut Conversation, seen: &Arc<Seen>) -> io::Result<()> {
+fn talk(conversation: &mut Conversation, seen: &Arc<Seen>, lines: &str) -> io::Result<()> {
     while let Some(request) = conversation.request()? {
         if request.header("upgrade").is_none() {
             conversation.send(ok(vec![b'a'; FILLING]))?;
             continue;
         }
-        conversation.send(SWITCHING)?;
+        conversation.send(format!("{SWITCHING}{lines}\r\n"))?;
         seen.opened.fetch_add(1, Ordering::SeqCst);
         let (mut listening, noted) = (conversation.stream().try_clone()?, Arc::clone(seen));
         thread::spawn(move || {
@@ -122,7 +127,7 @@ pub fn assert_opens(client: &mut Client) {
 }
 
 const SWITCHING: &str =
-    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n";
 
 /// A text.
 pub const FRAME: &[u8; 6] = b"\x81\x04drip";
