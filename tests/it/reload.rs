@@ -226,7 +226,7 @@ fn an_endpoint_that_is_left_out_stays_so() {
     let setup = |line: &str| {
         let setup = Setup::empty().upstream("api", &[bad.address(), good.address()]);
         setup
-            .upstream_line("balance = \"round_robin\"\nretries = \"none\"")
+            .upstream_line("balance = \"round_robin\"\nretries = 0")
             .upstream_line("ejection = { failures = 1, period = \"10m\" }")
             .upstream_line(line)
             .route("all", "path = \"/\"\naccess = \"public\"")

@@ -1,7 +1,7 @@
 //! Uploads that an upstream answers and does not read: they end there, and hold nothing up.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -12,7 +12,7 @@ use crate::support::client::Client;
 use crate::support::frames::{DATA, Frames, HEADERS, RST_STREAM};
 use crate::support::gateway::Gateway;
 use crate::support::setup::Setup;
-use crate::support::upstream::{Upstream, ok};
+use crate::support::upstream::{Conversation, Upstream, ok};
 use crate::support::wait::{PATIENCE, eventually};
 
 /// Answers at once, but an upload: of that it reads nothing, answers when it is told to, and then
@@ -29,19 +29,12 @@ impl Stuck {
         let (told, seen) = (Arc::clone(&answers), Arc::clone(&begun));
         let upstream = Upstream::scripted(move |conversation| {
             while let Some(head) = conversation.head()? {
-                if head.word(0) != "POST" {
-                    conversation.body(head)?;
-                    conversation.send(ok("ok"))?;
-                    continue;
+                if head.word(0) == "POST" {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                    return answer_unread(conversation, &told);
                 }
-                seen.fetch_add(1, Ordering::SeqCst);
-                let end = Instant::now() + PATIENCE;
-                while !told.load(Ordering::SeqCst) && Instant::now() < end {
-                    thread::sleep(Duration::from_millis(5));
-                }
+                conversation.body(head)?;
                 conversation.send(ok("ok"))?;
-                thread::sleep(Duration::from_secs(5));
-                return Ok(());
             }
             Ok(())
         });
@@ -60,6 +53,16 @@ impl Stuck {
         let answer = client.read();
         assert_eq!((answer.status, &*answer.body), (200, &b"ok"[..]));
     }
+}
+
+fn answer_unread(conversation: &mut Conversation, told: &AtomicBool) -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while !told.load(Ordering::SeqCst) && Instant::now() < end {
+        thread::sleep(Duration::from_millis(5));
+    }
+    conversation.send(ok("ok"))?;
+    thread::sleep(Duration::from_secs(5));
+    Ok(())
 }
 
 /// Sends what looks like requests, until nobody takes any more for a while.
@@ -130,18 +133,21 @@ fn answering_unread(room: Room, resets: &Arc<Mutex<Vec<u8>>>) -> Upstream {
         let mut taken = BTreeMap::<u32, usize>::new();
         loop {
             let frame = frames.next()?;
-            match frame.kind {
-                HEADERS if room == Room::None => frames.answer(frame.stream)?,
+            let answers = match frame.kind {
+                HEADERS => room == Room::None,
                 DATA if room == Room::Connection => {
                     frames.make_room(&frame)?;
                     let taken = taken.entry(frame.stream).or_default();
                     *taken += frame.payload.len();
-                    if *taken == WINDOW {
-                        frames.answer(frame.stream)?;
-                    }
+                    *taken == WINDOW
                 }
-                RST_STREAM => resets.lock().unwrap().push(frame.payload[3]),
-                _ => {}
+                _ => false,
+            };
+            if answers {
+                frames.answer(frame.stream)?;
+            }
+            if frame.kind == RST_STREAM {
+                resets.lock().unwrap().push(frame.payload[3]);
             }
         }
     })

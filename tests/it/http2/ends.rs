@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::frames::Frames;
 use crate::support::gateway::Gateway;
 use crate::support::h2::frames::{CANCEL, END_STREAM, INTERNAL_ERROR, Request, data};
-use crate::support::h2::peer::{Outcome, Peer, Taking};
+use crate::support::h2::peer::{Peer, Taking};
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
 use crate::support::wait::eventually;
@@ -81,10 +81,8 @@ fn a_client_that_only_listens_is_not_slow_until_nobody_speaks() {
         peer.send([Request::post("/").head(stream), data(stream, 0, "hello")].concat());
         peer.until_body(stream, PARTS * 4);
         let began = Instant::now();
-        match peer.outcome(stream) {
-            Outcome::Reset(code) => assert!(CODES.contains(&code), "{scheme}: {code}"),
-            other => panic!("{scheme}: {other:?}"),
-        }
+        let code = peer.outcome(stream).reset();
+        assert!(CODES.contains(&code), "{scheme}: {code}");
         let took = began.elapsed();
         assert!(took >= Duration::from_millis(1_300), "{scheme}: after {took:?}");
         assert_eq!(peer.heard(stream).body.len(), PARTS * 4);

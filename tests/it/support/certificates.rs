@@ -112,10 +112,11 @@ impl Tls {
         let mut bytes = Vec::new();
         let ending = match self.0.read_to_end(&mut bytes) {
             Ok(_) => Ending::Said,
-            Err(fault) => match fault.kind() {
-                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => Ending::CutOff,
-                _ => panic!("{fault}, waiting for the end of a connection"),
-            },
+            Err(fault) => {
+                let kinds = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+                assert!(kinds.contains(&fault.kind()), "{fault}, waiting for the end");
+                Ending::CutOff
+            }
         };
         (String::from_utf8_lossy(&bytes).into_owned(), ending)
     }
