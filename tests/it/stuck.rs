@@ -27,17 +27,7 @@ impl Stuck {
     fn start() -> Self {
         let (answers, begun) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let (told, seen) = (Arc::clone(&answers), Arc::clone(&begun));
-        let upstream = Upstream::scripted(move |conversation| {
-            while let Some(head) = conversation.head()? {
-                if head.word(0) == "POST" {
-                    seen.fetch_add(1, Ordering::SeqCst);
-                    return answer_unread(conversation, &told);
-                }
-                conversation.body(head)?;
-                conversation.send(ok("ok"))?;
-            }
-            Ok(())
-        });
+        let upstream = Upstream::scripted(move |it| serve(it, &told, &seen));
         Self { upstream, answers, begun }
     }
 
@@ -53,6 +43,22 @@ impl Stuck {
         let answer = client.read();
         assert_eq!((answer.status, &*answer.body), (200, &b"ok"[..]));
     }
+}
+
+fn serve(
+    conversation: &mut Conversation,
+    told: &AtomicBool,
+    begun: &AtomicUsize,
+) -> io::Result<()> {
+    while let Some(head) = conversation.head()? {
+        if head.word(0) == "POST" {
+            begun.fetch_add(1, Ordering::SeqCst);
+            return answer_unread(conversation, told);
+        }
+        conversation.body(head)?;
+        conversation.send(ok("ok"))?;
+    }
+    Ok(())
 }
 
 fn answer_unread(conversation: &mut Conversation, told: &AtomicBool) -> io::Result<()> {

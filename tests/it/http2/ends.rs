@@ -11,35 +11,41 @@ use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
 use crate::support::wait::eventually;
 
+/// When a client says that its body has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Behind the body.
+    AtOnce,
+    /// Once the upstream has the body.
+    Late,
+}
+
 /// Most clients send the end in a frame of its own; some wait with it.
 #[test]
 fn an_end_in_a_frame_of_its_own_does_not_cost_a_connection() {
-    for body in ["", "hello"] {
-        for wait in [false, true] {
-            let upstream = Upstream::echo();
-            let setup = Setup::open_to(&format!("http://{}", upstream.address()));
-            let gateway = Gateway::start(&setup.gateway("workers = 1"));
-            let mut peer = Peer::connect(gateway.address());
-            peer.take(Taking::All);
-            for round in 0..5 {
-                let stream = peer.new_stream();
-                let length = body.len().to_string();
-                let request = Request::post("/").with("content-length", length);
-                let data_of = |it: &str| match it {
-                    "" => Vec::new(),
-                    some => data(stream, 0, some),
-                };
-                peer.send([request.head(stream), data_of(body)].concat());
-                if wait {
-                    eventually("the body is there", || upstream.asked() > round);
-                }
-                drop(peer.try_send(data(stream, END_STREAM, "")));
-                let answer = peer.outcome(stream).answer();
-                assert_eq!(answer.status, 200, "{body:?} {wait}");
-                assert_eq!(answer.json()["body_bytes"], body.len(), "{body:?} {wait}");
+    for (body, end) in [("", End::AtOnce), ("", End::Late), ("hi", End::AtOnce), ("hi", End::Late)]
+    {
+        let upstream = Upstream::echo();
+        let setup = Setup::open_to(&format!("http://{}", upstream.address()));
+        let gateway = Gateway::start(&setup.gateway("workers = 1"));
+        let mut peer = Peer::connect(gateway.address());
+        peer.take(Taking::All);
+        for round in 0..5 {
+            let stream = peer.new_stream();
+            let request = Request::post("/").with("content-length", body.len().to_string());
+            peer.send(request.head(stream));
+            if !body.is_empty() {
+                peer.send(data(stream, 0, body));
             }
-            assert_eq!(upstream.connections(), 1, "{body:?} {wait}");
+            if end == End::Late {
+                eventually("the body is there", || upstream.asked() > round);
+            }
+            drop(peer.try_send(data(stream, END_STREAM, "")));
+            let answer = peer.outcome(stream).answer();
+            assert_eq!(answer.status, 200, "{body:?} {end:?}");
+            assert_eq!(answer.json()["body_bytes"], body.len(), "{body:?} {end:?}");
         }
+        assert_eq!(upstream.connections(), 1, "{body:?} {end:?}");
     }
 }
 
