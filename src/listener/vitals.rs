@@ -242,13 +242,26 @@ impl Vitals {
     /// Why the connection is to end now, if it is; otherwise `waker` is woken when it is.
     pub fn must_end(&self, waker: &Waker) -> Option<End> {
         self.flow.wake(waker);
-        self.end().or_else(|| self.is_cut_short().then_some(End::Abort))
+        self.end().or_else(|| self.is_cut_short(waker).then_some(End::Abort))
     }
 
-    /// A request whose answer has begun can only be ended with its connection.
-    fn is_cut_short(&self) -> bool {
-        self.stage.get() == Stage::Answering
-            && self.current.borrow().as_ref().is_some_and(|it| it.signal().verdict().is_some())
+    /// A request whose answer has begun can only be ended with its connection, and so can a tunnel
+    /// of which the client has not heard.
+    fn is_cut_short(&self, waker: &Waker) -> bool {
+        let is_changing = match self.stage.get() {
+            Stage::Answering => false,
+            Stage::Changed if self.is_changing_over() => true,
+            Stage::Idle | Stage::Head | Stage::Busy | Stage::Spent | Stage::Changed => {
+                return false;
+            }
+        };
+        let current = self.current.borrow();
+        let Some(request) = current.as_ref() else { return false };
+        // An answer's body listens by itself.
+        if is_changing {
+            request.signal().wake_on_verdict(waker);
+        }
+        request.signal().verdict().is_some()
     }
 
     fn finish_waiting(&self, end: End) {

@@ -188,6 +188,13 @@ impl ResponseBody {
     }
 }
 
+impl Drop for ResponseBody {
+    /// Whoever drops it before its end wants no more of it: a request that was cut as well.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyFault;

@@ -4,6 +4,7 @@ mod behaviour;
 mod case;
 mod compression;
 mod downgrade;
+mod ends;
 mod floods;
 mod flow;
 mod framing;

@@ -1,6 +1,8 @@
 //! A gateway goes over to another configuration while it serves, as a whole or not at all.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, ScopedJoinHandle};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -161,4 +163,93 @@ fn other_certificates_are_shown_once_they_are_named() {
     assert_eq!(shown(), pairs[1].1.der());
     Ask::get("/more/x").to(&gateway).assert_problem(401, "missing_key");
     assert_eq!(Ask::get("/x").key(&key).to(&gateway).status, 200);
+}
+
+#[test]
+fn while_certificates_are_replaced_and_reloaded_nobodys_handshake_fails() {
+    const NAME: &str = "api.example.com";
+    let (authority, one) = (Authority::new(), upstream("one"));
+    let (directory, address) = (tempfile::tempdir().unwrap(), crate::support::address::fresh());
+    authority.certify(&[NAME]).put(directory.path(), "a");
+    let setup = Setup::to(one.address())
+        .gateway(&format!("listen_tls = [\"{address}\"]"))
+        .gateway("certificates = [{ certificate = \"a.pem\", private_key = \"a.key\" }]");
+    let gateway = Gateway::start_in(directory, &setup);
+    let ask = format!("GET /public/ HTTP/1.1\r\nhost: {NAME}\r\nconnection: close\r\n\r\n");
+    let (stopped, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let last = thread::scope(|scope| {
+        // Whatever goes wrong here ends those who ask.
+        let stop = Stop(&stopped);
+        let asking = || {
+            while !stopped.load(Ordering::SeqCst) {
+                let answer = authority.connect(address, NAME).unwrap().exchange(ask.as_bytes());
+                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                served.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        let clients = [(); 3].map(|()| scope.spawn(asking));
+        let mut last = authority.certify(&[NAME]);
+        for round in 0..50 {
+            let before = served.load(Ordering::SeqCst);
+            last.put(gateway.directory(), "a");
+            let answer = gateway.admin("POST", "/v1/reload", None);
+            assert_eq!(answer.status, 200, "in round {round}: {answer:?}");
+            let shown = authority.connect(address, NAME).unwrap().shown();
+            assert_eq!(shown, last.der(), "in round {round}");
+            let is_asked = || served.load(Ordering::SeqCst) > before + 3;
+            eventually("somebody is served", || {
+                is_asked() || clients.iter().any(ScopedJoinHandle::is_finished)
+            });
+            if round < 49 {
+                last = authority.certify(&[NAME]);
+            }
+        }
+        drop(stop);
+        last
+    });
+    assert_eq!(authority.connect(address, NAME).unwrap().shown(), last.der());
+}
+
+/// Has somebody stop when this is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn an_endpoint_that_is_left_out_stays_so() {
+    let bad = Upstream::answering(|_| b"HTTP/1.1 502 Bad\r\ncontent-length: 0\r\n\r\n".to_vec());
+    let good = upstream("good");
+    let setup = |line: &str| {
+        let setup = Setup::empty().upstream("api", &[bad.address(), good.address()]);
+        setup
+            .upstream_line("balance = \"round_robin\"\nretries = 0")
+            .upstream_line("ejection = { failures = 1, period = \"10m\" }")
+            .upstream_line(line)
+            .route("all", "path = \"/\"\naccess = \"public\"")
+    };
+    let gateway = Gateway::start(&setup(""));
+    let name = format!("{{upstream=\"api\",endpoint=\"http://{}\"}}", bad.address());
+    let healthy = || gateway.metrics().count(&format!("keyward_upstream_endpoint_healthy{name}"));
+    assert_eq!(healthy(), 1);
+    eventually("it is ejected", || {
+        Ask::get("/").to(&gateway);
+        healthy() == 0
+    });
+    let asked = bad.asked();
+    // Something else is changed, and then the upstream itself.
+    let elsewhere = setup("").route("more", "path = \"/more/\"");
+    for next in [elsewhere, setup("response_timeout = \"20s\"")] {
+        gateway.configure(&next);
+        let answer = gateway.admin("POST", "/v1/reload", None);
+        assert_ne!(answer.json()["applied"], json!([]), "{answer:?}");
+        assert_eq!(healthy(), 0);
+        for _ in 0..20 {
+            assert_eq!(body(&gateway, &Ask::get("/")), "good");
+        }
+    }
+    assert_eq!(bad.asked(), asked);
 }

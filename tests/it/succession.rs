@@ -14,11 +14,14 @@ use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use crate::support::ask::Ask;
+use crate::support::certificates::Authority;
+use crate::support::crossing::{self, Crossing};
 use crate::support::gateway::{FILE, Gateway, Key};
 use crate::support::load::Load;
 use crate::support::process::Process;
 use crate::support::setup::Setup;
 use crate::support::streams::{Endless, Kind, Target};
+use crate::support::tunnel::{self, Talker};
 use crate::support::upstream::{Upstream, ok};
 use crate::support::wait::{eventually, rounds};
 
@@ -136,6 +139,53 @@ fn what_is_minted_and_revoked_by_the_next_process_holds_for_the_one_that_goes() 
     assert_eq!(line.first.wait(), Some(0), "{gone}");
     eventually("one is left in the register", || states(&line).len() == 1);
     Ask::get("/").key(&key).to(&line.first).assert_problem(401, "revoked_key");
+}
+
+#[test]
+fn a_revocation_by_the_next_process_closes_a_websocket_of_the_one_that_goes() {
+    let talker = Talker::start();
+    let gateway = Gateway::start(&talker.setup());
+    let (key, other) = (gateway.mint("crm"), gateway.mint("load"));
+    let mut line = Line::begin(gateway);
+    let load = Load::begin(line.first.address(), &Ask::get("/").key(&other));
+    load.go_on(50);
+    let mut client = tunnel::open(&line.first, &key);
+    line.succeed();
+    load.go_on(50);
+    assert_eq!(talker.ended(), 0);
+    let receipt = line.first.revoke(&key.id);
+    assert_eq!(receipt["propagation"]["complete"], true, "{receipt}");
+    let gateways = receipt["propagation"]["gateways"].as_array().unwrap();
+    let closed = gateways.iter().map(|it| it["closed_streams"].as_u64().unwrap());
+    assert_eq!(closed.sum::<u64>(), 1, "{receipt}");
+    assert!(client.read_to_end().ends_with(tunnel::REVOKED));
+    eventually("the upstream's end is closed", || talker.ended() == 1);
+    load.end();
+    assert_eq!(line.first.wait(), Some(0));
+}
+
+#[test]
+fn nobody_notices_over_tls_and_http2_that_processes_succeed_each_other() {
+    let upstream = Upstream::answering(|_| ok("ok"));
+    let (authority, address) = (Authority::new(), crate::support::address::fresh());
+    let directory = tempfile::tempdir().unwrap();
+    authority.certify(&[crossing::NAME]).put(directory.path(), "a");
+    let setup = Setup::to(upstream.address())
+        .gateway(&format!("listen_tls = [\"{address}\"]"))
+        .gateway("certificates = [{ certificate = \"a.pem\", private_key = \"a.key\" }]");
+    let gateway = Gateway::start_in(directory, &setup);
+    let key = gateway.mint("crm");
+    let mut line = Line::begin(gateway);
+    let load = Crossing::begin(address, authority.roots(), &key);
+    let count = rounds(5, 50);
+    for round in 0..count {
+        load.go_on(50);
+        let gone = line.succeed();
+        load.go_on(50);
+        let code = if round == 0 { line.first.wait() } else { wait_for(gone) };
+        assert_eq!(code, Some(0), "in round {round}");
+    }
+    assert!(load.end() > count, "the connections outlived their processes");
 }
 
 #[test]

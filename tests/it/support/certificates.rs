@@ -1,7 +1,7 @@
 //! An authority of a test's own, and what it certifies.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +37,13 @@ impl Authority {
         self.0.pem()
     }
 
+    /// Whom they believe who believe it.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
+        roots
+    }
+
     /// Certifies a new key, for names and addresses.
     pub fn certify(&self, names: &[&str]) -> Pair {
         let alternatives: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
@@ -50,8 +57,7 @@ impl Authority {
 
     /// Shakes hands with whoever listens at `address`, and believes who is certified as `name`.
     pub fn connect(&self, address: SocketAddr, name: &str) -> io::Result<Tls> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
+        let roots = self.roots();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -85,6 +91,44 @@ impl Tls {
         self.0.read_to_end(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).into_owned()
     }
+
+    /// Sends bytes.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    /// What comes next, as much as there is at once.
+    #[track_caller]
+    pub fn read_some(&mut self) -> String {
+        let mut bytes = vec![0; 16 * 1024];
+        let count = self.0.read(&mut bytes).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    }
+
+    /// What still comes, and whether it was said that nothing is missing.
+    #[track_caller]
+    pub fn read_to_end(&mut self) -> (String, Ending) {
+        let mut bytes = Vec::new();
+        let ending = match self.0.read_to_end(&mut bytes) {
+            Ok(_) => Ending::Said,
+            Err(fault) => {
+                let kinds = [ErrorKind::UnexpectedEof, ErrorKind::ConnectionReset];
+                assert!(kinds.contains(&fault.kind()), "{fault}, waiting for the end");
+                Ending::CutOff
+            }
+        };
+        (String::from_utf8_lossy(&bytes).into_owned(), ending)
+    }
+}
+
+/// How a connection over TLS ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a word that nothing is missing.
+    Said,
+    /// Without.
+    CutOff,
 }
 
 impl Pair {

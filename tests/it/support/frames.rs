@@ -58,6 +58,39 @@ impl Frames {
         }
     }
 
+    /// The next frame that asks, brings or gives up something. What keeps the connection going is
+    /// answered meanwhile.
+    pub fn next(&mut self) -> io::Result<Frame> {
+        loop {
+            let frame = self.read()?;
+            match frame.kind {
+                HEADERS | DATA | RST_STREAM => return Ok(frame),
+                SETTINGS if frame.flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[])?,
+                PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload)?,
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes room on the connection for what was sent, and none on its stream.
+    pub fn make_room(&mut self, frame: &Frame) -> io::Result<()> {
+        let count = u32::try_from(frame.payload.len()).unwrap();
+        if count == 0 {
+            return Ok(());
+        }
+        self.send(WINDOW_UPDATE, 0, 0, &count.to_be_bytes())
+    }
+
+    /// Begins an answer with 200, of which more will come.
+    pub fn begin_answer(&mut self, stream: u32) -> io::Result<()> {
+        self.send(HEADERS, END_HEADERS, stream, &[0x88])
+    }
+
+    /// A part of an answer.
+    pub fn part(&mut self, stream: u32, bytes: &[u8]) -> io::Result<()> {
+        self.send(DATA, 0, stream, bytes)
+    }
+
     /// Answers a request with 200 and no body.
     pub fn answer(&mut self, stream: u32) -> io::Result<()> {
         // HPACK's static table: `:status: 200`.
@@ -94,12 +127,13 @@ impl Frames {
 }
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
