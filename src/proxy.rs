@@ -29,6 +29,7 @@ pub mod forwarded;
 pub mod hygiene;
 pub mod inbound;
 pub mod outbound;
+pub mod pieces;
 pub mod preflight;
 pub mod rejection;
 pub mod tunnel;

@@ -169,7 +169,7 @@ pub enum Probe {
 pub struct Ejection {
     /// After so many failures in a row.
     pub failures: NonZeroU32,
-    /// For so long, and twice as long each time.
+    /// For so long, and twice as long each time, up to five minutes.
     pub period: Duration,
     /// So many of an upstream's endpoints at once, one at least.
     pub at_most: Percent,

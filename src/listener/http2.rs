@@ -58,8 +58,11 @@ impl Http2 {
     {
         let strands = Strands { session: Rc::clone(session), tasks: self.tasks.clone() };
         let io = TokioIo::new(Watched { stream, session: Rc::clone(session) });
+        // Boxed at once, and once more below with what hyper makes of it: both would be moved from
+        // hand to hand, and are large.
         let service = service_fn(|request| {
-            service(request, Progress::Http2(session.begin())).map(Ok::<_, Infallible>)
+            let answering = service(request, Progress::Http2(session.begin()));
+            Box::pin(answering).map(Ok::<_, Infallible>)
         });
         let mut connection = pin!(self.builder(strands).serve_connection(io, service));
         let mut told = false;
@@ -80,8 +83,7 @@ impl Http2 {
 
     /// The window of a stream is that of Envoy's advice for edges, and the connection has room for
     /// all its streams: bodies that nobody reads yet would hold up the others else (hyper#1813).
-    /// What h2 holds of answers that a client does not take is at most one chunk for each stream;
-    /// the last one is no longer a request in flight, and goes when the connection is idle.
+    /// What h2 holds of answers that a client does not take is one piece for each stream.
     fn builder(&self, strands: Strands) -> http2::Builder<Strands> {
         let mut builder = http2::Builder::new(strands);
         builder
@@ -112,16 +114,19 @@ impl<W: Future<Output = ()> + 'static> Executor<W> for Strands {
     }
 }
 
-async fn run(work: impl Future<Output = ()>, strand: Rc<Strand>) {
-    let mut work = pin!(work);
-    let until_ended = poll_fn(|context| {
-        if strand.must_end(context.waker()) {
-            return Poll::Ready(());
+fn run(work: impl Future<Output = ()>, strand: Rc<Strand>) -> impl Future<Output = ()> {
+    let mut work = Some(Box::pin(work));
+    poll_fn(move |context| {
+        let has_ended = strand.must_end(context.waker())
+            || work.as_mut().is_none_or(|it| it.as_mut().poll(context).is_ready());
+        if !has_ended {
+            return Poll::Pending;
         }
-        work.as_mut().poll(context)
-    });
-    until_ended.await;
-    strand.finish();
+        // First the answer goes, which says by what it was ended.
+        work = None;
+        strand.finish();
+        Poll::Ready(())
+    })
 }
 
 /// A connection that tells its session what passes.

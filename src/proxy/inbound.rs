@@ -14,6 +14,7 @@ use crate::proxy::amend::edit;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::hygiene::{Direction, clean};
 use crate::proxy::outbound::X_REQUEST_ID;
+use crate::proxy::pieces::Pieces;
 use crate::upstream::body::{BodyFault, ResponseBody};
 use crate::upstream::trailers::Trailers;
 
@@ -27,6 +28,7 @@ pub struct Reply {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is an answer")]
 enum Source {
     Upstream(Answer),
     Problem(Full<Bytes>),
@@ -43,6 +45,8 @@ pub struct Answer {
     spared: Option<u64>,
     trailers: Trailers,
     grant: Grant,
+    /// None where hyper may have what comes as it comes.
+    pieces: Option<Pieces>,
 }
 
 impl Answer {
@@ -55,11 +59,29 @@ impl Answer {
         if signal.verdict().is_some() {
             return Poll::Ready(Some(Err(Broken::Cut)));
         }
+        if let Some(piece) = self.pieces.as_mut().and_then(Pieces::next) {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
         let mut polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &mut polled {
             self.trailers.clean(frame);
         }
-        polled.map_err(Broken::Upstream)
+        let cut = |frame: Frame<Bytes>| match &mut self.pieces {
+            Some(pieces) => pieces.cut(frame),
+            None => frame,
+        };
+        polled.map(|it| it.map(|it| it.map(cut).map_err(Broken::Upstream)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let kept = self.pieces.as_ref().map_or(0, Pieces::bytes);
+        let hint = self.body.size_hint();
+        hint.exact().map_or(hint, |rest| SizeHint::with_exact(kept + rest))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_passed = self.pieces.as_ref().is_none_or(Pieces::is_empty);
+        self.spared.is_none() && is_passed && self.body.is_end_stream()
     }
 }
 
@@ -72,7 +94,7 @@ pub fn inbound(mut response: Response<ResponseBody>, route: &Route, grant: Grant
     let trailers = clean(response.headers_mut(), Direction::Down, version, &route.down);
     edit(response.headers_mut(), &route.settings.response_headers);
     let spared = spared(&response);
-    response.map(|body| Answer { body, spared, trailers, grant })
+    response.map(|body| Answer { body, spared, trailers, grant, pieces: None })
 }
 
 fn spared<B>(response: &Response<B>) -> Option<u64> {
@@ -97,6 +119,7 @@ pub fn reply(
     let is_http1 = exchange.progress().ends_by_closing();
     if let Source::Upstream(answer) = &mut response.body_mut().source {
         answer.spared = answer.spared.filter(|_| is_http1);
+        answer.pieces = (!is_http1).then(Pieces::default);
     }
     let close = close == Closing::AfterThis && is_http1;
     begin(&mut response, &mut exchange);
@@ -164,7 +187,7 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Upstream(answer) => answer.spared.is_none() && answer.body.is_end_stream(),
+            Source::Upstream(answer) => answer.is_end_stream(),
             Source::Problem(body) => body.is_end_stream(),
             Source::Changed => true,
         }
@@ -173,7 +196,7 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Upstream(Answer { spared: Some(bytes), .. }) => SizeHint::with_exact(*bytes),
-            Source::Upstream(answer) => answer.body.size_hint(),
+            Source::Upstream(answer) => answer.size_hint(),
             Source::Problem(body) => body.size_hint(),
             Source::Changed => SizeHint::with_exact(0),
         }

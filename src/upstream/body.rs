@@ -40,7 +40,7 @@ impl RequestBody {
         let is_empty = incoming.is_end_stream();
         let is_sent = is_empty || has_all(&incoming);
         let stage = if is_sent { UploadStage::Sent } else { UploadStage::AwaitingUpstream };
-        let upload = Upload::new(stage, watch);
+        let upload = Upload::new(stage, origin, watch);
         let incoming = (!is_empty).then_some(incoming);
         Self { before: VecDeque::new(), incoming, origin, left: most, trailers, upload }
     }
@@ -182,7 +182,9 @@ impl ResponseBody {
     }
 
     fn close(&mut self) {
-        drop(self.loan.take());
+        if let Some(loan) = self.loan.take() {
+            loan.close();
+        }
     }
 }
 

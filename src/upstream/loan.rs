@@ -240,9 +240,15 @@ impl Loan {
         self.upload.heard();
     }
 
+    /// The answer has broken off, or nobody wants the rest of it.
+    pub fn close(self) {
+        self.upload.end_of_answer();
+    }
+
     /// The answer has ended. An upstream that answered without having read the request to its
     /// end leaves a connection on which nobody knows where the next one begins.
     pub fn give_back(mut self) {
+        self.upload.end_of_answer();
         let is_whole = self.then == Then::Kept && self.upload.stage() == UploadStage::Sent;
         match self.channel.take_if(|it| is_whole && it.can_go_on()) {
             Some(Channel::Line(line)) => self.busy.0.put(line),
@@ -253,11 +259,9 @@ impl Loan {
 }
 
 impl Drop for Loan {
-    /// The answer has ended or broken off, or nobody wants the rest of it: so is the request.
+    /// An upstream that takes no more of the request would keep its connection, and with it what the
+    /// client has sent, for as long as it likes.
     fn drop(&mut self) {
-        self.upload.end_of_answer();
-        // An upstream that takes no more of the request would keep its connection, and with it what
-        // the client has sent, for as long as it likes.
         if let Some(Channel::Line(Line { stop: Some(stop), .. })) = &self.channel
             && self.upload.stage() != UploadStage::Sent
         {

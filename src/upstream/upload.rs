@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::Frame;
 
 use crate::tasks::deadline::{Deadline, Timed};
@@ -24,6 +25,7 @@ struct State {
     overdue: Cell<bool>,
     /// Given once the answer is over: who still sends is not listened to any more.
     over: Signal,
+    origin: Version,
     watch: Watch,
 }
 
@@ -76,14 +78,15 @@ pub enum UploadFault {
 }
 
 impl Upload {
-    /// At this stage, by this watch.
-    pub fn new(stage: UploadStage, watch: Watch) -> Self {
+    /// At this stage, in this version of HTTP, by this watch.
+    pub fn new(stage: UploadStage, origin: Version, watch: Watch) -> Self {
         let [answered, overdue] = [(); 2].map(|()| Cell::new(false));
         Self(Rc::new(State {
             stage: Cell::new(stage),
             answered,
             overdue,
             over: Signal::default(),
+            origin,
             watch,
         }))
     }
@@ -93,7 +96,7 @@ impl Upload {
         let deadline = Rc::new(Unwatched::default());
         let never = Duration::MAX;
         let watch = Watch { deadline, body_timeout: never, response_timeout: never };
-        Self::new(UploadStage::Sent, watch)
+        Self::new(UploadStage::Sent, Version::HTTP_11, watch)
     }
 
     /// The answer is over, whole or not, and with it the grant: a body that has not come to its end
@@ -158,9 +161,10 @@ impl Upload {
         self.0.overdue.get()
     }
 
-    /// A part of the answer came. A client that only listens now is not slow to send.
+    /// A part of the answer came. Over HTTP/2, where both sides may speak at once, a client that
+    /// only listens now is not slow to send.
     pub fn heard(&self) {
-        if self.stage() == UploadStage::AwaitingClient {
+        if self.0.origin == Version::HTTP_2 && self.stage() == UploadStage::AwaitingClient {
             let Watch { deadline, body_timeout, .. } = &self.0.watch;
             deadline.deadline().arm(*body_timeout);
         }

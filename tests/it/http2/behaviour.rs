@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::support::gateway::operate::closed_streams;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::h2::frames::{
     CANCEL, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, NO_ERROR, PREFACE, REFUSED_STREAM,
@@ -13,6 +14,7 @@ use crate::support::h2::frames::{
 use crate::support::h2::peer::{End, Outcome, Peer, Taking};
 use crate::support::setup::Setup;
 use crate::support::streams::Endless;
+use crate::support::upstream::{Upstream, ok};
 use crate::support::wait::eventually;
 
 struct Stage {
@@ -134,6 +136,39 @@ fn a_stream_whose_client_makes_no_room_ends_at_write_timeout_and_alone() {
     assert!(matches!(peer.outcome(blocked), Outcome::Reset(_)));
     assert_eq!(peer.heard(blocked).body.len(), 1000);
     assert_runs(&mut peer, runs);
+}
+
+#[test]
+fn an_answer_that_is_not_taken_to_its_end_is_still_under_way() {
+    let whole = "a long answer ".repeat(700);
+    let chunk = whole.clone();
+    let upstream = Upstream::answering(move |request| match request.target() {
+        "/chunked" => {
+            let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            format!("{head}{:x}\r\n{chunk}\r\n0\r\n\r\n", chunk.len()).into_bytes()
+        }
+        _ => ok(&chunk),
+    });
+    let setup = Setup::to(upstream.address()).gateway("write_timeout = \"2s\"");
+    let gateway = Gateway::start(&setup);
+    for path in ["/known", "/chunked"] {
+        let keys = ["one", "two"].map(|it| gateway.mint(it));
+        let mut peer = Peer::connect_with(gateway.address(), &[(INITIAL_WINDOW_SIZE, 1)]);
+        let streams = keys.each_ref().map(|key| {
+            let stream = peer.new_stream();
+            peer.send(Request::get(path).with("api-key", &key.plaintext).whole(stream));
+            peer.until_body(stream, 1);
+            stream
+        });
+        // The upstream is long done with both of them.
+        let document = gateway.revoke(&keys[0].id);
+        assert_eq!(closed_streams(&document, &[&gateway.id()]), 1, "{path}: {document}");
+        assert!(matches!(peer.outcome(streams[0]), Outcome::Reset(_)), "{path}");
+        assert!(matches!(peer.outcome(streams[1]), Outcome::Reset(_)), "{path}");
+        peer.send(settings(&[(INITIAL_WINDOW_SIZE, 65_535)]));
+        let all = peer.ask(&Request::get(path).with("api-key", &keys[1].plaintext)).answer();
+        assert_eq!(all.body, whole.as_bytes(), "{path}");
+    }
 }
 
 #[test]
