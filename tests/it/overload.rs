@@ -105,7 +105,7 @@ fn with_256_descriptors_500_slow_streams_of_http2_are_nobodys_fault_and_hurt_nob
     let open = Arc::new(AtomicBool::new(false));
     let upstreams = [held_but_well(&open), held_but_well(&open)];
     let endpoints = [upstreams[0].address(), upstreams[1].address()];
-    let health = "{ path = \"/healthz\", interval = \"100ms\", unhealthy_after = 1 }";
+    let health = "{ path = \"/healthz\", interval = \"1s\", unhealthy_after = 2 }";
     let setup = Setup::empty()
         .gateway("max_in_flight = 10000")
         .upstream("api", &endpoints)
@@ -125,7 +125,7 @@ fn with_256_descriptors_500_slow_streams_of_http2_are_nobodys_fault_and_hurt_nob
     for (peer, _) in &mut peers {
         peer.barrier();
     }
-    for _ in 0..10 {
+    for _ in 0..30 {
         let other = gateway.mint("another");
         assert_eq!(gateway.revoke(&other.id)["propagation"]["complete"], true);
         assert_eq!(gateway.readiness(), Some(200));
@@ -149,11 +149,17 @@ fn with_256_descriptors_500_slow_streams_of_http2_are_nobodys_fault_and_hurt_nob
     assert_eq!(gateway.metrics().with("keyward_upstream_ejections_total", ""), 0);
     assert_eq!(gateway.metrics().with("keyward_upstream_endpoint_healthy", ""), 2);
     let ask = Ask::get("/").key(&key);
-    for upstream in &upstreams {
-        let before = upstream.asked();
-        eventually("it gets requests again", || {
-            assert_eq!(ask.to(&gateway).status, 200);
-            upstream.asked() > before + 10
-        });
-    }
+    let before = upstreams.each_ref().map(Upstream::asked);
+    // Connections that nobody uses any more are closed for those that are needed elsewhere.
+    eventually("everybody is served again", || {
+        (0..50).all(|_| {
+            let answer = ask.to(&gateway);
+            if answer.status != 200 {
+                answer.assert_problem(503, "overloaded");
+            }
+            answer.status == 200
+        })
+    });
+    let after = upstreams.each_ref().map(Upstream::asked);
+    assert!((0..2).all(|it| after[it] > before[it] + 10), "{before:?} {after:?}");
 }
