@@ -259,9 +259,7 @@ fn who_waits_for_a_connection_is_refused_in_time_and_has_nobody_ejected() {
         Upstream::scripted(move |conversation| {
             while conversation.request()?.is_some() {
                 conversation.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")?;
-                while !is_released.load(Ordering::SeqCst) {
-                    thread::sleep(Duration::from_millis(5));
-                }
+                eventually("it is released", || is_released.load(Ordering::SeqCst));
                 conversation.send("ok")?;
             }
             Ok(())

@@ -194,7 +194,9 @@ fn an_upstream_that_is_gone_keeps_no_connection_but_those_in_use() {
     let mut holding = gateway.client();
     holding.send(Ask::get("/hold").bytes());
     let mut others: Vec<Client> = (0..8).map(|_| gateway.client()).collect();
-    others.iter().for_each(|it| it.send(Ask::get("/").bytes()));
+    for it in &others {
+        it.send(Ask::get("/").bytes());
+    }
     for it in &mut others {
         assert_eq!(it.read().body, b"old");
     }
