@@ -65,7 +65,7 @@ impl Descriptors {
     /// closed. Whoever comes once all of them are idle elsewhere would be refused otherwise.
     pub fn are_scarce(&self, now: Moment) -> bool {
         let left = self.0.max.saturating_sub(self.0.taken.load(Relaxed));
-        if left < self.0.max / SPARE {
+        if left < (self.0.max / SPARE).min(SPARE_MAX) {
             return true;
         }
         let lacking = self.0.lacking.load(Relaxed);
@@ -85,8 +85,9 @@ pub fn is_lack(fault: &io::Error) -> bool {
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
-/// One in so many is kept free of connections that nobody uses.
-const SPARE: usize = 16;
+/// One in so many is kept free of connections that nobody uses, and no more than that many.
+const SPARE: usize = 8;
+const SPARE_MAX: usize = 256;
 
 /// Long enough for every worker's ticker to see it.
 const SCARCE: Duration = Duration::from_secs(1);
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn they_are_scarce_before_there_is_none() {
         let descriptors = Descriptors::new(64);
-        let mut taken: Vec<_> = (0..60).filter_map(|_| descriptors.take()).collect();
+        let mut taken: Vec<_> = (0..56).filter_map(|_| descriptors.take()).collect();
         assert!(!descriptors.are_scarce(Moment::now()));
         taken.extend(descriptors.take());
         assert!(descriptors.are_scarce(Moment::now()));
