@@ -61,8 +61,13 @@ impl Descriptors {
         self.0.lacking.store(Moment::now().as_nanos(), Relaxed);
     }
 
-    /// Whether there was none a moment ago: connections that nobody uses are to be closed.
+    /// Whether few are left, or there was none a moment ago: connections that nobody uses are to be
+    /// closed. Whoever comes once all of them are idle elsewhere would be refused otherwise.
     pub fn are_scarce(&self, now: Moment) -> bool {
+        let left = self.0.max.saturating_sub(self.0.taken.load(Relaxed));
+        if left < (self.0.max / SPARE).min(SPARE_MAX) {
+            return true;
+        }
         let lacking = self.0.lacking.load(Relaxed);
         lacking != 0 && now.since(Moment::from_nanos(lacking)) < SCARCE
     }
@@ -79,6 +84,10 @@ pub fn is_lack(fault: &io::Error) -> bool {
     let errno = fault.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
+
+/// One in so many is kept free of connections that nobody uses, and no more than that many.
+const SPARE: usize = 8;
+const SPARE_MAX: usize = 256;
 
 /// Long enough for every worker's ticker to see it.
 const SCARCE: Duration = Duration::from_secs(1);
@@ -98,6 +107,17 @@ mod tests {
         assert!(!descriptors.are_scarce(Moment::now().after(SCARCE)));
         drop(first);
         assert!(descriptors.take().is_some());
+    }
+
+    #[test]
+    fn they_are_scarce_before_there_is_none() {
+        let descriptors = Descriptors::new(64);
+        let mut taken: Vec<_> = (0..56).filter_map(|_| descriptors.take()).collect();
+        assert!(!descriptors.are_scarce(Moment::now()));
+        taken.extend(descriptors.take());
+        assert!(descriptors.are_scarce(Moment::now()));
+        taken.pop();
+        assert!(!descriptors.are_scarce(Moment::now()));
     }
 
     #[test]

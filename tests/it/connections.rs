@@ -73,6 +73,24 @@ fn limited(url: &str, limit: usize, wait: &str) -> Setup {
     setup.upstream_line(&format!("wait_timeout = {wait:?}"))
 }
 
+/// Answers once it is released, and lets through whoever asks for another protocol.
+fn switching(released: &Arc<AtomicBool>) -> Upstream {
+    let released = Arc::clone(released);
+    Upstream::scripted(move |conversation| {
+        while let Some(request) = conversation.request()? {
+            if request.header("upgrade").is_some() {
+                conversation.send(SWITCHED)?;
+                return io::copy(conversation.reader(), &mut io::sink()).map(drop);
+            }
+            while !released.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            conversation.send(ok("ok"))?;
+        }
+        Ok(())
+    })
+}
+
 /// How many of these requests fail: so many clients, on connections of their own, one after
 /// another each.
 fn failures(gateway: &Gateway, clients: usize, requests: usize) -> usize {
@@ -174,3 +192,59 @@ fn over_http2_requests_wait_for_a_place_on_the_connections_there_may_be() {
     strict.release();
     assert_eq!(first.read().status, 200);
 }
+
+#[test]
+fn an_upgrade_gets_the_only_connection_as_soon_as_it_is_given_back() {
+    let released = Arc::<AtomicBool>::default();
+    let upstream = switching(&released);
+    let setup = Setup::empty().upstream("api", &[upstream.address()]);
+    let setup = setup.upstream_line("max_connections = 1\nwait_timeout = \"20s\"");
+    let setup = setup
+        .gateway("workers = 1")
+        .route("all", "path = \"/\"\naccess = \"public\"\nupgrades = [\"websocket\"]");
+    let gateway = Gateway::start(&setup);
+    let upgrade = Ask::get("/").header("connection", "upgrade").header("upgrade", "websocket");
+    let mut first = gateway.client();
+    first.send(Ask::get("/").bytes());
+    eventually("the first has come", || upstream.asked() == 1);
+    let mut waiting = gateway.client();
+    waiting.send(upgrade.bytes());
+    // Nobody can see that it waits.
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!((upstream.asked(), upstream.connections()), (1, 1));
+    released.store(true, Ordering::SeqCst);
+    assert_eq!(first.read().status, 200);
+    assert_eq!(waiting.switched(), "HTTP/1.1 101 Switching Protocols");
+    assert_eq!((upstream.asked(), upstream.connections()), (2, 2));
+    // Once it has ended there is room for the next, and for an upgrade again after it.
+    drop(waiting);
+    assert_eq!(Ask::get("/").to(&gateway).status, 200);
+    let mut idle = gateway.client();
+    idle.send(upgrade.bytes());
+    assert_eq!(idle.switched(), "HTTP/1.1 101 Switching Protocols");
+}
+
+#[test]
+fn a_lower_limit_holds_at_once_and_refuses_nobody() {
+    let busy = Busy::start(Duration::from_millis(2));
+    let gateway = Gateway::start(&limited(&busy.url(), 20, "20s"));
+    let clients = (0..20).map(|_| {
+        let client = gateway.client();
+        client.send(Ask::get("/wait").bytes());
+        client
+    });
+    let clients: Vec<Client> = clients.collect();
+    eventually("all have come", || busy.now() == 20);
+    busy.release();
+    for mut client in clients {
+        assert_eq!(client.read().status, 200);
+    }
+    busy.seen.most.store(0, Ordering::SeqCst);
+    gateway.configure(&limited(&busy.url(), 2, "20s"));
+    assert_eq!(gateway.admin("POST", "/v1/reload", None).status, 200);
+    assert_eq!(failures(&gateway, 16, 10), 0);
+    assert!(busy.most() <= 2, "{} at once", busy.most());
+}
+
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";

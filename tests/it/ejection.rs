@@ -10,7 +10,9 @@ use rustix::process::Signal;
 
 use crate::support::ask::Ask;
 use crate::support::client::Client;
+use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, Key};
+use crate::support::hole::Hole;
 use crate::support::setup::Setup;
 use crate::support::upstream::{Conversation, Upstream, ok};
 use crate::support::wait::eventually;
@@ -233,4 +235,156 @@ fn the_only_endpoint_is_never_left_out() {
     assert_eq!(upstream.asked(), 10, "it was asked again where there is no other");
     assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
     assert_eq!(gateway.metrics().with("keyward_upstream_ejections_total", ""), 0);
+}
+
+/// Two endpoints in turn, by one worker.
+fn in_turn(endpoints: &[SocketAddr], lines: &str) -> Setup {
+    let setup = Setup::empty().gateway("workers = 1").upstream("api", endpoints);
+    setup.upstream_line("balance = \"round_robin\"").upstream_line(lines)
+}
+
+fn opened(setup: Setup) -> Gateway {
+    Gateway::start(&setup.route("all", "path = \"/\"\naccess = \"public\""))
+}
+
+fn ejections(gateway: &Gateway) -> u64 {
+    gateway.metrics().with("keyward_upstream_ejections_total", "")
+}
+
+#[test]
+fn who_waits_for_a_connection_is_refused_in_time_and_has_nobody_ejected() {
+    let is_released = Arc::<AtomicBool>::default();
+    let upstreams = [(); 2].map(|()| {
+        let is_released = Arc::clone(&is_released);
+        Upstream::scripted(move |conversation| {
+            while conversation.request()?.is_some() {
+                conversation.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")?;
+                eventually("it is released", || is_released.load(Ordering::SeqCst));
+                conversation.send("ok")?;
+            }
+            Ok(())
+        })
+    });
+    let lines = "max_connections = 1\nwait_timeout = \"1500ms\"\nresponse_timeout = \"500ms\"\n\
+                 ejection = { failures = 1 }";
+    let gateway = opened(in_turn(&upstreams.each_ref().map(Upstream::address), lines));
+    let mut holding = [(); 2].map(|()| gateway.client());
+    for it in &mut holding {
+        it.send(Ask::get("/").bytes());
+        assert_eq!(it.read_head().status, 200);
+    }
+    assert_eq!(upstreams.each_ref().map(Upstream::asked), [1, 1]);
+    crowd(6, |number| {
+        let ask = if number % 2 == 0 { Ask::get("/") } else { Ask::post("/", "x") };
+        ask.to(&gateway).assert_problem(503, "overloaded");
+    });
+    assert_eq!(ejections(&gateway), 0);
+    is_released.store(true, Ordering::SeqCst);
+    for _ in 0..10 {
+        assert_eq!(Ask::get("/").to(&gateway).status, 200);
+    }
+}
+
+/// Whoever is asked after `first` has as long to answer as is set.
+#[track_caller]
+fn assert_time_begins_anew(first: SocketAddr) {
+    let second = Upstream::answering(|_| {
+        thread::sleep(Duration::from_millis(1_500));
+        ok("ok")
+    });
+    let lines = "connect_timeout = \"1500ms\"\nresponse_timeout = \"2500ms\"\n\
+                 ejection = { failures = 1, period = \"60s\" }";
+    let gateway = opened(in_turn(&[first, second.address()], lines));
+    let healthy = |it: SocketAddr| {
+        let labels = format!("{{upstream=\"api\",endpoint=\"http://{it}\"}}");
+        gateway.metrics().count(&format!("keyward_upstream_endpoint_healthy{labels}"))
+    };
+    let mut client = gateway.client();
+    for _ in 0..2 {
+        assert_eq!(client.ask(&Ask::get("/")).status, 200);
+    }
+    assert_eq!(gateway.metrics().count("keyward_upstream_retries_total"), 1);
+    assert_eq!((healthy(first), healthy(second.address())), (0, 1));
+}
+
+#[test]
+fn who_is_asked_after_one_that_cannot_be_connected_to_has_time_of_their_own() {
+    let hole = Hole::at("127.0.0.1:0".parse().unwrap());
+    assert_time_begins_anew(hole.address());
+}
+
+#[test]
+fn who_is_asked_after_one_that_broke_off_late_has_time_of_their_own() {
+    let breaking = Upstream::scripted(|conversation| {
+        conversation.request()?;
+        thread::sleep(Duration::from_millis(1_500));
+        Ok(())
+    });
+    assert_time_begins_anew(breaking.address());
+}
+
+#[test]
+fn nobody_stays_out_where_nobody_is_ejected_any_more() {
+    let is_faulty = Arc::new(AtomicBool::new(true));
+    let faulty = turning_bad(&is_faulty, |conversation| {
+        conversation.send("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n")
+    });
+    let sound = Upstream::answering(|_| ok("ok"));
+    let endpoints = [faulty.address(), sound.address()];
+    let route =
+        |lines| in_turn(&endpoints, lines).route("all", "path = \"/\"\naccess = \"public\"");
+    let gateway = Gateway::start(&route("ejection = { failures = 1, period = \"5m\" }"));
+    for _ in 0..10 {
+        assert_eq!(Ask::get("/").to(&gateway).status, 200);
+    }
+    assert_eq!((ejections(&gateway), faulty.asked()), (1, 1));
+    is_faulty.store(false, Ordering::Relaxed);
+    gateway.configure(&route("ejection = \"off\""));
+    assert_eq!(gateway.admin("POST", "/v1/reload", None).status, 200);
+    eventually("it is back", || {
+        gateway.metrics().with("keyward_upstream_endpoint_healthy", "") == 2
+    });
+    let before = faulty.asked();
+    for _ in 0..10 {
+        assert_eq!(Ask::get("/").to(&gateway).status, 200);
+    }
+    assert_eq!(faulty.asked() - before, 5);
+    // Whatever it does from now on.
+    is_faulty.store(true, Ordering::Relaxed);
+    let failed = (0..10).filter(|_| Ask::post("/", "x").to(&gateway).status == 503).count();
+    assert_eq!((failed, ejections(&gateway)), (5, 1));
+}
+
+#[test]
+fn a_frozen_endpoint_is_tried_with_one_request_at_a_time() {
+    let child = Child::start();
+    let sound = Upstream::answering(|_| ok("ok"));
+    let setup = Setup::empty().upstream("api", &[child.process.address(), sound.address()]);
+    let lines = "response_timeout = \"3s\"\nejection = { failures = 1, period = \"1s\" }";
+    let gateway = opened(setup.upstream_line(lines));
+    child.process.freeze();
+    let stop = AtomicBool::new(false);
+    let (begun, ended, asked) = thread::scope(|scope| {
+        let ask = || {
+            let (mut client, mut asked) = (gateway.client(), Vec::new());
+            while !stop.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                asked.push((begun, client.ask(&Ask::get("/")).status));
+                thread::sleep(Duration::from_millis(10));
+            }
+            asked
+        };
+        let clients: Vec<_> = (0..6).map(|_| scope.spawn(ask)).collect();
+        eventually("it is ejected", || ejections(&gateway) > 0);
+        let begun = Instant::now();
+        eventually("it is tried twice", || ejections(&gateway) > 2);
+        let ended = Instant::now();
+        stop.store(true, Ordering::Relaxed);
+        let asked = clients.into_iter().flat_map(|it| it.join().unwrap());
+        (begun, ended, asked.collect::<Vec<(Instant, u16)>>())
+    });
+    let failed = asked.iter().filter(|it| it.0 >= begun && it.1 != 200).count();
+    // One that is under way at either end counts too.
+    let most = usize::try_from((ended - begun).as_secs()).unwrap() / 3 + 2;
+    assert!((2..=most).contains(&failed), "{failed} of {}, at most {most}", asked.len());
 }

@@ -133,3 +133,25 @@ fn an_endpoint_that_takes_connections_is_well_where_no_more_is_asked() {
     let _listener = TcpListener::bind(address).unwrap();
     eventually("it is well", || gateway.metrics().count(&gone) == 1);
 }
+
+#[test]
+fn an_endpoint_is_asked_under_the_name_that_is_set_for_its_host() {
+    let upstream = Upstream::answering(|request| match request.header("host") {
+        Some("api.internal.example") => ok("ok"),
+        _ => b"HTTP/1.1 421 Misdirected Request\r\ncontent-length: 0\r\n\r\n".to_vec(),
+    });
+    let setup = Setup::empty().upstream("api", &[upstream.address()]);
+    let setup = setup
+        .upstream_line("host = \"api.internal.example\"")
+        .upstream_line("health = { path = \"/\", interval = \"50ms\", unhealthy_after = 1 }")
+        .route("all", "path = \"/\"");
+    let gateway = Gateway::start(&setup);
+    let key = gateway.mint("crm");
+    for count in [1, 5] {
+        eventually("it is asked", || upstream.asked() >= count);
+        assert_eq!(upstream.last().header("user-agent"), Some("keyward-health"));
+        assert_eq!(upstream.last().header("host"), Some("api.internal.example"));
+    }
+    assert_eq!(gateway.metrics().with("keyward_upstream_endpoint_healthy", ""), 1);
+    assert_eq!(Ask::get("/").key(&key).to(&gateway).status, 200);
+}

@@ -1,14 +1,17 @@
 //! A gateway goes over to another configuration while it serves, as a whole or not at all.
 
 use std::fs;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::ask::Ask;
 use crate::support::certificates::Authority;
+use crate::support::client::Client;
 use crate::support::commands::Shell;
 use crate::support::gateway::{FILE, Gateway};
 use crate::support::load::Load;
@@ -252,4 +255,50 @@ fn an_endpoint_that_is_left_out_stays_so() {
         }
     }
     assert_eq!(bad.asked(), asked);
+}
+
+#[test]
+fn an_upstream_that_is_gone_keeps_no_connection_but_those_in_use() {
+    let (released, closed) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let asked = AtomicUsize::new(0);
+    let (open, ended) = (Arc::clone(&released), Arc::clone(&closed));
+    let old = Upstream::scripted(move |conversation| {
+        while let Some(request) = conversation.request()? {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let is_held = || match request.target() {
+                "/hold" => !open.load(Ordering::SeqCst),
+                // Each on a connection of its own.
+                _ => asked.load(Ordering::SeqCst) < 9,
+            };
+            while is_held() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            conversation.send(ok("old"))?;
+        }
+        ended.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    });
+    let new = upstream("new");
+    let gateway = Gateway::start(&Setup::open_to(&format!("http://{}", old.address())));
+    let mut holding = gateway.client();
+    holding.send(Ask::get("/hold").bytes());
+    let mut others: Vec<Client> = (0..8).map(|_| gateway.client()).collect();
+    for it in &others {
+        it.send(Ask::get("/").bytes());
+    }
+    for it in &mut others {
+        assert_eq!(it.read().body, b"old");
+    }
+    assert_eq!((old.connections(), closed.load(Ordering::SeqCst)), (9, 0));
+    let other = Setup::empty().upstream("other", &[new.address()]);
+    gateway.configure(&other.route("all", "path = \"/\"\naccess = \"public\""));
+    assert_eq!(gateway.admin("POST", "/v1/reload", None).status, 200);
+    for it in &mut others {
+        assert_eq!(it.ask(&Ask::get("/")).body, b"new");
+    }
+    eventually("what nobody uses is closed", || closed.load(Ordering::SeqCst) == 8);
+    released.store(true, Ordering::SeqCst);
+    assert_eq!(holding.read().body, b"old");
+    eventually("so is the last one", || closed.load(Ordering::SeqCst) == 9);
+    assert_eq!(old.connections(), 9);
 }

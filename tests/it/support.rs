@@ -11,6 +11,7 @@ pub mod disk;
 pub mod frames;
 pub mod gateway;
 pub mod h2;
+pub mod hole;
 pub mod http;
 pub mod http2;
 pub mod issuer;

@@ -213,6 +213,58 @@ fn what_was_refused_is_sent_again_with_its_body() {
     assert_eq!(*bodies.lock().unwrap(), [body.as_bytes(), b"hello world"]);
 }
 
+/// Resets every request as what it has failed at.
+fn failing(asked: &Arc<AtomicUsize>) -> Upstream {
+    let asked = Arc::clone(asked);
+    Upstream::scripted(move |conversation| {
+        let mut frames = Frames::begin(conversation.stream())?;
+        loop {
+            let stream = frames.request()?;
+            asked.fetch_add(1, Ordering::SeqCst);
+            frames.reset(stream, INTERNAL_ERROR)?;
+        }
+    })
+}
+
+#[test]
+fn what_the_upstream_fails_at_is_sent_again_only_as_often_as_retries_says() {
+    for retries in [0, 1, 2] {
+        let asked = Arc::<AtomicUsize>::default();
+        let upstream = failing(&asked);
+        let setup = Setup::open_to(&format!("h2://{}", upstream.address()));
+        let setup = setup.upstream_line(&format!("retries = {retries}\nretry_budget = \"100%\""));
+        let gateway = Gateway::start(&setup);
+        // Over a fresh connection at first, and then over one that was used.
+        for number in 1..=5 {
+            Ask::get("/").to(&gateway).assert_problem(502, "upstream_failed");
+            let count = asked.load(Ordering::SeqCst);
+            assert!((number..=number * (1 + retries)).contains(&count), "{count} with {retries}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst) > 5, retries > 0);
+        let before = asked.load(Ordering::SeqCst);
+        Ask::post("/", "x").to(&gateway).assert_problem(502, "upstream_failed");
+        assert_eq!(asked.load(Ordering::SeqCst), before + 1);
+    }
+}
+
+#[test]
+fn an_endpoint_that_resets_what_it_fails_at_is_ejected() {
+    let asked = Arc::<AtomicUsize>::default();
+    let (faulty, sound) = (failing(&asked), Http2Upstream::start(100));
+    let urls = [format!("h2://{}", faulty.address()), sound.url()];
+    let setup = Setup::empty().gateway("workers = 1").upstream_at("api", &urls);
+    let setup = setup
+        .upstream_line("ejection = { failures = 3, period = \"60s\" }\nbalance = \"round_robin\"")
+        .upstream_line("retry_budget = \"100%\"")
+        .route("all", "path = \"/\"\naccess = \"public\"");
+    let gateway = Gateway::start(&setup);
+    for _ in 0..20 {
+        assert_eq!(Ask::get("/").to(&gateway).status, 200);
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    assert_eq!(gateway.metrics().with("keyward_upstream_ejections_total", ""), 1);
+}
+
 #[test]
 fn who_does_not_speak_http2_is_not_spoken_to() {
     let upstream = Upstream::answering(|_| ok("hello"));
@@ -247,3 +299,6 @@ fn no_request_is_lost_while_connections_come_and_go() {
     assert_eq!(failed, 0);
     assert!(upstream.connections() >= 40, "{}", upstream.connections());
 }
+
+/// RFC 9113, 7.
+const INTERNAL_ERROR: u32 = 2;

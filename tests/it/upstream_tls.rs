@@ -163,6 +163,43 @@ fn connections_over_tls_are_used_again() {
     }
 }
 
+/// What a reload answers.
+#[track_caller]
+fn reload(gateway: &Gateway) {
+    let answer = gateway.admin("POST", "/v1/reload", None);
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn who_is_believed_no_more_gets_nothing_over_connections_that_are_open() {
+    let (stage, stranger) = (Stage::new(), Issuer::new());
+    let _nginx = stage.nginx();
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("believed.pem");
+    for scheme in ["https", "h2s"] {
+        fs::copy(stage.issuer.ca(), &ca).unwrap();
+        let setup = Setup::open_to(&stage.url(scheme)).upstream_line(&line("ca", &ca));
+        let gateway = Gateway::start(&setup);
+        let mut client = gateway.client();
+        assert_eq!(client.ask(&Ask::get("/")).status, 200);
+        // Nothing is different.
+        reload(&gateway);
+        assert_eq!(client.ask(&Ask::get("/")).status, 200);
+        assert_eq!(gateway.metrics().count(OPENED), 1, "{scheme}");
+        // The file's name is the same, and what is in it is not.
+        fs::copy(stranger.ca(), &ca).unwrap();
+        reload(&gateway);
+        for _ in 0..3 {
+            client.ask(&Ask::get("/")).assert_problem(502, "upstream_unreachable");
+        }
+        assert!(gateway.log().contains("invalid peer certificate"));
+        fs::copy(stage.issuer.ca(), &ca).unwrap();
+        reload(&gateway);
+        assert_eq!(client.ask(&Ask::get("/")).status, 200);
+        assert_eq!(gateway.metrics().count(OPENED), 2, "{scheme}");
+    }
+}
+
 /// How it ends, and what it says.
 #[track_caller]
 fn assert_does_not_start(setup: &Setup, says: &[&str]) {

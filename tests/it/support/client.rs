@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use socket2::{Domain, Socket, Type};
 
 use crate::support::ask::Ask;
-use crate::support::http::Response;
+use crate::support::http::{Head, Response};
 use crate::support::wait::PATIENCE;
 
 /// One connection.
@@ -98,6 +98,12 @@ impl Client {
     pub fn read_head(&mut self) -> Response {
         Response::read_head(&mut self.reader)
             .unwrap_or_else(|fault| panic!("{fault}, reading a head"))
+    }
+
+    /// The first line of the next head, whatever it says.
+    #[track_caller]
+    pub fn switched(&mut self) -> String {
+        Head::read(&mut self.reader).unwrap().unwrap().first
     }
 
     /// Everything that still comes before the other side closes.

@@ -99,7 +99,12 @@ impl Frames {
 
     /// Refuses a request.
     pub fn refuse(&mut self, stream: u32) -> io::Result<()> {
-        self.send(RST_STREAM, 0, stream, &REFUSED_STREAM.to_be_bytes())
+        self.reset(stream, REFUSED_STREAM)
+    }
+
+    /// Resets a request.
+    pub fn reset(&mut self, stream: u32, code: u32) -> io::Result<()> {
+        self.send(RST_STREAM, 0, stream, &code.to_be_bytes())
     }
 
     /// Says that nothing beyond `last` was looked at.
