@@ -135,9 +135,9 @@ pub enum SendError {
     /// No connection could be had.
     #[error(transparent)]
     Unreachable(ConnectFault),
-    /// Every connection is in use, and none became free in time; or there is no descriptor left.
-    #[error("no connection became free: max_connections are in use, or every descriptor")]
-    Crowded,
+    /// Every connection that there may be is in use, and none became free in time.
+    #[error(transparent)]
+    Crowded(ConnectFault),
     /// The connection broke before there was an answer.
     #[error("the upstream closed the connection or answered with what is not HTTP: {0}")]
     Failed(hyper::Error),

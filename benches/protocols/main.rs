@@ -68,14 +68,14 @@ const KINDS: [Kind; 3] = [
     Kind {
         name: "HTTP/2, one stream on each of 64 connections",
         arguments: &["-c", "64", "-m", "1"],
-        requests: 6_400,
+        requests: 25_600,
         scheme: "http",
         target: 1.05,
     },
     Kind {
         name: "HTTP/2, ten streams on each of 64 connections",
         arguments: &["-c", "64", "-m", "10"],
-        requests: 12_800,
+        requests: 51_200,
         scheme: "http",
         target: 0.8,
     },
@@ -89,7 +89,7 @@ const KINDS: [Kind; 3] = [
 ];
 
 const TURNS: usize = 11;
-const SLICES: u8 = 6;
+const SLICES: u8 = 4;
 
 fn main() -> ExitCode {
     // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.

@@ -45,12 +45,17 @@ pub struct Words {
     pub close: Tasks,
 }
 
+/// Who may connect, to all of the control plane's sockets: so many at once.
+pub fn doors(max: usize) -> Doors {
+    Doors::new(max, Some(CONNECTIONS_PER_ADDRESS_MAX), 1, Descriptors::new(max))
+}
+
 /// Serves until told to stop, and then until every request has been answered.
 pub async fn run(
     listener: std::net::TcpListener,
     transport: Transport,
     admin: Arc<Admin>,
-    words: Words,
+    (doors, words): (Doors, Words),
 ) {
     let listener = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
     let listener = match listener {
@@ -61,8 +66,6 @@ pub async fn run(
         }
     };
     let router = router(admin);
-    let own = Descriptors::new(CONNECTIONS_MAX);
-    let doors = Doors::new(CONNECTIONS_MAX, Some(CONNECTIONS_PER_ADDRESS_MAX), 1, own);
     let connections = words.stop.child();
     while let Some((stream, ends, seat)) = next(&listener, &doors, &words).await {
         let (router, stop) = (router.clone(), connections.clone());
@@ -184,7 +187,6 @@ async fn serve(
     }
 }
 
-const CONNECTIONS_MAX: usize = 512;
 const CONNECTIONS_PER_ADDRESS_MAX: NonZeroU32 = NonZeroU32::new(256).unwrap();
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);

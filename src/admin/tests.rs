@@ -83,7 +83,8 @@ impl Place {
             reloads: Reloads::channel().0,
         }));
         let words = serve::Words { stop: server.clone(), close: server.clone() };
-        server.spawn(serve::run(listener, serve::Transport::Plain, admin, words));
+        let rules = (serve::doors(512), words);
+        server.spawn(serve::run(listener, serve::Transport::Plain, admin, rules));
         let client = Client::builder().no_proxy().build().unwrap();
         let root = first.token().expose().to_owned();
         let place = Self { address, root, client, keyring, health, server, directory };

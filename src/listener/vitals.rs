@@ -57,8 +57,8 @@ pub enum Stage {
     Busy,
     /// The answer has begun.
     Answering,
-    /// The answer is out, and the request was not read to its end: what comes is no request, and
-    /// the connection can only be closed.
+    /// The answer is out, and the request was not read to its end: what comes is no request, unless
+    /// hyper could read the rest away.
     Spent,
     /// It is no longer HTTP.
     Changed,
@@ -287,9 +287,8 @@ impl Patient for Vitals {
             return;
         }
         match self.stage.get() {
-            Stage::Idle if over => self.finish_waiting(End::Idle),
+            Stage::Idle | Stage::Spent if over => self.finish_waiting(End::Idle),
             Stage::Head if over => self.finish_waiting(End::HeadTooSlow),
-            Stage::Spent if over => self.finish_waiting(End::Abort),
             Stage::Idle if rested => {
                 self.resting.disarm();
                 self.rested.set(true);

@@ -33,14 +33,14 @@ pub struct Exchange {
     status: Option<StatusCode>,
     bytes_out: u64,
     line: Option<Box<Line>>,
-    body: Sent,
+    left: Left,
 }
 
-/// Who knows whether the request's body has come to its end.
+/// What is left of the request's body, and who has it.
 #[derive(Debug)]
-enum Sent {
-    Whole,
-    InPart,
+enum Left {
+    Nothing,
+    Ours,
     Upstreams(Upload),
 }
 
@@ -93,7 +93,7 @@ impl Exchange {
             status: None,
             bytes_out: 0,
             line,
-            body: if request.body().is_end_stream() { Sent::Whole } else { Sent::InPart },
+            left: if request.body().is_end_stream() { Left::Nothing } else { Left::Ours },
         }
     }
 
@@ -127,21 +127,28 @@ impl Exchange {
         &mut self.notes
     }
 
+    /// The upstream's head came; when, only the access log wants to know.
+    pub fn has_answer(&mut self) {
+        if self.line.is_some() {
+            self.notes.answered = Some(Moment::now());
+        }
+    }
+
     /// Its body was read to the end.
     pub fn has_read_body(&mut self) {
-        self.body = Sent::Whole;
+        self.left = Left::Nothing;
     }
 
     /// Its body is on its way up.
     pub fn uploads(&mut self, upload: &Upload) {
-        self.body = Sent::Upstreams(upload.clone());
+        self.left = Left::Upstreams(upload.clone());
     }
 
     fn remainder(&self) -> Remainder {
-        match &self.body {
-            Sent::Whole => Remainder::Nothing,
-            Sent::Upstreams(upload) if upload.stage() == UploadStage::Sent => Remainder::Nothing,
-            Sent::InPart | Sent::Upstreams(_) => Remainder::Unread,
+        match &self.left {
+            Left::Nothing => Remainder::Nothing,
+            Left::Upstreams(upload) if upload.stage() == UploadStage::Sent => Remainder::Nothing,
+            Left::Ours | Left::Upstreams(_) => Remainder::Unread,
         }
     }
 

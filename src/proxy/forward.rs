@@ -107,12 +107,12 @@ impl Proxy {
         let Some(protocol) = upgrade else {
             let sending = pin!(route.upstream.send(outbound, key));
             let response = until_ended(sending, &grant, &upload).await?;
-            exchange.notes().answered = Some(Moment::now());
+            exchange.has_answer();
             return Ok(Forwarded::Answer(inbound(response, route, grant)));
         };
         let mut sending = Box::pin(route.upstream.upgrade(outbound, key, &protocol));
         let upgraded = until_ended(sending.as_mut(), &grant, &upload).await?;
-        exchange.notes().answered = Some(Moment::now());
+        exchange.has_answer();
         Ok(Forwarded::upgraded(upgraded, &protocol, route, grant))
     }
 

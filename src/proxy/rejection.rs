@@ -103,9 +103,9 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
-            Self::Overloaded | Self::Gate(Refusal::Overloaded) | Self::Send(SendError::Crowded) => {
-                (503, "overloaded", "Too much to do")
-            }
+            Self::Overloaded
+            | Self::Gate(Refusal::Overloaded)
+            | Self::Send(SendError::Crowded(_)) => (503, "overloaded", "Too much to do"),
             Self::HeadTimeout | Self::BodyTimeout => {
                 (408, "request_timeout", "The request took too long to arrive")
             }
@@ -162,7 +162,7 @@ impl Rejection {
             SendError::Failed(_) => {
                 Some("the upstream closed the connection, or did not answer with HTTP")
             }
-            SendError::Crowded => Some("no connection to the upstream became free"),
+            SendError::Crowded(_) => Some("no connection to the upstream became free"),
             SendError::NoEndpoint | SendError::Flawed(_) | SendError::Upload(_) => None,
         }
     }
@@ -174,7 +174,7 @@ impl From<SendError> for Rejection {
             SendError::Upload(UploadFault::TooLarge) => Self::BodyTooLarge,
             SendError::Upload(UploadFault::Malformed | UploadFault::Incomplete)
             | SendError::NoEndpoint
-            | SendError::Crowded
+            | SendError::Crowded(_)
             | SendError::Unreachable(_)
             | SendError::Failed(_)
             | SendError::Flawed(_) => Self::Send(fault),

@@ -138,7 +138,7 @@ pub async fn build(
     let config = Arc::new(config);
     let shown = Shown::load(&config)?;
     let count = workers(&config);
-    let descriptors = descriptors(&config, count);
+    let (descriptors, admins_max) = descriptors(&config, count);
     let endpoints = Endpoints::new(&config, count, descriptors.clone());
     let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
     let (groups, watched) = watch::channel(endpoints.groups());
@@ -155,7 +155,7 @@ pub async fn build(
     shown.watch(back);
     let counters: Vec<Arc<WorkerCounters>> = (0..count).map(|_| Arc::default()).collect();
     let common = Common {
-        doors: doors(&config.gateway, descriptors, count),
+        doors: doors(&config.gateway, descriptors.clone(), count),
         endpoints: endpoints.clone(),
         in_flight: Stock::new(config.gateway.max_in_flight, count),
         config: Arc::clone(&config),
@@ -178,6 +178,7 @@ pub async fn build(
         groups: watched.clone(),
         shown: shown.clone(),
         reloads: Arc::clone(&counts),
+        descriptors: descriptors.clone(),
     };
     if others_wait {
         await_readiness(&health, predecessor.as_ref()).await?;
@@ -190,23 +191,24 @@ pub async fn build(
         scrape: Box::new(move || scrape.text()),
         reloads,
     };
-    serve_admin(sockets.admin, &shown.admin(), parts, (&parties, admin_runtime));
+    let entrance = (sockets.admin, admin::serve::doors(admins_max));
+    serve_admin(entrance, &shown.admin(), parts, (&parties, admin_runtime));
     care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
-    let workers = Workers::start(&common, sockets.gateway, &counters);
-    let workers = workers.map_err(|it| StartFault::thread(&it))?;
-    if let Some(predecessor) = predecessor {
-        predecessor.may_go();
-    }
+    let workers = Workers::start(&common, sockets.gateway, &counters)
+        .map_err(|it| StartFault::thread(&it))?;
+    predecessor.into_iter().for_each(Predecessor::may_go);
     let (addresses, succession) = (sockets.addresses, Succession::new(program, copies));
     let rollout = Rollout::new(endpoints, groups, workers.swaps());
     let reloading = Reloading { reread, current, shown, keyring, rollout, counts, wishes };
     Ok(Built { config, health, addresses, parties, workers, reloading, succession, succeeded })
 }
 
-fn descriptors(config: &Config, workers: usize) -> Descriptors {
+/// For the sockets of the data plane, and how many connections the control plane may have.
+fn descriptors(config: &Config, workers: usize) -> (Descriptors, usize) {
+    let files = limits::raise_descriptors();
     let gateway = config.gateway.listen.len() + config.gateway.listen_tls.len();
     let listening = gateway * workers + config.admin.listen.len();
-    Descriptors::new(limits::sockets(limits::raise_descriptors(), listening, workers))
+    (Descriptors::new(limits::sockets(files, listening, workers)), limits::admin(files))
 }
 
 fn doors(gateway: &Gateway, descriptors: Descriptors, workers: usize) -> Doors {
@@ -222,7 +224,7 @@ fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
 }
 
 fn serve_admin(
-    sockets: Vec<TcpListener>,
+    (sockets, doors): (Vec<TcpListener>, Doors),
     transport: &Transport,
     parts: admin::Parts,
     (parties, runtime): (&Parties, &Handle),
@@ -231,8 +233,8 @@ fn serve_admin(
     for socket in sockets {
         let (transport, admin) = (transport.clone(), Arc::clone(&admin));
         let (stop, close) = (parties.desk.clone(), parties.reception.clone());
-        let words = Words { stop, close };
-        parties.desk.spawn_on(admin::serve::run(socket, transport, admin, words), runtime);
+        let rules = (doors.clone(), Words { stop, close });
+        parties.desk.spawn_on(admin::serve::run(socket, transport, admin, rules), runtime);
     }
 }
 

@@ -4,16 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
+use http::HeaderValue;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 
 use crate::clock::Moment;
 use crate::config::{self, UpstreamHost};
 use crate::tasks::Tasks;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{self, Endpoint};
 use crate::upstream::group::{Group, Groups};
 use crate::upstream::health::{self, Patient};
-use crate::upstream::pool;
 use crate::upstream::resolve;
 
 /// Starts it. What is looked after follows `groups`; it ends when `tasks` stop.
@@ -79,13 +79,10 @@ impl Ward {
         if let Some(question) = group.settings.health.clone() {
             let (group, endpoint) = (group.clone(), Arc::clone(&endpoint));
             until_stopped(&tasks, async move {
-                let config::Upstream { name: upstream, host, .. } = &*group.settings;
-                let host = match host {
-                    UpstreamHost::Named(name) => name.clone(),
-                    UpstreamHost::Client | UpstreamHost::Endpoint => pool::host(endpoint.address()),
-                };
-                let (endpoint, tls) = (&*endpoint, group.tls.as_ref());
-                health::watch(Patient { upstream, endpoint, host: &host, tls }, &question).await;
+                let (upstream, tls) = (&*group.settings.name, group.tls.as_ref());
+                let host = &host(&group.settings.host, &endpoint);
+                let patient = Patient { upstream, endpoint: &endpoint, host, tls };
+                health::watch(patient, &question).await;
             });
         } else {
             // It was asked before, and nobody would find out any more.
@@ -99,6 +96,14 @@ impl Ward {
 
     fn is_for(&self, endpoint: &Arc<Endpoint>, group: &Group) -> bool {
         Arc::ptr_eq(&self.endpoint, endpoint) && self.group.is_as(group)
+    }
+}
+
+/// As requests name it; where they pass on what clients say, an endpoint goes by its own name.
+fn host(set: &UpstreamHost, endpoint: &Endpoint) -> HeaderValue {
+    match set {
+        UpstreamHost::Named(name) => name.clone(),
+        UpstreamHost::Client | UpstreamHost::Endpoint => endpoint::host(endpoint.address()),
     }
 }
 

@@ -14,11 +14,16 @@ pub fn raise_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many sockets there may be, both sides together, beside those that listen and what each of
-/// the workers needs.
+/// How many sockets there may be, both sides together, beside what the control plane may have,
+/// those that listen, and what each of the workers needs.
 pub fn sockets(descriptors: u64, listening: usize, workers: usize) -> usize {
-    let own = KEPT + 2 * listening + PER_WORKER * workers;
+    let own = KEPT + admin(descriptors) + 2 * listening + PER_WORKER * workers;
     usize::try_from(descriptors).unwrap_or(usize::MAX).saturating_sub(own).max(2)
+}
+
+/// How many connections the control plane may have.
+pub fn admin(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 8).unwrap_or(usize::MAX).clamp(ADMIN_MIN, ADMIN_MAX)
 }
 
 /// How many connections clients may have, of so many `sockets`: what asks needs one to an upstream
@@ -54,8 +59,10 @@ const AUTO_MAX: usize = 20_000;
 /// So many, or half of all, are for upstreams alone.
 const UPSTREAM_MIN: usize = 4_096;
 
-/// Descriptors for the store, the admin listener and logs.
-const KEPT: usize = 64;
+/// Descriptors for the store and the log; with the fewest of the control plane they are 64.
+const KEPT: usize = 32;
+const ADMIN_MIN: usize = 32;
+const ADMIN_MAX: usize = 512;
 
 /// What its runtime waits with and is woken by.
 const PER_WORKER: usize = 4;

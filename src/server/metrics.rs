@@ -14,6 +14,7 @@ use crate::gate::lease::Standing;
 use crate::server::certificates::Shown;
 use crate::server::reload::Counts;
 use crate::store::gateway::GatewayId;
+use crate::tasks::descriptors::Descriptors;
 use crate::telemetry::counters::{DECISIONS, Totals, WorkerCounters};
 use crate::telemetry::expose::{Family, Labels, openmetrics};
 use crate::telemetry::histogram::Sum;
@@ -41,6 +42,8 @@ pub struct Scrape {
     pub shown: Shown,
     /// How often the configuration was read again.
     pub reloads: Arc<Counts>,
+    /// The sockets of both sides.
+    pub descriptors: Descriptors,
 }
 
 impl Scrape {
@@ -97,6 +100,16 @@ impl Scrape {
                 "keyward_access_log_dropped",
                 "Access-log lines that nobody took in time",
                 self.lines.access.dropped(),
+            ),
+            level(
+                "keyward_sockets",
+                "Connections of clients and to upstreams",
+                self.descriptors.taken() as u64,
+            ),
+            level(
+                "keyward_sockets_max",
+                "As many as the limit on descriptors allows",
+                self.descriptors.max() as u64,
             ),
             one(
                 "keyward_log_dropped",

@@ -160,7 +160,9 @@ pub struct WorkerSeat {
 
 impl WorkerSeat {
     fn run(self, common: Common) {
-        let built = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let mut builder = Builder::new_current_thread();
+        builder.enable_all().event_interval(POLLS_BETWEEN_EVENTS);
+        let built = builder.build_local(LocalOptions::default());
         match built {
             Ok(runtime) => runtime.block_on(self.serve(common)),
             Err(fault) => tracing::error!(%fault, "a worker's runtime could not be built"),
@@ -176,3 +178,7 @@ impl WorkerSeat {
 
 /// How many connections may be on their way to one worker.
 const PASSED_MAX: usize = 256;
+
+/// As many requests as may come in one go on a busy worker: each needs a few, and asking for events in
+/// between finds little more.
+const POLLS_BETWEEN_EVENTS: u32 = 256;

@@ -58,13 +58,25 @@ impl Descriptors {
 
     /// The system had none, whatever was counted here.
     pub fn note_lack(&self) {
-        self.0.lacking.store(Moment::now().as_nanos(), Relaxed);
+        let now = Moment::now();
+        let before = self.0.lacking.swap(now.as_nanos(), Relaxed);
+        if before == 0 || now.since(Moment::from_nanos(before)) > WARN_AGAIN_AFTER {
+            tracing::warn!(
+                max = self.0.max,
+                "every descriptor is in use: requests are refused; raise the limit (ulimit -n)"
+            );
+        }
+    }
+
+    /// How many are in use.
+    pub fn taken(&self) -> usize {
+        self.0.taken.load(Relaxed)
     }
 
     /// Whether few are left, or there was none a moment ago: connections that nobody uses are to be
     /// closed. Whoever comes once all of them are idle elsewhere would be refused otherwise.
     pub fn are_scarce(&self, now: Moment) -> bool {
-        let left = self.0.max.saturating_sub(self.0.taken.load(Relaxed));
+        let left = self.0.max.saturating_sub(self.taken());
         if left < (self.0.max / SPARE).min(SPARE_MAX) {
             return true;
         }
@@ -88,6 +100,9 @@ pub fn is_lack(fault: &io::Error) -> bool {
 /// One in so many is kept free of connections that nobody uses, and no more than that many.
 const SPARE: usize = 8;
 const SPARE_MAX: usize = 256;
+
+/// Without a lack for so long, the next one is news.
+const WARN_AGAIN_AFTER: Duration = Duration::from_mins(1);
 
 /// Long enough for every worker's ticker to see it.
 const SCARCE: Duration = Duration::from_secs(1);

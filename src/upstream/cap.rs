@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
@@ -16,8 +16,19 @@ use crate::tasks::descriptors::{Descriptor, Descriptors};
 pub struct Cap {
     ledger: Mutex<Ledger>,
     waiting: AtomicUsize,
+    /// Whether more are open than may be, since the limit has become lower.
+    exceeded: AtomicBool,
     seats: Box<[Seat]>,
     descriptors: Descriptors,
+}
+
+/// Which connections will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Any.
+    Any,
+    /// One that nobody has used before. Over HTTP/2 any one will do: those that failed are out.
+    Fresh,
 }
 
 #[derive(Debug)]
@@ -25,7 +36,14 @@ struct Ledger {
     limit: usize,
     open: usize,
     /// First come, first served, whichever worker they are on.
-    queue: VecDeque<(usize, oneshot::Sender<Permit>)>,
+    queue: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    worker: usize,
+    wanted: Wanted,
+    tell: oneshot::Sender<Permit>,
 }
 
 /// What one worker has.
@@ -71,6 +89,7 @@ impl Cap {
         Arc::new(Self {
             ledger: Mutex::new(ledger),
             waiting: AtomicUsize::new(0),
+            exceeded: AtomicBool::new(false),
             seats: (0..workers).map(|_| Seat::default()).collect(),
             descriptors,
         })
@@ -78,21 +97,24 @@ impl Cap {
 
     /// Another limit. What is open beyond it stays open until it is closed.
     pub fn set_limit(self: &Arc<Self>, limit: Option<NonZeroU32>) {
-        self.ledger().limit = limit.map_or(usize::MAX, |it| it.get() as usize);
+        let mut ledger = self.ledger();
+        ledger.limit = limit.map_or(usize::MAX, |it| it.get() as usize);
+        self.exceeded.store(ledger.open > ledger.limit, Ordering::Relaxed);
+        drop(ledger);
         self.grant();
     }
 
-    /// Whether there are more than may be.
-    pub fn is_exceeded(&self) -> bool {
+    /// How many more there are than may be.
+    pub fn excess(&self) -> usize {
         let ledger = self.ledger();
-        ledger.open > ledger.limit
+        ledger.open.saturating_sub(ledger.limit)
     }
 
     /// Asks for one more connection of `worker`. Where there is none, the others are asked for an
     /// idle one of theirs.
-    pub fn enter(self: &Arc<Self>, worker: usize) -> Entry {
+    pub fn enter(self: &Arc<Self>, worker: usize, wanted: Wanted) -> Entry {
         let mut ledger = self.ledger();
-        if ledger.open < ledger.limit && ledger.queue.iter().all(|(_, it)| it.is_closed()) {
+        if ledger.open < ledger.limit && ledger.queue.iter().all(|it| it.tell.is_closed()) {
             let Some(descriptor) = self.descriptors.take() else { return Entry::Full };
             ledger.open += 1;
             drop(ledger);
@@ -100,8 +122,8 @@ impl Cap {
         }
         let (tell, granted) = oneshot::channel();
         // Whoever has left is forgotten here, so it is no longer than those who wait.
-        ledger.queue.retain(|(_, it)| !it.is_closed());
-        ledger.queue.push_back((worker, tell));
+        ledger.queue.retain(|it| !it.tell.is_closed());
+        ledger.queue.push_back(Waiter { worker, wanted, tell });
         drop(ledger);
         self.waiting.fetch_add(1, Ordering::SeqCst);
         if let Some(seat) = self.seats.get(worker) {
@@ -115,6 +137,11 @@ impl Cap {
     /// Whether connections that nobody uses are to be closed, for want of descriptors.
     pub fn is_short(&self, now: Moment) -> bool {
         self.descriptors.are_scarce(now)
+    }
+
+    /// A descriptor for a connection that counts in no limit.
+    pub fn descriptor(&self) -> Option<Descriptor> {
+        self.descriptors.take()
     }
 
     /// The system had no descriptor for a connection.
@@ -152,13 +179,24 @@ impl Cap {
         }
     }
 
-    /// Whether `worker` is to close a connection that it could use again: others wait, and it has
-    /// no use for it or more than its share.
+    /// Whether `worker` is to close a connection that it could use again: there are more than may
+    /// be; the next who waits has no use for it as it is; or others wait, and it has no use for it
+    /// itself or more than its share.
     pub fn must_yield(&self, worker: usize) -> bool {
+        if self.exceeded.load(Ordering::Relaxed) {
+            return true;
+        }
         let waiting = self.waiting.load(Ordering::SeqCst);
         let Some(seat) = self.seats.get(worker).filter(|_| waiting > 0) else { return false };
         let ours = seat.waiting.load(Ordering::SeqCst);
-        waiting > ours && (ours == 0 || self.has_more_than_its_share(seat))
+        let is_others = waiting > ours && (ours == 0 || self.has_more_than_its_share(seat));
+        is_others || self.next_wants_fresh()
+    }
+
+    fn next_wants_fresh(&self) -> bool {
+        let ledger = self.ledger();
+        let next = ledger.queue.iter().find(|it| !it.tell.is_closed());
+        next.is_some_and(|it| it.wanted == Wanted::Fresh)
     }
 
     fn has_more_than_its_share(&self, seat: &Seat) -> bool {
@@ -175,19 +213,19 @@ impl Cap {
 
     /// Gives what is free to those who wait.
     fn grant(self: &Arc<Self>) {
-        while let Some((worker, tell)) = self.next() {
+        while let Some(Waiter { worker, tell, .. }) = self.next() {
             // Who has left meanwhile drops the permit, and with it comes the next one's turn.
             drop(tell.send(self.permit(worker, self.descriptors.take_over())));
         }
     }
 
-    fn next(&self) -> Option<(usize, oneshot::Sender<Permit>)> {
+    fn next(&self) -> Option<Waiter> {
         let mut ledger = self.ledger();
         while ledger.open < ledger.limit {
-            let (worker, tell) = ledger.queue.pop_front()?;
-            if !tell.is_closed() {
+            let waiter = ledger.queue.pop_front()?;
+            if !waiter.tell.is_closed() {
                 ledger.open += 1;
-                return Some((worker, tell));
+                return Some(waiter);
             }
         }
         None
@@ -203,7 +241,10 @@ impl Drop for Permit {
         if let Some(seat) = self.cap.seats.get(self.worker) {
             seat.held.fetch_sub(1, Ordering::Relaxed);
         }
-        self.cap.ledger().open -= 1;
+        let mut ledger = self.cap.ledger();
+        ledger.open -= 1;
+        self.cap.exceeded.store(ledger.open > ledger.limit, Ordering::Relaxed);
+        drop(ledger);
         self.cap.grant();
     }
 }
@@ -240,7 +281,7 @@ mod tests {
 
     #[track_caller]
     fn open(cap: &Arc<Cap>, worker: usize) -> Permit {
-        match cap.enter(worker) {
+        match cap.enter(worker, Wanted::Any) {
             Entry::Open(permit) => permit,
             Entry::Wait(_) | Entry::Full => panic!("there is none"),
         }
@@ -248,7 +289,7 @@ mod tests {
 
     #[track_caller]
     fn wait(cap: &Arc<Cap>, worker: usize) -> Turn {
-        match cap.enter(worker) {
+        match cap.enter(worker, Wanted::Any) {
             Entry::Open(_) | Entry::Full => panic!("nobody is to wait"),
             Entry::Wait(turn) => turn,
         }
@@ -286,6 +327,30 @@ mod tests {
         drop(first);
         drop(turn);
         drop(open(&cap, 0));
+    }
+
+    #[test]
+    fn while_there_are_more_than_may_be_every_one_goes() {
+        let cap = limited(3, 1);
+        let (first, second, _third) = (open(&cap, 0), open(&cap, 0), open(&cap, 0));
+        assert!(!cap.must_yield(0));
+        cap.set_limit(NonZeroU32::new(1));
+        assert_eq!((cap.must_yield(0), cap.excess()), (true, 2));
+        drop(first);
+        assert!(cap.must_yield(0));
+        drop(second);
+        assert_eq!((cap.must_yield(0), cap.excess()), (false, 0));
+    }
+
+    #[test]
+    fn for_who_wants_a_fresh_one_one_goes_once_it_is_their_turn() {
+        let cap = limited(1, 1);
+        let _first = open(&cap, 0);
+        let any = wait(&cap, 0);
+        let Entry::Wait(_fresh) = cap.enter(0, Wanted::Fresh) else { panic!("there is none") };
+        assert!(!cap.must_yield(0));
+        drop(any);
+        assert!(cap.must_yield(0));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::clock::Moment;
 use crate::config::Scheme;
 use crate::tasks::Tasks;
 use crate::tasks::descriptors;
@@ -108,12 +109,20 @@ pub enum ConnectFault {
     /// Every connection was closed before the request could be sent.
     #[error("the upstream closes every connection before a request can be sent")]
     Busy,
-    /// There are as many connections as may be, too many wait for one, or there is no descriptor.
-    #[error("no connection became free: max_connections are in use, or every descriptor")]
+    /// There are as many connections as may be, or too many wait for one.
+    #[error("no connection became free: max_connections are in use")]
     Crowded,
+    /// The process may open nothing more.
+    #[error("every descriptor is in use: raise the limit (ulimit -n)")]
+    NoDescriptor,
 }
 
 impl ConnectFault {
+    /// Whether it is for want of what is ours to give, and says nothing of the endpoint.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Crowded | Self::NoDescriptor)
+    }
+
     /// The same once more, for others who waited for the same connection.
     #[must_use]
     pub fn again(&self) -> Self {
@@ -128,6 +137,7 @@ impl ConnectFault {
             Self::NotHttp2 => Self::NotHttp2,
             Self::Busy => Self::Busy,
             Self::Crowded => Self::Crowded,
+            Self::NoDescriptor => Self::NoDescriptor,
         }
     }
 }
@@ -220,19 +230,22 @@ async fn dial(
     Ok((Wire::new(Stream::Tls(Box::new(stream)), heard, permit), peer))
 }
 
-/// Tries one address after another, the one that was there last first. All of them share `limit`,
-/// so that one that is silent leaves time for the next.
+/// Tries one address after another, the one that was there last first. Each but the last has half of
+/// what is left of `limit`, so that one that is silent leaves time for the next.
 pub async fn tcp(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, ConnectFault> {
     let addresses = resolve::addresses(endpoint).await?;
     let count = addresses.len();
-    let each = limit / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    let end = Moment::now().after(limit);
     let first = endpoint.preferred();
     let mut fault = ConnectFault::TimedOut;
-    for place in (first..first.saturating_add(count)).map(|it| it % count.max(1)) {
+    for tried in 1..=count {
+        let place = (first + tried - 1) % count;
         let Some(address) = addresses.get(place) else { continue };
-        fault = match timeout(each, TcpStream::connect(address)).await {
+        let left = end.since(Moment::now());
+        let share = if tried == count { left } else { left / 2 };
+        fault = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                if place != first {
+                if tried > 1 {
                     endpoint.prefer(place);
                 }
                 return Ok(stream);
@@ -240,7 +253,7 @@ pub async fn tcp(endpoint: &Endpoint, limit: Duration) -> Result<TcpStream, Conn
             // That we can open nothing more says nothing of the endpoint.
             Ok(Err(fault)) if descriptors::is_lack(&fault) => {
                 endpoint.cap().note_lack();
-                return Err(ConnectFault::Crowded);
+                return Err(ConnectFault::NoDescriptor);
             }
             Ok(Err(fault)) => fault.into(),
             Err(_elapsed) => ConnectFault::TimedOut,

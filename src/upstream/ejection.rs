@@ -103,9 +103,9 @@ impl<'a> Attempt<'a> {
         self.note_failure(now);
     }
 
-    /// There was no connection. That we have as many as may be says nothing of the endpoint.
+    /// There was no connection. That we may have no more says nothing of the endpoint.
     pub fn unconnected(self, fault: &ConnectFault, now: Moment) {
-        if !matches!(fault, ConnectFault::Crowded) {
+        if !fault.is_ours() {
             self.note_failure(now);
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use tokio::sync::Mutex;
 
 use crate::config::{self, Scheme};
@@ -176,6 +177,18 @@ impl fmt::Display for Endpoint {
         let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
         write!(f, "{scheme}://{open}{host}{close}:{port}")
     }
+}
+
+/// What an endpoint is called in `Host`.
+pub fn host(address: &config::Endpoint) -> HeaderValue {
+    let bare = &address.host;
+    let host = if bare.contains(':') { format!("[{bare}]") } else { bare.clone() };
+    let text = if address.port == address.scheme.default_port() {
+        host
+    } else {
+        format!("{host}:{}", address.port)
+    };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("localhost"))
 }
 
 /// Gateways of one fleet are to send a key to the same endpoint, whatever they were built with.

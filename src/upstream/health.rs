@@ -56,8 +56,8 @@ pub async fn watch(patient: Patient<'_>, health: &Health) {
     loop {
         let answer = timeout(health.timeout, ask(patient, health)).await;
         let answer = answer.unwrap_or(Err(Ailment::Silent));
-        if let Err(Ailment::Unreachable(ConnectFault::Crowded)) = answer {
-            // It was not asked: there was no descriptor for that.
+        if let Err(Ailment::Unreachable(ConnectFault::NoDescriptor)) = answer {
+            // It was not asked.
             sleep(jittered(health.interval)).await;
             continue;
         }
@@ -105,6 +105,7 @@ impl Row {
 async fn ask(patient: Patient<'_>, health: &Health) -> Result<(), Ailment> {
     let Patient { endpoint, tls, host, .. } = patient;
     let Probe::Http(path) = &health.probe else {
+        let _descriptor = once::descriptor(endpoint)?;
         drop(connect::tcp(endpoint, health.timeout).await?);
         return Ok(());
     };

@@ -26,7 +26,8 @@ pub struct KeptBody {
     reader: Option<Reader>,
 }
 
-/// Whose body hyper has just begun to read on a connection. What it starts next reads on.
+/// Whose body hyper has just begun to read on a connection. What it starts next reads on: its
+/// `poll_pipe` looks at a new body at once, and has a task go on with it only if that is not all.
 #[derive(Clone, Debug, Default)]
 pub struct Reader(Rc<RefCell<Option<Upload>>>);
 

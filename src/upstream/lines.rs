@@ -12,20 +12,11 @@ use tokio::task::AbortHandle;
 
 use crate::clock::Moment;
 use crate::upstream::body::RequestBody;
-use crate::upstream::cap::{Permit, Turn};
+use crate::upstream::cap::{Permit, Turn, Wanted};
 use crate::upstream::connect::ConnectFault;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::share::Share;
 use crate::upstream::wire::Heard;
-
-/// Which connections will do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// Any.
-    Any,
-    /// One that nobody has used before. Over HTTP/2 any one will do: those that failed are out.
-    Fresh,
-}
 
 /// The connections, and who waits for one.
 #[derive(Debug, Default)]

@@ -54,11 +54,8 @@ pub struct Lost {
 }
 
 impl Channel {
-    fn can_go_on(&self) -> bool {
-        match self {
-            Self::Line(line) => !line.sender.is_closed(),
-            Self::Slot(_) => true,
-        }
+    fn is_open_line(&self) -> bool {
+        matches!(self, Self::Line(line) if !line.sender.is_closed())
     }
 }
 
@@ -242,29 +239,34 @@ impl Loan {
 
     /// The answer has broken off, or nobody wants the rest of it.
     pub fn close(self) {
-        self.upload.end_of_answer();
+        self.end_upload();
     }
 
     /// The answer has ended. An upstream that answered without having read the request to its
     /// end leaves a connection on which nobody knows where the next one begins.
     pub fn give_back(mut self) {
-        self.upload.end_of_answer();
+        self.end_upload();
         let is_whole = self.then == Then::Kept && self.upload.stage() == UploadStage::Sent;
-        match self.channel.take_if(|it| is_whole && it.can_go_on()) {
-            Some(Channel::Line(line)) => self.busy.0.put(line),
-            // Only the request ends.
-            Some(Channel::Slot(_)) | None => {}
+        if let Some(Channel::Line(line)) = self.channel.take_if(|it| is_whole && it.is_open_line())
+        {
+            self.busy.0.put(line);
+        }
+    }
+
+    /// Over HTTP/2 what was handed over whole may still wait for the upstream to make room.
+    fn end_upload(&self) {
+        let is_shared = matches!(self.channel, Some(Channel::Slot(_)));
+        if is_shared || self.upload.stage() != UploadStage::Sent {
+            self.upload.end_of_answer();
         }
     }
 }
 
 impl Drop for Loan {
-    /// An upstream that takes no more of the request would keep its connection, and with it what the
-    /// client has sent, for as long as it likes.
+    /// A connection that is not given back is closed at once: an upstream that takes nothing more
+    /// would keep it, and with it what the client has sent, for as long as it likes.
     fn drop(&mut self) {
-        if let Some(Channel::Line(Line { stop: Some(stop), .. })) = &self.channel
-            && self.upload.stage() != UploadStage::Sent
-        {
+        if let Some(Channel::Line(Line { stop: Some(stop), .. })) = &self.channel {
             stop.abort();
         }
     }

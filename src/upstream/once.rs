@@ -7,8 +7,10 @@ use std::task::Poll;
 use http::Request;
 
 use crate::config::Scheme;
+use crate::tasks::descriptors::Descriptor;
 use crate::upstream::body::RequestBody;
 use crate::upstream::connect::{self, ConnectFault, Way};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::head;
 use crate::upstream::kept::KeptBody;
 use crate::upstream::wire::Heard;
@@ -19,6 +21,7 @@ pub async fn ask(
     way: Way<'_>,
     request: Request<RequestBody>,
 ) -> Result<hyper::Result<u16>, ConnectFault> {
+    let _descriptor = descriptor(way.endpoint)?;
     match way.endpoint.address().scheme {
         Scheme::Http | Scheme::Https => {
             let mut opened = connect::http1(way, Heard::default(), None).await?;
@@ -33,6 +36,11 @@ pub async fn ask(
             Ok(beside(answering, opened.driver).await.map(|it| it.status().as_u16()))
         }
     }
+}
+
+/// For a connection that counts in no other limit.
+pub fn descriptor(endpoint: &Endpoint) -> Result<Descriptor, ConnectFault> {
+    endpoint.cap().descriptor().ok_or(ConnectFault::NoDescriptor)
 }
 
 /// As long as an answer is awaited, somebody has to keep the connection going.

@@ -15,7 +15,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::cap::{Entry, Permit, Turn};
 use crate::upstream::connect::{self, ConnectFault, Driver, Http1, Way};
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{self, Endpoint};
 use crate::upstream::lines::{Line, Lines, Sweep, Turned};
 use crate::upstream::loan::{Busy, Connection};
 use crate::upstream::share::Share;
@@ -24,7 +24,7 @@ use crate::upstream::tls::Tls;
 use crate::upstream::tunnel::{Alone, Unshared};
 use crate::upstream::wire::Heard;
 
-pub use crate::upstream::lines::Wanted;
+pub use crate::upstream::cap::Wanted;
 pub use crate::upstream::loan::{Lost, Origin};
 
 /// The pool. A plan's pools may have the connections of another plan's.
@@ -77,7 +77,7 @@ impl Pool {
             Scheme::H2 | Scheme::H2s => Kept::Http2(Rc::new(Streams::new(Rc::clone(&share)))),
         };
         let held = Rc::new(Held {
-            host: host(endpoint.address()),
+            host: endpoint::host(endpoint.address()),
             endpoint,
             worker,
             share,
@@ -156,11 +156,10 @@ impl Pool {
             let place = self.checkout(Wanted::Any, counters).await?;
             return Ok(Unshared::Shared(Box::new(place)));
         }
-        let permit = match self.held.share.enter() {
+        let permit = match self.held.share.enter(Wanted::Fresh) {
             Entry::Open(permit) => permit,
-            Entry::Full => return Err(ConnectFault::Crowded),
+            Entry::Full => return Err(ConnectFault::NoDescriptor),
             Entry::Wait(mut turn) => {
-                let _fresh = self.held.share.wants_fresh();
                 self.held.close_one();
                 let granted = timeout(self.terms.wait_timeout, turn.granted()).await;
                 granted.map_err(|_elapsed| ConnectFault::Crowded)?
@@ -191,6 +190,8 @@ impl Pool {
     /// Nothing begins here any more: closes what nobody uses, and the rest once it is free.
     pub fn leave(&self) {
         self.held.share.close();
+        // Nobody attends to what others need any more: another pool may do that for this worker.
+        self.held.tasks.stop();
         while self.held.close_one().is_some() {}
     }
 
@@ -201,11 +202,10 @@ impl Pool {
         wanted: Wanted,
         counters: &WorkerCounters,
     ) -> Result<Connection, ConnectFault> {
-        let permit = match self.held.share.enter() {
+        let permit = match self.held.share.enter(wanted) {
             Entry::Open(permit) => permit,
-            Entry::Full => return Err(ConnectFault::Crowded),
+            Entry::Full => return Err(ConnectFault::NoDescriptor),
             Entry::Wait(turn) => {
-                let _fresh = (wanted == Wanted::Fresh).then(|| self.held.share.wants_fresh());
                 let turned = lines.wait_for_one(turn, wanted, &self.held.share);
                 let turned = timeout(self.terms.wait_timeout, turned).await;
                 match turned.map_err(|_elapsed| ConnectFault::Crowded)?? {
@@ -285,7 +285,8 @@ impl Held {
             Kept::Http1(lines) => lines.note_idle(&self.share),
             Kept::Http2(streams) => streams.note_idle(),
         }
-        while self.endpoint.cap().is_exceeded() && self.close_one().is_some() {}
+        let excess = self.endpoint.cap().excess();
+        (0..excess).map_while(|_| self.close_one()).for_each(drop);
     }
 
     /// Closes a connection that nobody uses, if there is one.
@@ -314,14 +315,22 @@ fn open_as_needed(held: &Rc<Held>, streams: &Rc<Streams>, terms: &Terms) {
         return;
     }
     let mut opening = streams.begin_opening();
-    let entry = held.share.enter();
-    match entry {
-        Entry::Open(_) => opening.connect(),
-        Entry::Wait(_) => {}
-        Entry::Full => return streams.fail(&ConnectFault::Crowded),
-    }
-    let opened = open_shared(Rc::clone(held), Rc::clone(streams), terms.clone(), (opening, entry));
+    let right = match held.share.enter(Wanted::Any) {
+        Entry::Open(permit) => {
+            opening.connect();
+            Right::Now(permit)
+        }
+        Entry::Wait(turn) => Right::Later(turn),
+        Entry::Full => return streams.fail(&ConnectFault::NoDescriptor),
+    };
+    let opened = open_shared(Rc::clone(held), Rc::clone(streams), terms.clone(), (opening, right));
     held.tasks.spawn_local(opened);
+}
+
+/// The right to open a connection.
+enum Right {
+    Now(Permit),
+    Later(Turn),
 }
 
 /// Opens one connection, for whoever waits when it is there.
@@ -329,12 +338,11 @@ async fn open_shared(
     held: Rc<Held>,
     streams: Rc<Streams>,
     terms: Terms,
-    (mut opening, entry): (Opening, Entry),
+    (mut opening, right): (Opening, Right),
 ) {
-    let permit = match entry {
-        Entry::Open(permit) => Some(permit),
-        Entry::Wait(turn) => wait_for_permit(turn, &streams, terms.wait_timeout).await,
-        Entry::Full => None,
+    let permit = match right {
+        Right::Now(permit) => Some(permit),
+        Right::Later(turn) => wait_for_permit(turn, &streams, terms.wait_timeout).await,
     };
     let Some(permit) = permit else { return };
     opening.connect();
@@ -372,18 +380,6 @@ async fn give_up_idle(held: Weak<Held>, share: Rc<Share>, tasks: Tasks) {
             share.pass_nudge_on();
         }
     }
-}
-
-/// What an endpoint is called in `Host`.
-pub fn host(address: &config::Endpoint) -> HeaderValue {
-    let bare = &address.host;
-    let host = if bare.contains(':') { format!("[{bare}]") } else { bare.clone() };
-    let text = if address.port == address.scheme.default_port() {
-        host
-    } else {
-        format!("{host}:{}", address.port)
-    };
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("localhost"))
 }
 
 /// A connection that was given back a moment ago is ready within this time, and nobody who may not

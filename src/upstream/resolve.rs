@@ -44,8 +44,8 @@ fn pause(every: Duration, endpoint: &Endpoint) -> Duration {
     if endpoint.addresses().is_empty() { every.min(AGAIN_AFTER) } else { every }
 }
 
-/// The addresses of an endpoint; asks for them if nobody has yet, one at a time: a look-up keeps a
-/// thread of its own busy, also when nobody waits for it any more.
+/// The addresses of an endpoint; asks for them if nobody has yet. The others wait for whoever does:
+/// each look-up keeps a thread of its own busy.
 pub async fn addresses(endpoint: &Endpoint) -> io::Result<Arc<[SocketAddr]>> {
     let known = endpoint.addresses();
     if !known.is_empty() {

@@ -268,8 +268,8 @@ impl Upstream {
     }
 
     fn unreachable(&self, fault: ConnectFault) -> SendError {
-        if let ConnectFault::Crowded = fault {
-            return SendError::Crowded;
+        if fault.is_ours() {
+            return SendError::Crowded(fault);
         }
         self.counters.upstream_error();
         SendError::Unreachable(fault)

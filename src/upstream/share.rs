@@ -2,10 +2,9 @@
 
 use std::cell::Cell;
 use std::num::NonZeroU32;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::upstream::cap::{Cap, Entry};
+use crate::upstream::cap::{Cap, Entry, Wanted};
 
 /// The share.
 #[derive(Debug)]
@@ -13,25 +12,13 @@ pub struct Share {
     cap: Arc<Cap>,
     worker: usize,
     limited: Cell<bool>,
-    /// How many here wait for the right to open one, because none that was used before will do.
-    wanting_fresh: Cell<usize>,
     closing: Cell<bool>,
 }
-
-/// Somebody who needs a fresh connection, until it is dropped.
-#[derive(Debug)]
-pub struct WantsFresh(Rc<Share>);
 
 impl Share {
     /// Of `worker`.
     pub fn new(cap: Arc<Cap>, worker: usize) -> Self {
-        Self {
-            cap,
-            worker,
-            limited: Cell::new(false),
-            wanting_fresh: Cell::new(0),
-            closing: Cell::new(false),
-        }
+        Self { cap, worker, limited: Cell::new(false), closing: Cell::new(false) }
     }
 
     /// How many there may be from now on, over all workers; each of them is told the same.
@@ -46,33 +33,24 @@ impl Share {
     }
 
     /// Asks for one more connection.
-    pub fn enter(&self) -> Entry {
-        self.cap.enter(self.worker)
+    pub fn enter(&self, wanted: Wanted) -> Entry {
+        self.cap.enter(self.worker, wanted)
     }
 
     /// Whether a connection is to be closed although it could be used again.
     pub fn must_yield(&self) -> bool {
-        self.closing.get() || self.limited.get() && self.is_wanted_elsewhere()
+        self.closing.get() || self.limited.get() && self.cap.must_yield(self.worker)
     }
 
-    fn is_wanted_elsewhere(&self) -> bool {
-        self.wanting_fresh.get() > 0 || self.cap.must_yield(self.worker)
-    }
-
-    /// From now on no connection is kept that nobody uses.
+    /// From now on no connection is kept that nobody uses, and somebody else counts those of this
+    /// worker that are idle.
     pub fn close(&self) {
         self.closing.set(true);
     }
 
-    /// Somebody waits to whom a connection that is given back is of no use.
-    pub fn wants_fresh(self: &Rc<Self>) -> WantsFresh {
-        self.wanting_fresh.set(self.wanting_fresh.get() + 1);
-        WantsFresh(Rc::clone(self))
-    }
-
     /// So many are idle now.
     pub fn note_idle(&self, count: usize) {
-        if self.limited.get() {
+        if self.limited.get() && !self.closing.get() {
             self.cap.note_idle(self.worker, count);
         }
     }
@@ -86,12 +64,5 @@ impl Share {
     /// There was none to be given up here.
     pub fn pass_nudge_on(&self) {
         self.cap.nudge_another(self.worker);
-    }
-}
-
-impl Drop for WantsFresh {
-    fn drop(&mut self) {
-        let left = self.0.wanting_fresh.get().saturating_sub(1);
-        self.0.wanting_fresh.set(left);
     }
 }

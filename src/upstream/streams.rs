@@ -128,9 +128,10 @@ impl Streams {
         keep_going(driver)
     }
 
-    /// None could be opened: whoever waits is told, unless others are open and become free.
+    /// None could be opened: whoever waits is told, unless others are open and become free, or are
+    /// being opened.
     pub fn fail(&self, fault: &ConnectFault) {
-        if self.shared.borrow().iter().any(|it| it.is_open()) {
+        if self.is_connecting() || self.shared.borrow().iter().any(|it| it.is_open()) {
             return;
         }
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());

@@ -76,6 +76,7 @@ pub fn load(settings: &config::ClientTls, min: TlsVersion) -> Result<Tls, TlsFau
     for it in &authorities.roots {
         note(&mut seen, &it.subject);
         note(&mut seen, &it.subject_public_key_info);
+        note(&mut seen, it.name_constraints.as_deref().unwrap_or_default());
     }
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(versions(min))

@@ -63,13 +63,13 @@ pub enum UploadStage {
     Faulty(UploadFault),
 }
 
-/// Why a request's body could not be read to its end. Always the client's doing.
+/// Why a request's body could not be read to its end: the client's doing, or over with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UploadFault {
     /// It is not framed as HTTP asks.
     #[error("the request's body is malformed")]
     Malformed,
-    /// The connection was closed in the middle of it.
+    /// The connection was closed in the middle of it, or nobody waits for the rest.
     #[error("the request's body broke off")]
     Incomplete,
     /// It is longer than it may be.
@@ -99,12 +99,10 @@ impl Upload {
         Self::new(UploadStage::Sent, Version::HTTP_11, watch)
     }
 
-    /// The answer is over, whole or not, and with it the grant: a body that has not come to its end
-    /// breaks off, wherever it is.
+    /// The answer is over, whole or not, and with it the grant: what of the body was not taken breaks
+    /// off, wherever it is.
     pub fn end_of_answer(&self) {
-        if self.stage() != UploadStage::Sent {
-            self.0.over.give(Verdict::Cut);
-        }
+        self.0.over.give(Verdict::Cut);
     }
 
     /// How far it has come.
@@ -134,6 +132,9 @@ impl Upload {
     /// It is handed to a connection: what is waited for from now on is the upstream, or whoever
     /// the body's next frame says.
     pub fn begin(&self) {
+        if self.stage() == UploadStage::AwaitingClient {
+            self.reach(UploadStage::AwaitingUpstream);
+        }
         let Watch { deadline, response_timeout, .. } = &self.0.watch;
         deadline.deadline().arm(*response_timeout);
     }
