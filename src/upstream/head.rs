@@ -1,8 +1,8 @@
 //! Turns the head of a request into what HTTP/2 wants, and back.
 
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TE};
+use http::header::{CONNECTION, HOST, HeaderValue, TE};
 use http::uri::{Authority, Parts, Scheme as UriScheme};
-use http::{Method, Request, Uri};
+use http::{Request, Uri};
 
 use crate::config::Endpoint;
 use crate::upstream::body::RequestBody;
@@ -45,37 +45,4 @@ fn own_authority(endpoint: &Endpoint) -> Option<Authority> {
     let text =
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     text.parse().ok()
-}
-
-/// A copy of a request's head. A list is copied, not the map: it is nearly never needed.
-#[derive(Debug)]
-pub struct Copied {
-    method: Method,
-    uri: Uri,
-    headers: Vec<(HeaderName, HeaderValue)>,
-}
-
-impl Copied {
-    /// Of a request.
-    pub fn of<B>(request: &Request<B>) -> Self {
-        let headers = request.headers().iter();
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: headers.map(|(name, value)| (name.clone(), value.clone())).collect(),
-        }
-    }
-
-    /// The request again, with this body.
-    pub fn with<B>(self, body: B) -> Request<B> {
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        let mut headers = HeaderMap::with_capacity(self.headers.len());
-        for (name, value) in self.headers {
-            headers.append(name, value);
-        }
-        *request.headers_mut() = headers;
-        request
-    }
 }

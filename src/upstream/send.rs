@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
+use http_body::Body;
 use http_body_util::BodyExt;
 
 use crate::clock::Moment;
@@ -14,10 +15,10 @@ use crate::upstream::answer::{self, Says};
 use crate::upstream::balance::Asker;
 use crate::upstream::body::{RequestBody, ResponseBody};
 use crate::upstream::connect::ConnectFault;
+use crate::upstream::copied::Copied;
 use crate::upstream::ejection::Attempt;
 use crate::upstream::loan::Busy;
 use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
-use crate::upstream::replay::Replay;
 use crate::upstream::retry::{Errand, Failure};
 use crate::upstream::tunnel::{Unshared, UpgradeFault, Upgraded};
 use crate::upstream::upload::Upload;
@@ -105,7 +106,7 @@ impl Upstream {
             if self.group.settings.host == UpstreamHost::Endpoint {
                 request.headers_mut().insert(header::HOST, pool.host().clone());
             }
-            let replay = if may_repeat { Replay::of(&request) } else { None };
+            let replay = if may_repeat { repeatable(&request) } else { None };
             upload.begin();
             (replay, connection.send(request, busy))
         };
@@ -139,7 +140,7 @@ impl Upstream {
         &self,
         response: Response<ResponseBody>,
         attempt: Attempt<'_>,
-        replay: Option<Replay>,
+        replay: Option<Copied>,
         (place, errand): (usize, &mut Errand),
     ) -> Result<Turn, SendError> {
         let upload = attempt.upload();
@@ -150,7 +151,7 @@ impl Upstream {
                     && self.may_repeat(Failure::Refused, place, errand) =>
             {
                 errand.kept = Some(Box::new(response));
-                errand.request = Some(replay.request(upload.clone()));
+                errand.request = Some(replay.with(RequestBody::empty(upload.clone())));
                 Ok(Turn::Again)
             }
             Some(_) | None => Ok(Turn::Answered(response)),
@@ -276,15 +277,21 @@ impl Upstream {
     }
 }
 
+/// What it takes to send a request again that is idempotent and has no body.
+fn repeatable(request: &Request<RequestBody>) -> Option<Copied> {
+    let may = request.method().is_idempotent() && request.body().is_end_stream();
+    may.then(|| Copied::of(request))
+}
+
 /// The request once more, if sending it again is safe.
 fn again(
     lost: Lost,
-    replay: Option<Replay>,
+    replay: Option<Copied>,
     upload: &Upload,
 ) -> (hyper::Error, Option<Request<RequestBody>>) {
     let Lost { fault, unsent, answered } = lost;
     let replay = replay.filter(|_| !answered);
-    (fault, unsent.or_else(|| replay.map(|it| it.request(upload.clone()))))
+    (fault, unsent.or_else(|| replay.map(|it| it.with(RequestBody::empty(upload.clone())))))
 }
 
 /// Reads an answer that nobody wants, so that its connection can be used again.

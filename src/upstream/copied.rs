@@ -1,41 +1,33 @@
 //! Keeps what it takes to send a request once more.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
-use http_body::Body;
 
-use crate::upstream::body::RequestBody;
-use crate::upstream::upload::Upload;
-
-/// The head of a request that is idempotent and has no body. It is nearly never needed, so its
-/// headers are copied as bytes, one behind the other: sharing each of them with the request would
-/// be counted, and counting dozens of them costs more than copying all.
+/// A copy of a request's head. It is nearly never needed, so its headers are copied as bytes, one
+/// behind the other: sharing each of them with the request would be counted, and counting dozens of
+/// them costs more than copying all.
 #[derive(Debug)]
-pub struct Replay {
+pub struct Copied {
     method: Method,
     uri: Uri,
     headers: Vec<u8>,
 }
 
-impl Replay {
-    /// Of a request that may be repeated; `None`: this one may not.
-    pub fn of(request: &Request<RequestBody>) -> Option<Self> {
-        if !request.method().is_idempotent() || !request.body().is_end_stream() {
-            return None;
-        }
+impl Copied {
+    /// Of a request.
+    pub fn of<B>(request: &Request<B>) -> Self {
         let mut headers = Vec::with_capacity(USUAL_BYTES);
         for (name, value) in request.headers() {
             for part in [name.as_str().as_bytes(), value.as_bytes()] {
-                headers.extend_from_slice(&u32::try_from(part.len()).ok()?.to_le_bytes());
+                headers.extend_from_slice(&(part.len() as u64).to_le_bytes());
                 headers.extend_from_slice(part);
             }
         }
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        Some(Self { method, uri, headers })
+        Self { method: request.method().clone(), uri: request.uri().clone(), headers }
     }
 
-    /// The request again.
-    pub fn request(self, upload: Upload) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty(upload));
+    /// The request again, with this body.
+    pub fn with<B>(self, body: B) -> Request<B> {
+        let mut request = Request::new(body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         let (mut headers, mut left) = (HeaderMap::new(), &*self.headers);
@@ -57,7 +49,7 @@ fn header(bytes: &[u8]) -> Option<(HeaderName, HeaderValue, &[u8])> {
 
 fn part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
-    rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
+    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }
 
 /// More than most requests have.
@@ -75,16 +67,10 @@ mod tests {
             .header("x-own", "two")
             .header("x-empty", "")
             .header("x-obs", HeaderValue::from_bytes(b"caf\xe9").unwrap())
-            .body(RequestBody::none())
+            .body(())
             .unwrap();
-        let again = Replay::of(&request).unwrap().request(request.body().upload());
+        let again = Copied::of(&request).with(());
         assert_eq!((again.method(), again.uri()), (request.method(), request.uri()));
         assert_eq!(again.headers(), request.headers());
-    }
-
-    #[test]
-    fn what_may_not_be_repeated_is_not_kept() {
-        let request = Request::post("/").body(RequestBody::none()).unwrap();
-        assert!(Replay::of(&request).is_none());
     }
 }
