@@ -98,7 +98,8 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// It was not there, broke the connection, answered with garbage, or said that it cannot.
+    /// It was not there, broke the connection though it had the whole request, answered with garbage, or
+    /// said that it cannot.
     pub fn failed(self, now: Moment) {
         self.note_failure(now);
     }

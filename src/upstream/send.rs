@@ -21,7 +21,7 @@ use crate::upstream::loan::Busy;
 use crate::upstream::pool::{Lost, Origin, Pool, Wanted};
 use crate::upstream::retry::{Errand, Failure};
 use crate::upstream::tunnel::{Unshared, UpgradeFault, Upgraded};
-use crate::upstream::upload::Upload;
+use crate::upstream::upload::{Upload, UploadStage};
 use crate::upstream::{SendError, Upstream};
 
 /// What became of a request at one endpoint.
@@ -125,7 +125,11 @@ impl Upstream {
             (errand.met_stale, errand.wanted) = (true, Wanted::Fresh);
             return Ok(Turn::Again);
         }
-        attempt.failed(Moment::now());
+        // Who breaks off in the middle of a body may have waited long enough for the client, or not want
+        // so much: that is no failure of theirs.
+        if failure == Failure::Unsent || upload.stage() == UploadStage::Sent {
+            attempt.failed(Moment::now());
+        }
         if errand.request.is_some() && self.may_repeat(failure, place, errand) {
             return Ok(Turn::Again);
         }

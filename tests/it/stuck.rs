@@ -184,3 +184,30 @@ const MIB: u64 = 1 << 20;
 /// Of a stream and of a connection whose owner says nothing of it (RFC 9113, 6.9.2).
 const WINDOW: usize = 65_535;
 const CANCEL: u8 = 8;
+
+#[test]
+fn who_gives_up_on_a_client_that_sends_nothing_more_has_not_failed() {
+    let impatient = || {
+        Upstream::scripted(|conversation| {
+            let Some(head) = conversation.head()? else { return Ok(()) };
+            if head.first.starts_with("POST ") {
+                thread::sleep(Duration::from_millis(200));
+                return Ok(());
+            }
+            conversation.send(ok("ok"))
+        })
+    };
+    let (one, two) = (impatient(), impatient());
+    let setup = Setup::empty().upstream("api", &[one.address(), two.address()]);
+    let setup = setup.upstream_line("ejection = { failures = 1, at_most = \"100%\" }");
+    let gateway = Gateway::start(&setup.route("all", "path = \"/\"\naccess = \"public\""));
+    for _ in 0..6 {
+        let mut client = gateway.client();
+        let ask = Ask::new("POST", "/").header("content-length", "1000").bytes();
+        client.send([&ask[..], b"abc"].concat());
+        client.read().assert_problem(502, "upstream_failed");
+    }
+    assert_eq!(gateway.metrics().with("keyward_upstream_ejections_total", ""), 0);
+    assert_eq!(gateway.metrics().with("keyward_upstream_endpoint_healthy", ""), 2);
+    assert_eq!(Ask::get("/").to(&gateway).status, 200);
+}
