@@ -40,7 +40,7 @@ pub fn check<'a, B>(
     }
     check_method(request.method())?;
     check_framing(request.headers_mut())?;
-    normalise(request.uri_mut())?;
+    normalise(request)?;
     let host = host(request)?;
     let (path, headers) = (request.uri().path(), request.headers());
     Ok(Checked { host, path, method: request.method(), headers })
@@ -119,7 +119,9 @@ fn write_plainly(headers: &mut HeaderMap) {
     }
 }
 
-fn normalise(uri: &mut Uri) -> Result<(), Rejection> {
+fn normalise<B>(request: &mut Request<B>) -> Result<(), Rejection> {
+    let is_absolute = request.version() != Version::HTTP_2 && request.uri().scheme().is_some();
+    let uri = request.uri_mut();
     let target = uri.path_and_query().map_or("", PathAndQuery::as_str);
     if !uri.path().starts_with('/') {
         return Err(Rejection::BadRequest("the request target has no path"));
@@ -128,8 +130,8 @@ fn normalise(uri: &mut Uri) -> Result<(), Rejection> {
     let query_begins = target.len() - uri.query().map_or(0, |it| "?".len() + it.len());
     let query = plain(target.get(query_begins..).unwrap_or_default());
     let (path, query) = match (path, query) {
-        // In absolute form there may be none before the query: `http://a?b`.
-        (Cow::Borrowed(_), Cow::Borrowed(_)) if target.starts_with('/') => return Ok(()),
+        // In absolute form there may be no path, though it reads as one: `http://a?b`, `http://a#`.
+        (Cow::Borrowed(_), Cow::Borrowed(_)) if !is_absolute => return Ok(()),
         (path, query) => (path.into_owned(), query),
     };
     let target = PathAndQuery::try_from(path + &query)
