@@ -179,6 +179,6 @@ impl WorkerSeat {
 /// How many connections may be on their way to one worker.
 const PASSED_MAX: usize = 256;
 
-/// As many requests as may come in one go on a busy worker: each needs a few, and asking for events in
-/// between finds little more.
+/// As many as the requests of a busy worker need that came in one go, so that it asks for events once
+/// for all of them.
 const POLLS_BETWEEN_EVENTS: u32 = 256;
