@@ -192,7 +192,7 @@ fn who_is_believed_no_more_gets_nothing_over_connections_that_are_open() {
         for _ in 0..3 {
             client.ask(&Ask::get("/")).assert_problem(502, "upstream_unreachable");
         }
-        assert!(gateway.log().contains("invalid peer certificate"));
+        eventually("the log says why", || gateway.log().contains("invalid peer certificate"));
         fs::copy(stage.issuer.ca(), &ca).unwrap();
         reload(&gateway);
         assert_eq!(client.ask(&Ask::get("/")).status, 200);

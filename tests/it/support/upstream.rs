@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
+use socket2::SockRef;
 
 use crate::support::http::{Framing, Head, read_body};
 
@@ -67,6 +68,8 @@ impl Upstream {
         script: impl Fn(&mut Conversation) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
+        // A crowd at once waits its turn: without room its SYNs would be lost, and sent a second later.
+        SockRef::from(&listener).listen(CROWD).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let (script, seen) = (Arc::new(script), Arc::clone(&shared));
@@ -255,3 +258,5 @@ pub fn ok(body: impl AsRef<[u8]>) -> Vec<u8> {
 const REQUESTS_KEPT: usize = 10_000;
 const BODY_BYTES_KEPT: usize = 64 * 1024;
 const BYTES_KEPT: usize = 64 * 1024;
+/// How many connections may wait to be accepted.
+const CROWD: i32 = 1024;
