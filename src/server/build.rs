@@ -10,7 +10,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::health::{Health, Readiness};
 use crate::admin::reload::Reloads;
@@ -18,16 +18,15 @@ use crate::admin::serve::{Transport, Words};
 use crate::admin::{self, Admin};
 use crate::clock::{Moment, Timestamp};
 use crate::config::change::Current;
-use crate::config::{AccessLog, Config, Gateway, Location};
+use crate::config::{AccessLog, Config, Gateway};
 use crate::gate::follow;
-use crate::gate::hashing::Hashing;
-use crate::gate::keyring::{Keyring, Parts};
-use crate::gate::vault::Vault;
-use crate::gate::writeback::{self, NewTag, Writeback};
+use crate::gate::keyring::Keyring;
+use crate::gate::writeback::{self, NewTag};
 use crate::listener::bind::BindFault;
 use crate::listener::doors::Doors;
 use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
+use crate::server::opening::{self, Opening};
 use crate::server::plan::Endpoints;
 use crate::server::reload::{Counts, Reloading};
 use crate::server::rollout::Rollout;
@@ -35,10 +34,9 @@ use crate::server::sockets::Sockets;
 use crate::server::succession::predecessor::Predecessor;
 use crate::server::succession::{Lineage, Succession};
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, Origin, care, exit, first_token, last_use, limits, peppers};
+use crate::server::{Addresses, Origin, care, exit, last_use, limits};
 use crate::store::gateway::{GatewayCard, GatewayId};
-use crate::store::sqlite::Sqlite;
-use crate::store::{Meta, OpenFault, Store, Unavailable};
+use crate::store::{OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
 use crate::tasks::descriptors::Descriptors;
 use crate::tasks::permits::Stock;
@@ -56,6 +54,8 @@ pub struct Built {
     pub reloading: Reloading,
     pub succession: Succession,
     pub succeeded: Arc<AtomicBool>,
+    /// What turns out to be wrong with the store once it is reached.
+    pub unfit: oneshot::Receiver<StartFault>,
 }
 
 /// Who works, by when they end.
@@ -144,13 +144,15 @@ pub async fn build(
     let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
     let copies = sockets.copies().map_err(|it| StartFault::failed(&it))?;
-    let (keyring, tags) = keyring(&config).await?;
+    let (opening, tags) = opening::open(&config).await?;
+    let keyring = Arc::clone(&opening.keyring);
     let (parties, succeeded) = (Parties::default(), Arc::<AtomicBool>::default());
     let back = &parties.back;
     let draining = Arc::<AtomicBool>::default();
     let card = card(&config)?;
     let id = card.id.clone();
-    back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
+    let following = follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone());
+    let unfit = take_up(opening, following, back).await?;
     write_back(&keyring, tags, back);
     shown.watch(back);
     let counters: Vec<Arc<WorkerCounters>> = (0..count).map(|_| Arc::default()).collect();
@@ -200,7 +202,56 @@ pub async fn build(
     let (addresses, succession) = (sockets.addresses, Succession::new(program, copies));
     let rollout = Rollout::new(endpoints, groups, workers.swaps());
     let reloading = Reloading { reread, current, shown, keyring, rollout, counts, wishes };
-    Ok(Built { config, health, addresses, parties, workers, reloading, succession, succeeded })
+    Ok(Built {
+        config,
+        health,
+        addresses,
+        parties,
+        workers,
+        reloading,
+        succession,
+        succeeded,
+        unfit,
+    })
+}
+
+/// Takes the store up and follows it, here or, where it is away for longer, behind our back; then
+/// what is wrong with it may come later.
+async fn take_up(
+    opening: Opening,
+    following: impl Future<Output = ()> + Send + 'static,
+    back: &Tasks,
+) -> Result<oneshot::Receiver<StartFault>, StartFault> {
+    let (faulty, mut unfit) = oneshot::channel();
+    if matches!(opening.keyring.store(), Store::Embedded(_)) {
+        opening.take_up().await?;
+        back.spawn(following);
+        return Ok(unfit);
+    }
+    let (taken, reached) = oneshot::channel();
+    let stop = back.clone();
+    back.spawn(async move {
+        let taking_up = tokio::select! {
+            taking_up = opening.take_up() => taking_up,
+            () = stop.stopped() => return,
+        };
+        match taking_up {
+            Ok(()) => {
+                drop(taken.send(()));
+                following.await;
+            }
+            Err(fault) => drop(faulty.send(fault)),
+        }
+    });
+    tokio::select! {
+        biased;
+        Ok(fault) = &mut unfit => return Err(fault),
+        _taken_up = reached => {}
+        () = tokio::time::sleep(REACHED_WITHIN) => {
+            tracing::warn!("the store is away: until it is reached, keys are answered 503");
+        }
+    }
+    Ok(unfit)
 }
 
 /// For the sockets of the data plane, and how many connections the control plane may have.
@@ -265,37 +316,6 @@ fn workers(config: &Config) -> usize {
     if is_idle { 0 } else { limits::workers(config.gateway.workers) }
 }
 
-fn open(config: &Config) -> Result<Store, StartFault> {
-    let Location::Sqlite(path) = &config.store.location;
-    Ok(Store::Embedded(Arc::new(Sqlite::open(path)?)))
-}
-
-/// What the process will know of keys, and the tags that it makes anew on their way back.
-async fn keyring(config: &Config) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
-    let store = open(config)?;
-    let meta: Meta = store.meta().await?;
-    let peppers =
-        peppers::load(&config.store, &meta).map_err(|fault| StartFault::configuration(&fault))?;
-    if meta.check != Some(peppers.current().check()) {
-        // The first, or another one since the last start: the old one may be dropped one day.
-        store.set_check(peppers.current().check()).await?;
-    }
-    let keys = &config.keys;
-    let hashing = Hashing::start(keys.argon2, keys.argon2_threads, keys.argon2_queue);
-    let (writeback, tags) = Writeback::channel();
-    let parts = Parts {
-        store,
-        vault: Vault::new(peppers, meta.identity),
-        hashing: hashing.map_err(|it| StartFault::thread(&it))?,
-        writeback,
-        background: (Tasks::default(), Handle::current()),
-    };
-    let keyring = Arc::new(Keyring::new(parts, &config.limits, &config.store));
-    first_token::write(config, &keyring).await?;
-    keyring.store().answer_within(config.store.response_timeout);
-    Ok((keyring, tags))
-}
-
 fn access(config: &Config, lines: &Inlets) -> Option<AccessSink> {
     match config.log.access {
         AccessLog::Off => None,
@@ -324,6 +344,8 @@ fn card(config: &Config) -> Result<GatewayCard, StartFault> {
     })
 }
 
+/// Most often it is there, and nobody has to be told that it is not.
+const REACHED_WITHIN: Duration = Duration::from_millis(900);
 const READINESS_PAUSE: Duration = Duration::from_millis(5);
 /// The process that waits for this one waits longer.
 const READINESS_TIME_MAX: Duration = Duration::from_secs(30);
