@@ -44,6 +44,7 @@ mod paths;
 mod peers;
 mod permissions;
 mod preflight;
+mod redis_support;
 mod reload;
 mod resets;
 mod resolving;

@@ -21,6 +21,7 @@ pub mod nginx;
 pub mod peer;
 pub mod pipe;
 pub mod process;
+pub mod redis;
 pub mod setup;
 pub mod streams;
 pub mod tunnel;
