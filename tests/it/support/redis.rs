@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -103,6 +103,16 @@ impl Terms {
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
         self
+    }
+
+    /// Whether it asks who speaks to it.
+    pub fn has_user(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// The files with which it speaks TLS.
+    pub fn tls_files(&self) -> Option<&Tls> {
+        self.tls.as_ref()
     }
 
     fn text(&self, port: u16, directory: &str) -> String {
@@ -322,16 +332,13 @@ impl Redis {
             let text = self.try_cli(&["INFO", "server"]).ok()?;
             field_of(&text, "process_id").filter(|it| *it == pid)
         };
-        for _ in 0..PATIENCE_MS / PAUSE_MS {
-            if is_ours().is_some() {
-                return Ok(());
-            }
-            if self.child().try_wait().unwrap().is_some() {
-                return Err(Ended);
-            }
-            thread::sleep(Duration::from_millis(PAUSE_MS));
-        }
-        panic!("it does not answer: {}", self.log())
+        let mut ended = false;
+        eventually("it answers", || {
+            let answers = is_ours().is_some();
+            ended = !answers && self.child().try_wait().unwrap().is_some();
+            answers || ended
+        });
+        if ended { Err(Ended) } else { Ok(()) }
     }
 
     fn signal(&self, signal: Signal) {
@@ -385,13 +392,13 @@ fn run_within(mut command: Command, limit: Duration) -> Result<Output, String> {
     let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
     let [out, err] = files.each_ref().map(|it| it.try_clone().unwrap());
     let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
-    let pause = Duration::from_millis(2);
-    for _ in 0..limit.as_millis() / pause.as_millis() {
+    let end = now() + limit;
+    while now() < end {
         if let Some(status) = child.try_wait().unwrap() {
             let [stdout, stderr] = files.map(read_all);
             return Ok(Output { status, stdout, stderr });
         }
-        thread::sleep(pause);
+        thread::sleep(Duration::from_millis(2));
     }
     drop(child.kill());
     drop(child.wait());
@@ -414,13 +421,16 @@ pub fn field_of(text: &str, field: &str) -> Option<String> {
 /// Waits until `condition` holds. The limit is there to end a test that is lost anyway.
 #[track_caller]
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..PATIENCE_MS / PAUSE_MS {
-        if condition() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(PAUSE_MS));
+    let end = now() + PATIENCE;
+    while !condition() {
+        assert!(now() < end, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
     }
-    panic!("waited in vain: {what}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's patience is real time")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// A port that is ours also while nobody listens there: sockets of another kind keep it, and the
@@ -466,5 +476,4 @@ pub const TEST: &str = "test";
 const TRIES: usize = 10;
 const CLI_TIMEOUT: Duration = Duration::from_secs(20);
 const LINES_SHOWN: usize = 40;
-const PATIENCE_MS: u64 = 30_000;
-const PAUSE_MS: u64 = 10;
+const PATIENCE: Duration = Duration::from_secs(30);
