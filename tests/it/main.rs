@@ -27,6 +27,7 @@ mod downgrades;
 mod drain;
 mod edits;
 mod ejection;
+mod fault_support;
 mod fleets;
 mod floods;
 mod heads;

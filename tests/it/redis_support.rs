@@ -120,8 +120,10 @@ fn a_primary_that_stands_still_is_replaced_and_wakes_as_another_primary() {
     let fleet = Sentinel::start();
     let first = fleet.primary();
     first.freeze();
+    fleet.sentinels()[0].kill();
     let second = fleet.promoted_after(first.address());
     first.thaw();
+    fleet.sentinels()[0].restart();
     assert_eq!(fleet.primary().address(), second.address());
     fleet.settle();
     assert_eq!(fleet.replicas().len(), 2);
@@ -136,7 +138,7 @@ fn replicas_that_are_parted_hear_nothing_until_they_are_joined() {
     assert_eq!(primary.cli(&["WAIT", "1", "100"]), "0");
     fleet.join_replicas();
     fleet.settle();
-    for it in fleet.replicas() {
+    for it in fleet.servers() {
         assert_eq!(it.cli(&["GET", "key"]), "value");
     }
 }

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod crossing;
 pub mod crowd;
 pub mod disk;
+pub mod faults;
 pub mod frames;
 pub mod gateway;
 pub mod h2;

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::redis::{Redis, TEST, Terms, eventually, field_of};
+use super::redis::patience::eventually;
+use super::redis::{Redis, TEST, Terms, field_of};
 
 /// All its servers. They end when this is dropped.
 #[derive(Debug)]

@@ -3,17 +3,24 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{Read, Seek};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use patience::{await_stillness, eventually, run_within};
+use port::Port;
+
+// Their places are said, so that they are found however this file is included.
+#[path = "redis/patience.rs"]
+pub mod patience;
+#[path = "redis/port.rs"]
+mod port;
 
 /// A `redis-server` with a directory and a port of its own. It ends when this is dropped, also when
 /// it is frozen; what it wrote is shown where a test fails.
@@ -123,6 +130,8 @@ impl Terms {
             Some(tls) => text.push_str(&tls.text(port)),
         }
         if self.role == Role::Store {
+            // Replicas are served at once: nobody else is expected.
+            text.push_str("repl-diskless-sync-delay 0\n");
             text.push_str(self.durability.text());
             text.push_str(&self.user.as_ref().map(User::text).unwrap_or_default());
         }
@@ -248,15 +257,7 @@ impl Redis {
     #[track_caller]
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
-        let tasks = format!("/proc/{}/task", self.pid());
-        let is_still = |task: fs::DirEntry| {
-            // A thread may end meanwhile.
-            let status = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-            status.rsplit(')').next().is_none_or(|it| it.is_empty() || it.starts_with(" T"))
-        };
-        eventually("it stands still", || {
-            fs::read_dir(&tasks).unwrap().all(|it| is_still(it.unwrap()))
-        });
+        await_stillness(self.pid());
     }
 
     /// Has it go on.
@@ -386,85 +387,11 @@ fn spawn(directory: &TempDir, role: Role) -> Child {
     command.spawn().expect("redis-server is installed")
 }
 
-/// Runs a command to its end, or ends it.
-fn run_within(mut command: Command, limit: Duration) -> Result<Output, String> {
-    // Files, as nobody reads from a pipe meanwhile.
-    let files = [tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap()];
-    let [out, err] = files.each_ref().map(|it| it.try_clone().unwrap());
-    let mut child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().unwrap();
-    let end = now() + limit;
-    while now() < end {
-        if let Some(status) = child.try_wait().unwrap() {
-            let [stdout, stderr] = files.map(read_all);
-            return Ok(Output { status, stdout, stderr });
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    drop(child.kill());
-    drop(child.wait());
-    Err("no answer in time".to_owned())
-}
-
-fn read_all(mut file: File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    file.rewind().unwrap();
-    file.read_to_end(&mut bytes).unwrap();
-    bytes
-}
-
 /// A field of a text in the manner of `INFO`.
 pub fn field_of(text: &str, field: &str) -> Option<String> {
     let value = |line: &str| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned);
     text.lines().find_map(|line| value(line.trim_end()))
 }
-
-/// Waits until `condition` holds. The limit is there to end a test that is lost anyway.
-#[track_caller]
-pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = now() + PATIENCE;
-    while !condition() {
-        assert!(now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test's patience is real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// A port that is ours also while nobody listens there: sockets of another kind keep it, and the
-/// one above it by which servers of a cluster speak, from all who ask the same way.
-#[derive(Debug)]
-struct Port {
-    number: u16,
-    _keepers: [UdpSocket; 2],
-}
-
-impl Port {
-    fn take() -> Self {
-        // Where another process begins, another one rarely does.
-        let start = (std::process::id() % 512) * 11;
-        for _ in 0..PORTS {
-            let count = u32::from(NEXT_PORT.fetch_add(1, Ordering::Relaxed)) + start;
-            let number = FIRST_PORT + u16::try_from(count % u32::from(PORTS)).unwrap();
-            let keep = |port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
-            if let (Ok(one), Ok(other)) = (keep(number), keep(number + BUS)) {
-                return Self { number, _keepers: [one, other] };
-            }
-        }
-        panic!("no port is free")
-    }
-}
-
-static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
-
-/// None that the kernel gives away, nor those by which servers of a cluster speak.
-const FIRST_PORT: u16 = 12_000;
-const PORTS: u16 = 6_000;
-
-/// How far the port lies above by which servers of a cluster speak.
-const BUS: u16 = 10_000;
 
 const FILE: &str = "redis.conf";
 const LOG: &str = "redis.log";
@@ -476,4 +403,3 @@ pub const TEST: &str = "test";
 const TRIES: usize = 10;
 const CLI_TIMEOUT: Duration = Duration::from_secs(20);
 const LINES_SHOWN: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(30);

@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use super::redis::{Redis, TEST, Terms, eventually};
+use super::redis::patience::eventually;
+use super::redis::{Redis, TEST, Terms};
 
 /// All six. They end when this is dropped.
 #[derive(Debug)]
