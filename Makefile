@@ -77,9 +77,9 @@ fuzz: deps
 deps:
 	@.ci/deps curl
 
-# Real peers: what people put on either side of a gateway.
+# Real peers: what people put on either side of a gateway, and where a fleet keeps its keys.
 deps-test:
-	@.ci/deps curl h2load chromium haproxy nginx python:grpc python:websockets
+	@.ci/deps curl h2load chromium haproxy nginx redis-server redis-cli python:grpc python:websockets
 
 deps-bench:
 	@.ci/deps curl nginx haproxy wrk h2load valgrind taskset
