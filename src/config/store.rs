@@ -45,6 +45,19 @@ pub struct Network {
     pub connect_timeout: Duration,
 }
 
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            user: None,
+            password_file: None,
+            ca: None,
+            namespace: "kw".to_owned(),
+            replicas: Replicas::Auto,
+            connect_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
 /// How many replicas must hold a write, and a renewal, before it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replicas {

@@ -237,7 +237,7 @@ async fn take_up(
         };
         match taking_up {
             Ok(()) => {
-                drop(taken.send(()));
+                taken.send(()).unwrap_or_default();
                 following.await;
             }
             Err(fault) => drop(faulty.send(fault)),

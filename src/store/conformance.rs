@@ -145,7 +145,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Follows `store` from its beginning.
-    pub fn new(store: &Store, name: &str) -> Self {
+    pub async fn new(store: &Store, name: &str) -> Self {
         let card = GatewayCard {
             id: GatewayId(format!("{name}-id")),
             name: name.to_owned(),
@@ -160,7 +160,8 @@ impl Gateway {
             draining: false,
             closed: Vec::new(),
         };
-        let position = Position { epoch: store.identity().0.clone(), number: 0, nonce: 0 };
+        let epoch = store.meta().await.unwrap().end.epoch;
+        let position = Position { epoch, number: 0, nonce: 0 };
         Self { card, position, changes: Vec::new() }
     }
 

@@ -79,6 +79,14 @@ impl Sight {
         });
     }
 
+    /// The present life has been known for long.
+    #[cfg(test)]
+    pub async fn trust_the_epoch(&self) {
+        let mut seen = self.watch();
+        drop(seen.wait_for(|it| !it.epoch.is_empty()).await);
+        self.seen.send_modify(|it| it.epoch_since = Moment::default());
+    }
+
     /// Somebody waits for what is seen, for as long as this lives: whoever has to ask for it asks
     /// often.
     pub fn attend(&self) -> Attention<'_> {

@@ -54,15 +54,16 @@ fn network(section: &Field<'_>, location: &Location) -> Network {
     if user.is_written() && !password.is_written() {
         user.fault("a user has a password: set store.password_file");
     }
+    let default = Network::default();
     Network {
         user: user.read(None, |node| word(node, "a user's name").map(Some)),
         password_file: password.read(None, |node| values::file(node).map(Some)),
         ca: ca.read(None, |node| values::file(node).map(Some)),
-        namespace: section.field("namespace").read("kw".to_owned(), namespace),
-        replicas: section.field("replicas").read(Replicas::Auto, replicas),
+        namespace: section.field("namespace").read(default.namespace, namespace),
+        replicas: section.field("replicas").read(default.replicas, replicas),
         connect_timeout: section
             .field("connect_timeout")
-            .read(Duration::from_secs(1), values::time(MOMENT)),
+            .read(default.connect_timeout, values::time(MOMENT)),
     }
 }
 

@@ -150,12 +150,6 @@ impl Names {
         changes
     }
 
-    /// The records.
-    pub fn records(&self) -> &str {
-        let [_, records, ..] = &self.common;
-        records
-    }
-
     /// Where a repeatable write is remembered.
     pub fn once(&self, operator: &str, key: &str) -> String {
         let hash = blake3::hash(format!("{}\0{key}", operator).as_bytes());
