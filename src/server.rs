@@ -87,7 +87,7 @@ impl Server {
         // Before anyone can see that it is ready, and stop it.
         let signals = control.block_on(async { Signals::listen() });
         let signals = signals.map_err(|it| StartFault::thread(&it))?;
-        let built = control.block_on(build(config, lines, (admin.handle(), origin)))?;
+        let built = control.block_on(build(Arc::new(config), lines, (admin.handle(), origin)))?;
         let Built { config, health, addresses, parties, .. } = built;
         let Built { workers, reloading, succession, succeeded, unfit, .. } = built;
         notify(State::Ready);

@@ -209,6 +209,16 @@ impl Store {
         }
     }
 
+    /// Whether entries of the register can be lost, with a primary whose place another one takes.
+    pub fn may_forget(&self) -> bool {
+        match self.endurance() {
+            Endurance::File | Endurance::Always | Endurance::EverySecond | Endurance::Memory => {
+                false
+            }
+            Endurance::AllReplicas | Endurance::SomeReplicas | Endurance::Unknown => true,
+        }
+    }
+
     /// What is wrong with a store that is there, so that it must not be used.
     pub fn unfit(&self) -> Option<String> {
         match self {

@@ -6,7 +6,8 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use crate::config::{
-    Admin, Certificate, Config, Gateway, HeadLimits, Keys, Limits, Log, Network, Route, Store, Upstream,
+    Admin, Certificate, Config, Gateway, HeadLimits, Keys, Limits, Log, Network, Route, Store,
+    Upstream,
 };
 
 /// The configuration that is in force; another one may take its place.

@@ -88,7 +88,9 @@ fn check_files(root: &Field<'_>, config: &Config) {
     ]);
     let Network { password_file, ca, .. } = &config.store.network;
     let of_network = [("password_file", password_file), ("ca", ca)];
-    files.extend(of_network.into_iter().filter_map(|(name, file)| Some((store.field(name), file.clone()?))));
+    files.extend(
+        of_network.into_iter().filter_map(|(name, file)| Some((store.field(name), file.clone()?))),
+    );
     let retired = store.field("retired_pepper_files").each(values::file);
     files.extend(retired.into_iter().filter_map(|(field, file)| Some((field, file?))));
     for (at, (field, file)) in files.iter().enumerate() {

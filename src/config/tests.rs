@@ -13,6 +13,7 @@ mod files;
 mod listeners;
 mod routes;
 mod sources;
+mod store;
 mod upstreams;
 mod values;
 

@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::config::Percent;
 use crate::config::raw::{Content, Node};
 use crate::config::units;
-use crate::config::Percent;
 use crate::key::record::Label;
 use crate::key::text::Prefix;
 use crate::rate::Rate;

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::gate::keyring::Keyring;
-use crate::store::sight::{Seen, Watched};
+use crate::gate::lease::{Lease, Standing};
+use crate::store::endurance::Endurance;
+use crate::store::sight::Watched;
 use crate::store::{CHANGES_KEPT, Change, Position, Row};
 
 /// The last changes that this gateway has applied, in order.
@@ -62,19 +64,22 @@ impl Ring {
 pub struct Crossing {
     epoch: Arc<str>,
     found: Moment,
-    /// Who followed the store in its last life, where this gateway had a lease in it.
-    fellows: Option<Arc<[Watched]>>,
+    /// Who followed the store in its last life, where this gateway did; and whether it still had its
+    /// lease when it found the next one.
+    before: Option<(Arc<[Watched]>, Standing)>,
 }
 
 impl Crossing {
-    /// Found by a gateway that has followed the life before, with `fellows`.
-    pub fn new(epoch: &str, fellows: Option<Arc<[Watched]>>) -> Self {
-        Self { epoch: Arc::from(epoch), found: Moment::now(), fellows }
+    /// Found by a gateway that stands so, and has followed the life before with `fellows`.
+    pub fn new(epoch: &str, fellows: Option<Arc<[Watched]>>, lease: &Lease) -> Self {
+        let found = Moment::now();
+        let standing = lease.standing(found);
+        Self { epoch: Arc::from(epoch), found, before: fellows.map(|it| (it, standing)) }
     }
 
     /// Found by one that has just begun.
     pub fn fresh(epoch: &str) -> Self {
-        Self { epoch: Arc::from(epoch), found: Moment::now(), fellows: None }
+        Self { epoch: Arc::from(epoch), found: Moment::now(), before: None }
     }
 
     /// Whether it is the way into this life.
@@ -82,24 +87,42 @@ impl Crossing {
         *self.epoch == *epoch
     }
 
-    /// Whether leases may be given: everybody who may know of something is across, or whoever is
-    /// not has had two leases' time.
+    /// Whether leases may be given, after this gateway has brought what it knows.
+    ///
+    /// Where nothing that counts can be lost with a primary, at once. Where something can, once
+    /// everybody who may know of it is across: who that is, a gateway knows only if it still had its
+    /// lease, for then it has confirmed all that is complete. Else whoever is not across has two
+    /// leases' time.
     pub fn may_open(&self, keyring: &Keyring, now: Moment) -> bool {
-        let lease = keyring.lease().length();
-        let longest = self.fellows.iter().flat_map(|it| it.iter());
-        let longest = longest.map(|it| Duration::from_millis(it.entry.card.lease_ms)).max();
-        if now.since(self.found) > 2 * longest.unwrap_or_default().max(lease) {
+        if now.since(self.found) > 2 * self.longest(keyring.lease().length()) {
             return true;
         }
+        match keyring.store().endurance() {
+            Endurance::File | Endurance::Always | Endurance::AllReplicas => true,
+            Endurance::EverySecond | Endurance::Memory => self.all_are_across(keyring),
+            Endurance::SomeReplicas => self.had_its_lease() && self.all_are_across(keyring),
+            Endurance::Unknown => false,
+        }
+    }
+
+    fn had_its_lease(&self) -> bool {
+        matches!(self.before, Some((_, Standing::Held)))
+    }
+
+    fn all_are_across(&self, keyring: &Keyring) -> bool {
+        let Some((fellows, _)) = &self.before else { return false };
         let seen = keyring.store().sight().watch().borrow().clone();
-        let Some(fellows) = &self.fellows else { return false };
+        let is_across = |it: &Watched| it.entry.confirmed.epoch == *self.epoch;
         *seen.epoch == *self.epoch
             && !seen.entries.is_empty()
-            && seen.entries.iter().all(|it| it.entry.confirmed.epoch == *self.epoch)
-            && fellows.iter().all(|it| is_across(it, &seen, &self.epoch))
+            && seen.entries.iter().all(is_across)
+            && fellows.iter().all(|it| seen.entry(&it.entry.card.id).is_some_and(is_across))
     }
-}
 
-fn is_across(fellow: &Watched, seen: &Seen, epoch: &str) -> bool {
-    seen.entry(&fellow.entry.card.id).is_some_and(|it| it.entry.confirmed.epoch == *epoch)
+    /// The longest lease that anybody is known to have.
+    fn longest(&self, own: Duration) -> Duration {
+        let fellows = self.before.iter().flat_map(|(fellows, _)| fellows.iter());
+        let leases = fellows.map(|it| Duration::from_millis(it.entry.card.lease_ms));
+        leases.max().unwrap_or_default().max(own)
+    }
 }

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::gate::crossing::{Crossing, Ring};
 use crate::gate::entries::{Entry, Merged};
 use crate::gate::keyring::Keyring;
 use crate::key::text::KeyId;
 use crate::store::gateway::GatewayCard;
 use crate::store::sight::Watched;
-use crate::gate::crossing::{Crossing, Ring};
 use crate::store::{
     Beat, CHANGES_PER_SYNC_MAX, Change, More, Opened, PageMark, Position, Row, Synced, Unavailable,
 };
@@ -136,8 +136,10 @@ impl Follower {
             return Ok(());
         }
         if self.crossing.as_ref().is_none_or(|it| !it.leads_to(&epoch)) {
-            tracing::warn!("the store began another life: its primary restarted, or is another one");
-            self.crossing = Some(Crossing::new(&epoch, self.fellows.take()));
+            tracing::warn!(
+                "the store began another life: its primary restarted, or is another one"
+            );
+            self.crossing = Some(Crossing::new(&epoch, self.fellows.take(), self.keyring.lease()));
         }
         self.keyring.entries().overtake_fills();
         let Some(common) = self.keyring.store().common(&self.ring.places()).await? else {

@@ -129,51 +129,39 @@ impl From<BindFault> for StartFault {
 /// Sockets first: whatever else goes wrong, nothing was written while another process serves.
 /// Requests last: when the first one comes, everything behind the gate is at work.
 pub async fn build(
-    config: Config,
+    config: Arc<Config>,
     lines: &Inlets,
     (admin_runtime, origin): (&Handle, Origin),
 ) -> Result<Built, StartFault> {
     let Origin { lineage: Lineage { inherited, predecessor, program }, reread } = origin;
     let others_wait = !inherited.is_empty();
-    let config = Arc::new(config);
     let shown = Shown::load(&config)?;
     let count = workers(&config);
     let (descriptors, admins_max) = descriptors(&config, count);
-    let endpoints = Endpoints::new(&config, count, descriptors.clone());
-    let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
+    let endpoints = endpoints(&config, count, &descriptors)?;
     let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
     let copies = sockets.copies().map_err(|it| StartFault::failed(&it))?;
     let (opening, tags) = opening::open(&config).await?;
     let keyring = Arc::clone(&opening.keyring);
     let (parties, succeeded) = (Parties::default(), Arc::<AtomicBool>::default());
-    let back = &parties.back;
-    let draining = Arc::<AtomicBool>::default();
-    let card = card(&config)?;
-    let id = card.id.clone();
-    let following = follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone());
-    let unfit = take_up(opening, following, back).await?;
-    write_back(&keyring, tags, back);
-    shown.watch(back);
+    let (card, draining) = (card(&config)?, Arc::<AtomicBool>::default());
+    let unfit = take_up(opening, (&card, &draining), &parties.back).await?;
+    write_back(&keyring, tags, &parties.back);
+    shown.watch(&parties.back);
     let counters: Vec<Arc<WorkerCounters>> = (0..count).map(|_| Arc::default()).collect();
     let common = Common {
-        doors: doors(&config.gateway, descriptors.clone(), count),
-        endpoints: endpoints.clone(),
-        in_flight: Stock::new(config.gateway.max_in_flight, count),
-        config: Arc::clone(&config),
-        keyring: Arc::clone(&keyring),
         access: access(&config, lines),
         tasks: parties.front.clone(),
-        acceptors: Tasks::default(),
         succeeded: Arc::clone(&succeeded),
+        ..common(&config, &keyring, &endpoints, &descriptors)
     };
     let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
     let current = Current::new(Arc::clone(&config).into());
-    let counts = Arc::new(Counts::new(Timestamp::now()));
-    let (reloads, wishes) = Reloads::channel();
+    let ((reloads, wishes), counts) = (Reloads::channel(), Arc::new(Counts::new(Timestamp::now())));
     let scrape = Scrape {
         keyring: Arc::clone(&keyring),
-        id,
+        id: card.id,
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
@@ -195,17 +183,17 @@ pub async fn build(
     };
     let entrance = (sockets.admin, admin::serve::doors(admins_max));
     serve_admin(entrance, &shown.admin(), parts, (&parties, admin_runtime));
-    care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
-    let workers = Workers::start(&common, sockets.gateway, &counters)
-        .map_err(|it| StartFault::thread(&it))?;
+    let thread = |it: io::Error| StartFault::thread(&it);
+    care::start(watched, parties.back.clone()).map_err(thread)?;
+    let workers = Workers::start(&common, sockets.gateway, &counters).map_err(thread)?;
     predecessor.into_iter().for_each(Predecessor::may_go);
-    let (addresses, succession) = (sockets.addresses, Succession::new(program, copies));
+    let succession = Succession::new(program, copies);
     let rollout = Rollout::new(endpoints, groups, workers.swaps());
     let reloading = Reloading { reread, current, shown, keyring, rollout, counts, wishes };
     Ok(Built {
         config,
         health,
-        addresses,
+        addresses: sockets.addresses,
         parties,
         workers,
         reloading,
@@ -215,14 +203,37 @@ pub async fn build(
     })
 }
 
+/// What every worker is given, with nobody's tasks and without an access log.
+fn common(
+    config: &Arc<Config>,
+    keyring: &Arc<Keyring>,
+    endpoints: &Endpoints,
+    descriptors: &Descriptors,
+) -> Common {
+    let count = workers(config);
+    Common {
+        doors: doors(&config.gateway, descriptors.clone(), count),
+        endpoints: endpoints.clone(),
+        in_flight: Stock::new(config.gateway.max_in_flight, count),
+        config: Arc::clone(config),
+        keyring: Arc::clone(keyring),
+        access: None,
+        tasks: Tasks::default(),
+        acceptors: Tasks::default(),
+        succeeded: Arc::default(),
+    }
+}
+
 /// Takes the store up and follows it, here or, where it is away for longer, behind our back; then
 /// what is wrong with it may come later.
 async fn take_up(
     opening: Opening,
-    following: impl Future<Output = ()> + Send + 'static,
+    (card, draining): (&GatewayCard, &Arc<AtomicBool>),
     back: &Tasks,
 ) -> Result<oneshot::Receiver<StartFault>, StartFault> {
     let (faulty, mut unfit) = oneshot::channel();
+    let (keyring, draining) = (Arc::clone(&opening.keyring), Arc::clone(draining));
+    let following = follow::run(keyring, card.clone(), draining, back.clone());
     if matches!(opening.keyring.store(), Store::Embedded(_)) {
         opening.take_up().await?;
         back.spawn(following);
@@ -252,6 +263,11 @@ async fn take_up(
         }
     }
     Ok(unfit)
+}
+
+fn endpoints(config: &Config, workers: usize, max: &Descriptors) -> Result<Endpoints, StartFault> {
+    let endpoints = Endpoints::new(config, workers, max.clone());
+    endpoints.map_err(|fault| StartFault::configuration(&fault))
 }
 
 /// For the sockets of the data plane, and how many connections the control plane may have.

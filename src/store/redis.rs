@@ -68,7 +68,8 @@ impl Redis {
             names: Names::new(&settings.network.namespace),
             connect_timeout: settings.network.connect_timeout,
         });
-        let fault = |it: io::Error| OpenFault(format!("the store's thread cannot be started ({it})"));
+        let fault =
+            |it: io::Error| OpenFault(format!("the store's thread cannot be started ({it})"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(fault)?;
         let (tasks, sight) = (Tasks::default(), Arc::new(Sight::blank()));
         let client = {
@@ -145,7 +146,8 @@ impl Redis {
 
     /// What an acknowledged write survives here, as far as the primary was reached.
     pub fn endurance(&self) -> Endurance {
-        let known = self.client.link(Way::Sync).known().or_else(|| self.client.link(Way::Write).known());
+        let known =
+            self.client.link(Way::Sync).known().or_else(|| self.client.link(Way::Write).known());
         known.map_or(Endurance::Unknown, |live| self.endurance_of(&live))
     }
 

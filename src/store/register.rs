@@ -78,6 +78,7 @@ async fn in_one_epoch(
 ) -> Result<Propagation, Arc<str>> {
     let mut round = Round::start(ticket, begun, Moment::now());
     let mut sight = store.sight().watch();
+    let mut done: Option<Moment> = None;
     loop {
         let seen = sight.borrow_and_update().clone();
         let now = Moment::now();
@@ -88,7 +89,19 @@ async fn in_one_epoch(
             // Nobody knows whether it is there.
             round.held = Held::TooFew;
         }
-        let Some(rest) = round.judge(&seen, now) else { return Ok(round.end(now)) };
+        let rest = match round.judge(&seen, now) {
+            Some(rest) => rest,
+            None if !store.may_forget() || round.is_over(now) => return Ok(round.end(now)),
+            None => match round.until_the_epoch_is_known(&seen, now) {
+                Some(rest) => rest,
+                // A last look, after all waiting: it may be another epoch by now.
+                None if done.is_some_and(|it| seen.looked > it) => return Ok(round.end(now)),
+                None => {
+                    done.get_or_insert(now);
+                    JUST_PAST
+                }
+            },
+        };
         // What was seen, or that it is time to look at the clock again: the same thing follows.
         let _moved_or_elapsed = timeout(rest.min(TICK), sight.changed()).await;
     }
@@ -150,12 +163,12 @@ impl<'a> Round<'a> {
 
     /// Whether nobody waits any longer, whatever is seen: epochs may come and go.
     fn is_over(&self, now: Moment) -> bool {
-        now.since(self.begun) > self.longest * EPOCHS_MAX
+        now.since(self.begun) > self.longest.max(LEASE_ANY) * EPOCHS_MAX
     }
 
     /// Sorts out whoever is done with; if anybody is left, how soon somebody's time is over.
     fn judge(&mut self, seen: &Seen, now: Moment) -> Option<Duration> {
-        let mut soonest = self.until_the_epoch_is_known(seen, now);
+        let mut soonest: Option<Duration> = None;
         for entry in std::mem::take(&mut self.waiting) {
             match self.verdict(entry, seen, now) {
                 Verdict::Confirmed => self.confirm(entry, seen, now),
@@ -253,6 +266,9 @@ fn receipt(card: &GatewayCard, state: ReceiptState, after: Duration) -> Receipt 
 fn millis_up(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
+
+/// As long as a lease is where nobody says.
+const LEASE_ANY: Duration = Duration::from_secs(2);
 
 /// A change that is made again in another epoch waits anew, and not for ever.
 const EPOCHS_MAX: u32 = 4;

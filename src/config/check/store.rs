@@ -108,7 +108,8 @@ fn redis(rest: &str, shape: Shape, transport: RedisTransport) -> Result<Location
     }
     let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
     let port = if shape == Shape::Sentinel { 26_379 } else { 6_379 };
-    let hosts: Vec<HostPort> = hosts.split(',').map(|it| host(it, port)).collect::<Result<_, _>>()?;
+    let hosts: Vec<HostPort> =
+        hosts.split(',').map(|it| host(it, port)).collect::<Result<_, _>>()?;
     let (topology, database) = match shape {
         Shape::Standalone if hosts.len() > 1 => {
             return Err("one host, or \"redis+sentinel\" or \"redis+cluster\"".to_owned());
@@ -127,7 +128,9 @@ fn redis(rest: &str, shape: Shape, transport: RedisTransport) -> Result<Location
         }
         Shape::Sentinel => (Topology::Sentinel(path.to_owned()), 0),
         Shape::Cluster if path.is_empty() => (Topology::Cluster, 0),
-        Shape::Cluster => return Err("a cluster has no databases: nothing goes behind its hosts".to_owned()),
+        Shape::Cluster => {
+            return Err("a cluster has no databases: nothing goes behind its hosts".to_owned());
+        }
     };
     Ok(Location::Redis(RedisPlace { topology, hosts, transport, database }))
 }
@@ -185,8 +188,7 @@ fn word(node: &Node, what: &str) -> Result<String, String> {
     text.map(str::to_owned).ok_or_else(|| expected(what, node))
 }
 
-const LOCATION: &str =
-    "\"sqlite:PATH\", \"redis://HOST\", \"redis+sentinel://HOSTS/NAME\" or \"redis+cluster://HOSTS\"";
+const LOCATION: &str = "\"sqlite:PATH\", \"redis://HOST\", \"redis+sentinel://HOSTS/NAME\" or \"redis+cluster://HOSTS\"";
 const KEYS_MAX: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 const REPLICAS_MAX: u32 = 16;
 const LEASE: Duration = Duration::from_secs(2);

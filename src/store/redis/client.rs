@@ -12,7 +12,7 @@ use redis::Value;
 use tokio::time::timeout;
 
 use crate::key::seal::Identity;
-use crate::store::redis::link::{Call, Link, LinkFault, Live, Terms};
+use crate::store::redis::link::{Call, Link, LinkFault, Live, Terms, Voice};
 use crate::store::redis::reply::{Malformed, Reply};
 use crate::store::redis::script::{Names, Operation};
 use crate::tasks::Tasks;
@@ -45,11 +45,11 @@ pub enum Way {
 impl Client {
     /// Begins to connect.
     pub fn start(terms: &Arc<Terms>, tasks: &Tasks) -> Self {
-        let link = || Link::start(Arc::clone(terms), tasks);
+        let link = |voice| Link::start(Arc::clone(terms), voice, tasks);
         Self {
-            sync: link(),
-            write: link(),
-            read: link(),
+            sync: link(Voice::Loud),
+            write: link(Voice::Silent),
+            read: link(Voice::Silent),
             names: terms.names.clone(),
             identity: OnceLock::new(),
             followed: ArcSwapOption::empty(),
@@ -251,10 +251,10 @@ impl From<Malformed> for LinkFault {
 
 /// A number stands for itself.
 fn reply(value: Value) -> Result<Reply, Malformed> {
-    match value {
-        Value::Int(_) => Reply::of(Value::Array(vec![value])),
-        Value::Array(_) => Reply::of(value),
-        _ => Err(Malformed),
+    if matches!(value, Value::Int(_)) {
+        Reply::of(Value::Array(vec![value]))
+    } else {
+        Reply::of(value)
     }
 }
 

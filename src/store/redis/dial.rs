@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Value, RedisConnectionInfo, RedisError};
+use redis::{AsyncConnectionConfig, Cmd, RedisConnectionInfo, RedisError, Value};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -100,7 +100,11 @@ impl Dial {
 
     /// Connects to `host`. Whoever is called as a matter of course, as a Sentinel is, is not told
     /// our password before it asks for one.
-    pub async fn connect(&self, host: &HostPort, introduce: Introduce) -> Result<Dialled, DialFault> {
+    pub async fn connect(
+        &self,
+        host: &HostPort,
+        introduce: Introduce,
+    ) -> Result<Dialled, DialFault> {
         let stream = TcpStream::connect((host.host.as_str(), host.port)).await?;
         settle(&stream)?;
         let info = self.introduction(introduce);
@@ -167,9 +171,11 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector, FileFault> {
         }
     }
     if roots.is_empty() {
-        return Err(FileFault("no authority is known by which the store's certificate could be \
+        return Err(FileFault(
+            "no authority is known by which the store's certificate could be \
                               verified: set store.ca"
-            .to_owned()));
+                .to_owned(),
+        ));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -13,9 +13,7 @@ use crate::store::redis::link::{LinkFault, Live};
 use crate::store::redis::reply::Malformed;
 use crate::store::redis::script::{Operation, alarm};
 use crate::store::redis::text::{self, bytes};
-use crate::store::{
-    Beat, CHANGES_PER_SYNC_MAX, Left, More, Opened, Position, Synced, Unavailable,
-};
+use crate::store::{Beat, CHANGES_PER_SYNC_MAX, Left, More, Opened, Position, Synced, Unavailable};
 
 impl Redis {
     /// Enters the gateway, what it has applied and a new beat into the register, and reads the
@@ -26,12 +24,12 @@ impl Redis {
         card.replicas = wanted;
         let json = serde_json::to_vec(&card).map_err(|it| Unavailable(it.to_string()))?;
         let arguments = vec![
-            bytes(card.id.0),
+            bytes(&card.id.0),
             epoch.into_bytes(),
-            bytes(number),
+            bytes(&number),
             text::nonce(nonce).into_bytes(),
             json,
-            bytes(CHANGES_PER_SYNC_MAX + 1),
+            bytes(&(CHANGES_PER_SYNC_MAX + 1)),
         ];
         let (mut reply, live) = self.client.once(Way::Sync, Operation::Sync, arguments).await?;
         let (word, epoch) = (reply.text()?, reply.text()?);
@@ -73,9 +71,9 @@ impl Redis {
     /// changes of the present life.
     pub async fn common(&self, places: &[(u64, u64)]) -> Result<Option<Position>, Unavailable> {
         for piece in places.chunks(PLACES_AT_ONCE_MAX) {
-            let values = piece.iter().flat_map(|(number, nonce)| {
-                [bytes(number), text::nonce(*nonce).into_bytes()]
-            });
+            let values = piece
+                .iter()
+                .flat_map(|(number, nonce)| [bytes(&number), text::nonce(*nonce).into_bytes()]);
             let values: Vec<_> = values.collect();
             let (mut reply, _live) = self.client.ask(Way::Write, Operation::Common, values).await?;
             let epoch = reply.text()?;
@@ -120,7 +118,7 @@ impl Redis {
 
     /// Takes a gateway out of the register, if its beat is this one.
     pub async fn leave(&self, gateway: &GatewayId, beat: Option<u64>) -> Result<Left, Unavailable> {
-        let beat = beat.map_or_else(Vec::new, |it| bytes(it));
+        let beat = beat.map_or_else(Vec::new, |it| bytes(&it));
         let arguments = vec![bytes(&gateway.0), beat];
         let (mut reply, _live) = self.client.ask(Way::Write, Operation::Leave, arguments).await?;
         Ok(if reply.number()? == 0 { Left::Unknown } else { Left::Now })

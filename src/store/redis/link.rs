@@ -22,6 +22,15 @@ use crate::store::redis::script::{Names, Operation};
 use crate::store::redis::server::{self, Eviction, Server};
 use crate::tasks::Tasks;
 
+/// Whether a link says in the log what becomes of it: of several to one server, one does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// It does.
+    Loud,
+    /// It does not.
+    Silent,
+}
+
 /// What every link of one store needs to know.
 #[derive(Debug)]
 pub struct Terms {
@@ -105,10 +114,10 @@ impl From<LinkFault> for Unavailable {
 
 impl Link {
     /// Begins to connect, on the runtime of the caller; ends when told to stop.
-    pub fn start(terms: Arc<Terms>, tasks: &Tasks) -> Self {
+    pub fn start(terms: Arc<Terms>, voice: Voice, tasks: &Tasks) -> Self {
         let (sender, state) = watch::channel(State::Connecting);
         let breaks = Arc::<Breaks>::default();
-        let supervisor = Supervisor { terms, state: sender, breaks: Arc::clone(&breaks) };
+        let supervisor = Supervisor { terms, voice, state: sender, breaks: Arc::clone(&breaks) };
         let stop = tasks.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -187,13 +196,18 @@ impl Link {
 
     /// How many replicas have all that was written over this connection so far, waiting for it at
     /// most that long.
-    pub async fn held(&self, live: &Live, wanted: u32, longest: Duration) -> Result<u32, LinkFault> {
+    pub async fn held(
+        &self,
+        live: &Live,
+        wanted: u32,
+        longest: Duration,
+    ) -> Result<u32, LinkFault> {
         let mut command = redis::cmd("WAIT");
         command.arg(wanted).arg(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX).max(1));
-        match self.send(live, &command).await? {
-            Value::Int(count) => Ok(u32::try_from(count).unwrap_or_default()),
-            _ => Err(LinkFault::Lost("it does not answer WAIT as Redis does".to_owned())),
-        }
+        let Value::Int(count) = self.send(live, &command).await? else {
+            return Err(LinkFault::Lost("it does not answer WAIT as Redis does".to_owned()));
+        };
+        Ok(u32::try_from(count).unwrap_or_default())
     }
 
     fn judge(&self, live: &Live, fault: &RedisError) -> LinkFault {
@@ -245,6 +259,15 @@ enum ConnectFault {
     Unfit(String),
 }
 
+impl From<ConnectFault> for State {
+    fn from(fault: ConnectFault) -> Self {
+        match fault {
+            ConnectFault::Away(why) => Self::Down(why.into()),
+            ConnectFault::Unfit(why) => Self::Unfit(why.into()),
+        }
+    }
+}
+
 impl From<PlaceFault> for ConnectFault {
     fn from(fault: PlaceFault) -> Self {
         Self::Away(fault.to_string())
@@ -253,6 +276,7 @@ impl From<PlaceFault> for ConnectFault {
 
 struct Supervisor {
     terms: Arc<Terms>,
+    voice: Voice,
     state: watch::Sender<State>,
     breaks: Arc<Breaks>,
 }
@@ -267,9 +291,7 @@ impl Supervisor {
             match self.connect(number).await {
                 Ok((live, driver)) => {
                     pause = PAUSE_MIN;
-                    if said.take().is_some() {
-                        tracing::info!(primary = %live.primary.host, "the store is reached again");
-                    }
+                    self.say_up(&mut said, &live);
                     self.state.send_replace(State::Up(live));
                     tokio::select! {
                         () = driver => {}
@@ -278,19 +300,27 @@ impl Supervisor {
                     self.state.send_replace(State::Connecting);
                 }
                 Err(fault) => {
-                    let why = fault.to_string();
-                    if said.as_ref() != Some(&why) {
-                        tracing::warn!(fault = why, "the store cannot be reached");
-                        said = Some(why.clone());
-                    }
-                    let is_unfit = matches!(fault, ConnectFault::Unfit(_));
-                    let state = if is_unfit { State::Unfit } else { State::Down };
-                    self.state.send_replace(state(why.into()));
+                    self.say_down(&mut said, &fault);
+                    self.state.send_replace(State::from(fault));
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
             }
         }
+    }
+
+    fn say_up(&self, said: &mut Option<String>, live: &Live) {
+        if said.take().is_some() && self.voice == Voice::Loud {
+            tracing::info!(primary = %live.primary.host, "the store is reached again");
+        }
+    }
+
+    fn say_down(&self, said: &mut Option<String>, fault: &ConnectFault) {
+        let why = fault.to_string();
+        if said.as_ref() != Some(&why) && self.voice == Voice::Loud {
+            tracing::warn!(fault = why, "the store cannot be reached");
+        }
+        *said = Some(why);
     }
 
     async fn is_given_up(&self, number: u64) {

@@ -61,11 +61,7 @@ pub async fn find(place: &RedisPlace, dial: &Dial, ours: &str) -> Result<Primary
 }
 
 /// Asks all of them: one that was cut off may name a primary of the past.
-async fn by_sentinels(
-    place: &RedisPlace,
-    dial: &Dial,
-    name: &str,
-) -> Result<Primary, PlaceFault> {
+async fn by_sentinels(place: &RedisPlace, dial: &Dial, name: &str) -> Result<Primary, PlaceFault> {
     let asked = place.hosts.iter().map(|it| async move {
         match timeout(ANSWER, ask_sentinel(dial, it, name)).await {
             Ok(answer) => answer,

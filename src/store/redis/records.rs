@@ -15,7 +15,7 @@ use crate::store::{Audit, CHANGES_KEPT, PageMark, Row, Unavailable};
 impl Redis {
     /// The record under `id`.
     pub async fn find(&self, id: KeyId) -> Result<Option<Row>, Unavailable> {
-        let arguments = vec![bytes(id)];
+        let arguments = vec![bytes(&id)];
         let (mut reply, _live) = self.client.ask(Way::Read, Operation::Find, arguments).await?;
         self.client.check(&reply.text()?)?;
         let record = reply.maybe_bytes()?;
@@ -30,7 +30,7 @@ impl Redis {
         count: usize,
     ) -> Result<Vec<Row>, Unavailable> {
         let mark = after.map_or_else(|| "+".to_owned(), |it| format!("({}", text::member(&it)));
-        let arguments = vec![mark.into_bytes(), bytes(count)];
+        let arguments = vec![mark.into_bytes(), bytes(&count)];
         let (reply, _live) = self.client.ask(Way::Read, Operation::Page, arguments).await?;
         self.rows(reply)
     }
@@ -50,7 +50,7 @@ impl Redis {
         for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
             let values = piece.iter().flat_map(|it| {
                 let state = text::state(it.revoked).as_bytes().to_vec();
-                [bytes(it.id), state, bytes(it.revision), it.sealed.as_bytes().to_vec()]
+                [bytes(&it.id), state, bytes(&it.revision), it.sealed.as_bytes().to_vec()]
             });
             pieces.push(values.collect());
         }
@@ -62,12 +62,12 @@ impl Redis {
     pub async fn offer(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
         let mut pieces = Vec::new();
         for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
-            let mut values = vec![bytes(CHANGES_KEPT)];
+            let mut values = vec![bytes(&CHANGES_KEPT)];
             for row in piece {
                 values.extend([
-                    bytes(row.id),
+                    bytes(&row.id),
                     text::state(row.revoked).as_bytes().to_vec(),
-                    bytes(row.revision),
+                    bytes(&row.revision),
                     text::head(row).into_bytes(),
                     row.sealed.as_bytes().to_vec(),
                     text::nonce(text::draw()?).into_bytes(),
@@ -103,7 +103,7 @@ impl Redis {
     /// Remembers when keys were last used; never moves a time back.
     pub async fn touch(&self, used: Vec<(KeyId, Timestamp)>) -> Result<(), Unavailable> {
         for piece in used.chunks(ROWS_AT_ONCE_MAX) {
-            let values = piece.iter().flat_map(|(id, at)| [bytes(id), bytes(at.as_micros())]);
+            let values = piece.iter().flat_map(|(id, at)| [bytes(&id), bytes(&at.as_micros())]);
             let values: Vec<_> = values.collect();
             self.client.ask(Way::Write, Operation::Touch, values).await?;
         }
@@ -118,7 +118,9 @@ impl Redis {
             let rows = self.page(after, ROWS_AT_ONCE_MAX).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.mark());
-            rows.iter().for_each(|it| count_peppers(&it.sealed, &mut census));
+            for row in &rows {
+                count_peppers(&row.sealed, &mut census);
+            }
         }
         Ok(census.into_iter().collect())
     }

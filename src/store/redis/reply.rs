@@ -2,6 +2,8 @@
 
 use redis::Value;
 
+use crate::store::redis::text;
+
 /// The answer is not what the script gives: another version wrote it, or it was changed by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an answer in it is not what this version of keyward gives or understands")]
@@ -14,10 +16,8 @@ pub struct Reply(std::vec::IntoIter<Value>);
 impl Reply {
     /// Of an answer that is a list.
     pub fn of(value: Value) -> Result<Self, Malformed> {
-        match value {
-            Value::Array(values) => Ok(Self(values.into_iter())),
-            _ => Err(Malformed),
-        }
+        let Value::Array(values) = value else { return Err(Malformed) };
+        Ok(Self(values.into_iter()))
     }
 
     /// The next value, whatever it is.
@@ -48,19 +48,18 @@ impl Reply {
 
     /// A number that is not negative, as such or in digits.
     pub fn number(&mut self) -> Result<u64, Malformed> {
-        match self.any()? {
-            Value::Int(number) => u64::try_from(number).map_err(|_negative| Malformed),
-            Value::BulkString(digits) => crate::store::redis::text::number(&digits),
-            _ => Err(Malformed),
+        let value = self.any()?;
+        if let Value::Int(number) = value {
+            return u64::try_from(number).map_err(|_negative| Malformed);
         }
+        let Value::BulkString(digits) = value else { return Err(Malformed) };
+        text::number(&digits)
     }
 
     /// A list within it.
     pub fn list(&mut self) -> Result<Vec<Value>, Malformed> {
-        match self.any()? {
-            Value::Array(values) => Ok(values),
-            _ => Err(Malformed),
-        }
+        let Value::Array(values) = self.any()? else { return Err(Malformed) };
+        Ok(values)
     }
 
     /// A list within it, to be read like this one.

@@ -95,13 +95,16 @@ impl Operation {
     /// Whether it goes on where memory is full: what revokes, syncs and opens takes little, and
     /// what keeps a revoked key out must not wait for room.
     const fn needs_no_room(self) -> bool {
-        match self {
-            Self::Revoke | Self::Sync | Self::Common | Self::Open | Self::Offer => true,
-            Self::Ticket | Self::Look | Self::Leave | Self::Find | Self::Page => true,
-            Self::Meta | Self::Operators => true,
-            Self::Init | Self::SetCheck | Self::Write | Self::Reseal => false,
-            Self::Touch | Self::Note | Self::Restore => false,
-        }
+        !matches!(
+            self,
+            Self::Init
+                | Self::SetCheck
+                | Self::Write
+                | Self::Reseal
+                | Self::Touch
+                | Self::Note
+                | Self::Restore
+        )
     }
 
     fn text(self, dialect: Dialect) -> String {
@@ -126,7 +129,14 @@ impl Names {
     /// Those of a namespace.
     pub fn new(namespace: &str) -> Self {
         let parts = [
-            "meta", "records", "changes", "gateways", "order", "operators", "audit", "used",
+            "meta",
+            "records",
+            "changes",
+            "gateways",
+            "order",
+            "operators",
+            "audit",
+            "used",
             "beats",
         ];
         let common = parts.map(|it| format!("{{{namespace}}}:{it}"));
@@ -152,7 +162,7 @@ impl Names {
 
     /// Where a repeatable write is remembered.
     pub fn once(&self, operator: &str, key: &str) -> String {
-        let hash = blake3::hash(format!("{}\0{key}", operator).as_bytes());
+        let hash = blake3::hash(format!("{operator}\0{key}").as_bytes());
         format!("{{{}}}:once:{}", self.namespace, hash.to_hex())
     }
 }
@@ -191,7 +201,8 @@ const ALL: [Operation; 19] = [
 
 static PLAIN: LazyLock<Vec<Script>> = LazyLock::new(|| scripts(Dialect::Plain));
 static FLAGGED: LazyLock<Vec<Script>> = LazyLock::new(|| scripts(Dialect::Flagged));
-static EMPTY: LazyLock<Script> = LazyLock::new(|| Script::new("return redis.error_reply('NOSUCH')"));
+static EMPTY: LazyLock<Script> =
+    LazyLock::new(|| Script::new("return redis.error_reply('NOSUCH')"));
 
 fn scripts(dialect: Dialect) -> Vec<Script> {
     ALL.iter().map(|it| Script::new(&it.text(dialect))).collect()
@@ -204,7 +215,8 @@ mod tests {
     #[test]
     fn every_operation_has_a_script_of_its_own() {
         for dialect in [Dialect::Plain, Dialect::Flagged] {
-            let mut hashes: Vec<&str> = ALL.iter().map(|it| it.script(dialect).get_hash()).collect();
+            let mut hashes: Vec<&str> =
+                ALL.iter().map(|it| it.script(dialect).get_hash()).collect();
             hashes.sort_unstable();
             hashes.dedup();
             assert_eq!(hashes.len(), ALL.len());

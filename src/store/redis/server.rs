@@ -51,12 +51,17 @@ pub async fn ask(dialled: &mut Dialled) -> Result<Server, DialFault> {
     if field("loading") == "1" {
         return Err(DialFault::Loading);
     }
-    let major: u32 = field("redis_version").split('.').next().unwrap_or_default().parse().unwrap_or(0);
+    let major: u32 =
+        field("redis_version").split('.').next().unwrap_or_default().parse().unwrap_or(0);
     let disk = if field("aof_enabled") == "1" { fsync(dialled).await? } else { Disk::Never };
     Ok(Server {
         dialect: if major >= 7 { Dialect::Flagged } else { Dialect::Plain },
         is_primary: field("role") == "master",
-        eviction: if field("maxmemory_policy") == "noeviction" { Eviction::Off } else { Eviction::On },
+        eviction: if field("maxmemory_policy") == "noeviction" {
+            Eviction::Off
+        } else {
+            Eviction::On
+        },
         disk,
     })
 }
@@ -64,24 +69,20 @@ pub async fn ask(dialled: &mut Dialled) -> Result<Server, DialFault> {
 async fn fsync(dialled: &mut Dialled) -> Result<Disk, DialFault> {
     let mut command = redis::cmd("CONFIG");
     command.arg("GET").arg("appendfsync");
-    match dialled.ask(&command).await {
-        Ok(Value::Array(said)) => Ok(match said.get(1).cloned().map(text).as_deref() {
-            Some("always") => Disk::Always,
-            Some("no") => Disk::Whenever,
-            Some(_) | None => Disk::EverySecond,
-        }),
-        Ok(_) => Ok(Disk::EverySecond),
+    let said = match dialled.ask(&command).await {
         // Not for this user.
-        Err(DialFault::Refused(fault)) if fault.code().is_some() => Ok(Disk::EverySecond),
-        Err(fault) => Err(fault),
-    }
+        Err(DialFault::Refused(fault)) if fault.code().is_some() => return Ok(Disk::EverySecond),
+        said => said?,
+    };
+    let Value::Array(said) = said else { return Ok(Disk::EverySecond) };
+    Ok(match said.into_iter().nth(1).map(text).as_deref() {
+        Some("always") => Disk::Always,
+        Some("no") => Disk::Whenever,
+        Some(_) | None => Disk::EverySecond,
+    })
 }
 
 fn text(value: Value) -> String {
-    match value {
-        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Value::SimpleString(text) => text,
-        Value::VerbatimString { text, .. } => text,
-        _ => String::new(),
-    }
+    let Value::BulkString(bytes) = value else { return String::new() };
+    String::from_utf8_lossy(&bytes).into_owned()
 }

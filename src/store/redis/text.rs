@@ -105,11 +105,15 @@ pub fn change(entry: Value) -> Result<Change, Malformed> {
     let mut value = || fields.bytes().and_then(|_name| fields.bytes());
     let (mark, of, record) = (value()?, value()?, value()?);
     let name = name.split(|it| *it == b'-').next().ok_or(Malformed)?;
-    Ok(Change { number: number(name)?, nonce: read_nonce(&mark)?, row: row(id(&of)?, &record, None) })
+    Ok(Change {
+        number: number(name)?,
+        nonce: read_nonce(&mark)?,
+        row: row(id(&of)?, &record, None),
+    })
 }
 
 /// A value as it is sent.
-pub fn bytes(value: impl ToString) -> Vec<u8> {
+pub fn bytes<T: ToString + ?Sized>(value: &T) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
@@ -139,10 +143,10 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_what_it_writes() {
-        let plain = conformance::row(7);
+        let plain = || conformance::row(7);
         let sealed = Sealed::from_bytes(b"with : and \0".to_vec());
-        let revoked = Row { kind: Kind::Operator, revoked: Revoked::Yes, sealed, ..plain.clone() };
-        for it in [plain, revoked] {
+        let revoked = Row { kind: Kind::Operator, revoked: Revoked::Yes, sealed, ..plain() };
+        for it in [plain(), revoked] {
             let record = [head(&it).as_bytes(), b"12:00ff:", it.sealed.as_bytes()].concat();
             assert_eq!(row(it.id, &record, None), it);
         }
@@ -162,7 +166,8 @@ mod tests {
             let created_at = Timestamp::from_micros(micros);
             member(&PageMark { created_at, id: conformance::id(number) })
         };
-        let sorted = [mark(-5, 9), mark(0, 1), mark(0, 2), mark(7, 0), mark(1_800_000_000_000_000, 0)];
+        let sorted =
+            [mark(-5, 9), mark(0, 1), mark(0, 2), mark(7, 0), mark(1_800_000_000_000_000, 0)];
         assert!(sorted.is_sorted(), "{sorted:?}");
     }
 }

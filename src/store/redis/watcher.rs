@@ -79,7 +79,7 @@ impl Watcher {
     }
 
     async fn ask(&self, client: &Client) -> Result<Looked, String> {
-        let asked = client.ask(Way::Read, Operation::Look, vec![bytes(self.moves)]).await;
+        let asked = client.ask(Way::Read, Operation::Look, vec![bytes(&self.moves)]).await;
         let (reply, _live) = asked.map_err(|it| it.to_string())?;
         read(reply).map_err(|it| it.to_string())
     }
@@ -105,7 +105,6 @@ struct Looked {
 
 fn read(mut reply: Reply) -> Result<Looked, Malformed> {
     let (epoch, moves) = (reply.text()?, reply.number()?);
-    let _end = reply.list()?;
     Ok(Looked { epoch, moves, count: reply.number()?, entries: entries(reply.list()?)? })
 }
 
@@ -123,7 +122,7 @@ pub fn entries(pairs: Vec<Value>) -> Result<Vec<Registered>, Malformed> {
 /// Takes out whoever has been silent for too long, unless it has moved in the meantime.
 async fn remove_silent(client: &Client, sight: &Sight) {
     for (gateway, beat) in sight.silent() {
-        let arguments = vec![bytes(gateway.0), bytes(beat)];
+        let arguments = vec![bytes(&gateway.0), bytes(&beat)];
         let left = client.ask(Way::Write, Operation::Leave, arguments).await;
         if let Err(fault) = left {
             tracing::debug!(%fault, "a gateway that is gone could not be taken out of the register");

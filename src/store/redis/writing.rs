@@ -60,17 +60,17 @@ impl Redis {
         let line = serde_json::to_vec(audit).map_err(|it| Unavailable(it.to_string()))?;
         let mut values = vec![
             expect.into_bytes(),
-            bytes(row.id),
+            bytes(&row.id),
             text::head(row).into_bytes(),
             row.sealed.as_bytes().to_vec(),
             text::nonce(text::draw()?).into_bytes(),
             text::member(&row.mark()).into_bytes(),
-            bytes(CHANGES_KEPT),
+            bytes(&CHANGES_KEPT),
             line,
         ];
         let Some(asked) = idempotency else { return Ok(values.into()) };
-        values.push(hex(&asked.fingerprint).into_bytes());
-        values.push(bytes(REMEMBERED_MS));
+        values.push(blake3::Hash::from_bytes(asked.fingerprint).to_hex().as_bytes().to_vec());
+        values.push(bytes(&REMEMBERED_MS));
         let key = self.client.names().once(&asked.operator, &asked.key);
         Ok(Arguments::from(values).with_key(Some(key)))
     }
@@ -118,10 +118,6 @@ impl Redis {
         }
         Ok(Ticket { row: ticket.row.clone(), ..again })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }
 
 const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1_000;
