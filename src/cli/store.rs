@@ -4,14 +4,13 @@ use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::Streams;
 use crate::cli::args::{Output, Store as Typed, StoreAction};
 use crate::cli::credentials::write_whole;
 use crate::cli::failure::Failure;
-use crate::cli::serve;
-use crate::cli::words;
+use crate::cli::transfer::{self, runtime};
+use crate::cli::{serve, words};
 use crate::clock::Timestamp;
 use crate::config::{Location, Store as Settings};
 use crate::key::seal::{Pepper, PepperName, Peppers};
@@ -26,10 +25,17 @@ use crate::store::sqlite::inspect::inspect;
 /// Does what was typed after `keyward store`.
 pub fn store(typed: &Typed, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let settings = serve::load(&typed.source)?.config.store;
-    match typed.action {
-        StoreAction::Status => status(&settings, typed.form.output, streams),
+    let output = typed.form.output;
+    match &typed.action {
+        StoreAction::Status => status(&settings, output, streams),
         StoreAction::Accept { yes: false } => ask(&settings),
-        StoreAction::Accept { yes: true } => vouch(&settings, typed.form.output, streams),
+        StoreAction::Accept { yes: true } => vouch(&settings, output, streams),
+        StoreAction::Export { file } => transfer::export(&settings, file.as_deref(), streams),
+        StoreAction::Import { file } => {
+            transfer::import(&settings, file.as_deref(), output, streams)
+        }
+        StoreAction::Migrate { to } => transfer::migrate(&settings, to.clone(), output, streams),
+        StoreAction::Restore { identity } => transfer::restore(&settings, identity, streams),
     }
 }
 
@@ -76,11 +82,6 @@ fn alone(settings: &Settings, seen: &Inspection) -> Result<Store, Failure> {
             Ok(store)
         }
     }
-}
-
-fn runtime() -> Result<Runtime, Failure> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|it| Failure::Failed(format!("no runtime can be started: {it}")))
 }
 
 /// What the peppers that are here can do with what is in the store.

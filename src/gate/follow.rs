@@ -102,11 +102,14 @@ impl Follower {
         let position = self.start().await?;
         let sent = Moment::now();
         let beat = Beat { card: self.card(), position };
-        let (changes, more, opened, time) = match self.keyring.store().sync(beat).await? {
-            Synced::Followed { changes, more, opened, time } => (changes, more, opened, time),
+        let (changes, more, opened) = match self.keyring.store().sync(beat).await? {
+            Synced::Followed { changes, more, opened, entered, time } => {
+                self.keyring.lease().set_clock(sent, time);
+                self.keyring.lease().set_entered(entered);
+                (changes, more, opened)
+            }
             Synced::Lost { epoch } => return self.cross(epoch).await,
         };
-        self.keyring.lease().set_clock(sent, time);
         let quiet = changes.is_empty();
         self.apply(changes).await?;
         if more == More::Yes {

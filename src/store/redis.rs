@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct Redis {
     replicas: Replicas,
     policy: WhenUnreachable,
     location: String,
+    /// Whether every replica holds this process's entry in the register.
+    is_known_everywhere: AtomicBool,
     tasks: Tasks,
     thread: Option<JoinHandle<()>>,
 }
@@ -93,6 +96,7 @@ impl Redis {
             replicas: settings.network.replicas,
             policy: settings.when_unreachable,
             location: settings.location.to_string(),
+            is_known_everywhere: AtomicBool::new(false),
             tasks,
             thread: Some(thread.map_err(fault)?),
         })

@@ -231,6 +231,8 @@ pub enum Synced {
         more: More,
         /// Whether leases are given in this life of the store.
         opened: Opened,
+        /// Whether nobody can overlook the gateway any more.
+        entered: Entered,
         /// The store's wall clock.
         time: Timestamp,
     },
@@ -239,6 +241,16 @@ pub enum Synced {
         /// The present life.
         epoch: String,
     },
+}
+
+/// Who has a gateway's entry in the register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// Everybody who may be the primary one day: it is waited for, whatever fails.
+    Everywhere,
+    /// The primary. Another one may not know of the gateway, and then nobody waits for it longer
+    /// than for a lease.
+    Here,
 }
 
 /// Whether leases are given in a life of the store.

@@ -1,5 +1,6 @@
 //! Follows the changes: enters the register, finds its way after a change of primary, leaves.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -13,7 +14,9 @@ use crate::store::redis::link::{LinkFault, Live};
 use crate::store::redis::reply::Malformed;
 use crate::store::redis::script::{Operation, alarm};
 use crate::store::redis::text::{self, bytes};
-use crate::store::{Beat, CHANGES_PER_SYNC_MAX, Left, More, Opened, Position, Synced, Unavailable};
+use crate::store::{
+    Beat, CHANGES_PER_SYNC_MAX, Entered, Left, More, Opened, Position, Synced, Unavailable,
+};
 
 impl Redis {
     /// Enters the gateway, what it has applied and a new beat into the register, and reads the
@@ -38,6 +41,9 @@ impl Redis {
             return Ok(Synced::Lost { epoch });
         }
         let opened = if reply.number()? == 1 { Opened::Yes } else { Opened::No };
+        if reply.number()? > 0 {
+            self.is_known_everywhere.store(false, Ordering::Relaxed);
+        }
         let mut time = reply.inner()?;
         let micros = time.number()?.saturating_mul(1_000_000).saturating_add(time.number()?);
         let time = Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
@@ -50,7 +56,21 @@ impl Redis {
         }
         let more = if changes.len() > CHANGES_PER_SYNC_MAX { More::Yes } else { More::End };
         changes.truncate(CHANGES_PER_SYNC_MAX);
-        Ok(Synced::Followed { changes, more, opened, time })
+        let entered = self.entered(&live).await?;
+        Ok(Synced::Followed { changes, more, opened, entered, time })
+    }
+
+    /// Whether every replica that there is holds this gateway's entry; once it does, it stays.
+    async fn entered(&self, live: &Live) -> Result<Entered, Unavailable> {
+        let all = live.primary.replicas;
+        if !self.is_known_everywhere.load(Ordering::Relaxed) {
+            let held = self.client.link(Way::Sync).held(live, all, ENTRY_WAIT);
+            if all > 0 && held.await? < all {
+                return Ok(Entered::Here);
+            }
+            self.is_known_everywhere.store(true, Ordering::Relaxed);
+        }
+        Ok(Entered::Everywhere)
     }
 
     /// How many replicas have to hold what this process writes.
@@ -124,6 +144,9 @@ impl Redis {
         Ok(if reply.number()? == 0 { Left::Unknown } else { Left::Now })
     }
 }
+
+/// While a replica is away, the next sync asks again.
+const ENTRY_WAIT: Duration = Duration::from_millis(20);
 
 /// How many places are asked for at once: most often the first one is it.
 const PLACES_AT_ONCE_MAX: usize = 512;

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use crate::key::seal::Identity;
 use crate::store::inspection::{Count, Inspection, Specifics};
 use crate::store::redis::client::{Arguments, Way};
 use crate::store::redis::records::count_peppers;
 use crate::store::redis::script::Operation;
-use crate::store::redis::{Redis, read_meta};
+use crate::store::redis::text::bytes;
+use crate::store::redis::{FORMAT, Redis, read_meta};
 use crate::store::{Kind, Meta, Revoked, Unavailable};
 
 impl Redis {
@@ -54,6 +56,15 @@ impl Redis {
             operators,
             census: census.into_iter().collect(),
         })
+    }
+}
+
+impl Redis {
+    /// Gives an empty store the name of one that was lost, and the check value of its pepper.
+    pub async fn restore(&self, name: &Identity, check: [u8; 16]) -> Result<(), Unavailable> {
+        let values = vec![name.0.clone().into_bytes(), bytes(FORMAT), check.to_vec()];
+        self.client.ask(Way::Write, Operation::Restore, Arguments::for_any(values)).await?;
+        Ok(())
     }
 }
 
