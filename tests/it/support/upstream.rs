@@ -232,7 +232,7 @@ impl Conversation {
 
     /// Has the connection end with a reset.
     pub fn reset_at_end(&self) {
-        socket2::SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
