@@ -121,9 +121,9 @@ impl Recorder {
     /// The gateways with these names; who is not known is left out, for nobody is asked there.
     pub fn gateways(&self, names: &[&str]) -> Vec<u16> {
         let history = self.0.lock().unwrap();
-        let known = history.gateways.iter().enumerate();
-        let named = known.filter(|(_, it)| names.contains(&it.as_str()));
-        named.map(|(place, _)| u16::try_from(place).unwrap()).collect()
+        let all = history.gateways.iter().enumerate();
+        let found = all.filter(|(_, it)| names.contains(&it.as_str()));
+        found.map(|(place, _)| u16::try_from(place).unwrap()).collect()
     }
 
     /// For a thread's own use.

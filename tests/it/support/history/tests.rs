@@ -265,9 +265,8 @@ fn what_many_threads_note_is_one_history() {
             scope.spawn(move || {
                 let mut notes = recorder.notes();
                 let begun = now();
-                for status in [200, 401, 503, 500] {
-                    notes.request(key, gateway, begun, Outcome::of(status));
-                }
+                let mut note = |it| notes.request(key, gateway, begun, Outcome::of(it));
+                [200, 401, 503, 500].into_iter().for_each(&mut note);
                 notes.change(key, Kind::Revoke, begun, Answer::Complete);
             });
         }
