@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,27 +21,28 @@ impl Echo {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let ((hear, heard), (end, ends)) = (channel(), channel());
+        let serve = move |stream: TcpStream| {
+            let (hear, end) = (hear.clone(), end.clone());
+            thread::spawn(move || end.send(echo(stream, &hear)).unwrap_or_default());
+        };
         // It ends with the tests.
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (hear, end, mut stream) = (hear.clone(), end.clone(), stream.unwrap());
-                thread::spawn(move || {
-                    let mut buffer = [0; 1024];
-                    let fault = loop {
-                        match stream.read(&mut buffer) {
-                            Ok(0) => break None,
-                            Ok(count) => {
-                                drop(hear.send(buffer[..count].to_vec()));
-                                drop(stream.write_all(&buffer[..count].to_ascii_uppercase()));
-                            }
-                            Err(fault) => break Some(fault.kind()),
-                        }
-                    };
-                    end.send(fault).unwrap_or_default();
-                });
-            }
-        });
+        thread::spawn(move || listener.incoming().for_each(|it| serve(it.unwrap())));
         Self { address, heard, ends }
+    }
+}
+
+/// Until the other side ends it; whether that is by a fault.
+fn echo(mut stream: TcpStream, hear: &Sender<Vec<u8>>) -> Option<ErrorKind> {
+    let mut buffer = [0; 1024];
+    loop {
+        let heard = match stream.read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(count) => &buffer[..count],
+            Err(fault) => return Some(fault.kind()),
+        };
+        // Nobody may wait for it.
+        drop(hear.send(heard.to_vec()));
+        drop(stream.write_all(&heard.to_ascii_uppercase()));
     }
 }
 

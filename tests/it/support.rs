@@ -13,6 +13,7 @@ pub mod faults;
 pub mod frames;
 pub mod gateway;
 pub mod h2;
+pub mod history;
 pub mod hole;
 pub mod http;
 pub mod http2;

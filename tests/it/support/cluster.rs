@@ -164,7 +164,7 @@ impl Cluster {
     /// Has a replica take the place of its master, while both are well; who it is.
     #[track_caller]
     pub fn fail_over(&self, master: &Redis) -> &Redis {
-        let slot = self.slot_owned_by(master);
+        let slot = slot_owned_by(master);
         let replica = self.replicas_of(master)[0];
         assert_eq!(replica.cli(&["CLUSTER", "FAILOVER"]), "OK");
         self.promoted_in(slot, master);
@@ -175,7 +175,7 @@ impl Cluster {
     /// Kills a master, and waits until its replica has taken its place; who it is.
     #[track_caller]
     pub fn kill_and_fail_over(&self, master: &Redis) -> &Redis {
-        let slot = self.slot_owned_by(master);
+        let slot = slot_owned_by(master);
         master.kill();
         self.promoted_in(slot, master)
     }
@@ -185,13 +185,6 @@ impl Cluster {
     pub fn settle(&self) {
         let count = self.servers.len();
         eventually("the cluster is well", || self.servers.iter().all(|it| is_well(it, count)));
-    }
-
-    #[track_caller]
-    fn slot_owned_by(&self, master: &Redis) -> u16 {
-        let nodes = nodes_by(master);
-        let node = nodes.iter().find(|it| it.is(master)).unwrap();
-        *node.slots[0].start()
     }
 
     #[track_caller]
@@ -258,6 +251,13 @@ fn nodes_by(server: &Redis) -> Vec<Node> {
 fn try_nodes_by(server: &Redis) -> Option<Vec<Node>> {
     let text = server.try_cli(&["CLUSTER", "NODES"]).ok()?;
     Some(text.lines().map(Node::parse).collect())
+}
+
+/// One of them.
+#[track_caller]
+fn slot_owned_by(master: &Redis) -> u16 {
+    let nodes = nodes_by(master);
+    *nodes.iter().find(|it| it.is(master)).unwrap().slots[0].start()
 }
 
 fn id_of(server: &Redis) -> String {

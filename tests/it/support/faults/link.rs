@@ -35,12 +35,15 @@ enum What {
     Reset,
 }
 
+/// What befalls bytes that go one way.
+type FaultOf = fn(&Now) -> Fault;
+
 /// One of the two ways.
 struct Lane<'a> {
     link: &'a Link,
     weather: &'a Weather,
     to: &'a TcpStream,
-    fault: fn(&Now) -> Fault,
+    fault: FaultOf,
     /// Whether bytes have vanished here: what comes after them would make no sense.
     is_lost: bool,
     /// How many bytes have gone by since which order to cut.
@@ -67,10 +70,9 @@ impl Link {
     pub fn serve(&self, weather: &Weather) {
         let Some(server) = &self.server else { return self.swallow() };
         thread::scope(|scope| {
-            let ways: [(_, _, fn(&Now) -> Fault); 2] = [
-                (&self.client, server, |it| it.to_server),
-                (server, &self.client, |it| it.to_client),
-            ];
+            let to_server: FaultOf = |it| it.to_server;
+            let to_client: FaultOf = |it| it.to_client;
+            let ways = [(&self.client, server, to_server), (server, &self.client, to_client)];
             for (from, to, fault) in ways {
                 let (giving, taking) = sync_channel(PIECES);
                 let passed = (weather.now().since, 0);
@@ -183,13 +185,10 @@ impl Lane<'_> {
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let (mut to, mut left) = (self.to, bytes);
         while !left.is_empty() {
+            let is_stuck = |fault: &io::Error| fault.kind() == io::ErrorKind::WouldBlock;
             match to.write(left) {
                 Ok(count) => left = &left[count..],
-                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
-                    if self.link.has_ended() {
-                        return Err(fault);
-                    }
-                }
+                Err(fault) if is_stuck(&fault) && !self.link.has_ended() => {}
                 Err(fault) => return Err(fault),
             }
         }
