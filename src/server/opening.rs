@@ -115,7 +115,8 @@ fn say(store: &Store, config: &Config) {
              Turn its append-only file on (appendonly yes)"
         );
     } else {
-        tracing::info!(store = %location, survives, "acknowledged writes are kept");
+        let identity = &store.identity().0;
+        tracing::info!(store = %location, identity, survives, "acknowledged writes are kept");
     }
 }
 

@@ -17,10 +17,10 @@ pub mod following;
 pub mod model;
 pub mod receipts;
 
-/// Makes a test of every claim; `$open` makes a place with a new `store` in it.
-macro_rules! conformance {
-    ($open:expr) => {
-        conformance! { $open;
+/// Hands every claim to the macro `$then`, behind what else it is given.
+macro_rules! claims {
+    ($then:ident, $($given:expr),*) => {
+        $then! { $($given),*;
             changes::numbers_have_no_gaps_under_concurrent_writers,
             changes::an_id_is_taken_once,
             changes::a_change_needs_the_revision_it_was_made_from,
@@ -56,6 +56,10 @@ macro_rules! conformance {
             receipts::who_stays_silent_goes_out_of_the_register,
         }
     };
+}
+
+/// Makes a test of every claim; `$open` makes a place with a new `store` in it.
+macro_rules! a_test_each {
     ($open:expr; $($part:ident::$claim:ident,)*) => {
         $(
             #[tokio::test]
@@ -63,6 +67,16 @@ macro_rules! conformance {
                 let place = $open;
                 crate::store::conformance::$part::$claim(&place.store).await;
             }
+        )*
+    };
+}
+
+/// Holds every claim, one after another; `$open` makes a new store of a claim's name.
+macro_rules! in_turn {
+    ($open:expr; $($part:ident::$claim:ident,)*) => {
+        $(
+            let store = $open(stringify!($claim)).await;
+            crate::store::conformance::$part::$claim(&store).await;
         )*
     };
 }

@@ -27,6 +27,10 @@ pub struct Propagation {
     pub gateways: Vec<Receipt>,
     /// Who has neither confirmed nor certainly stopped.
     pub unconfirmed: Vec<GatewayId>,
+    /// Whether too few replicas of the store hold the change, so that a failover may lose it; said
+    /// only where it is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub too_few_replicas: bool,
 }
 
 /// What is known of one gateway.
@@ -249,6 +253,7 @@ impl<'a> Round<'a> {
             elapsed_ms: millis_up(now.since(self.begun)),
             gateways: self.receipts,
             unconfirmed: self.unconfirmed,
+            too_few_replicas: self.held == Held::TooFew,
         }
     }
 }
@@ -386,6 +391,7 @@ mod tests {
             elapsed_ms: 3,
             gateways: vec![confirmed],
             unconfirmed: vec![GatewayId("b".to_owned())],
+            too_few_replicas: false,
         };
         let expected = serde_json::json!({
             "complete": false,

@@ -95,6 +95,11 @@ impl Sight {
         Attention(self)
     }
 
+    /// Something is to be seen: whoever has to ask for it asks now.
+    pub fn nudge(&self) {
+        self.attention.notify_one();
+    }
+
     /// Whether anybody waits for what is seen.
     pub fn is_attended(&self) -> bool {
         self.attentive.load(Ordering::Acquire) > 0

@@ -10,6 +10,7 @@
 
 mod access;
 mod admin;
+mod away;
 mod balancing;
 mod bodies;
 mod closing;
@@ -39,6 +40,7 @@ mod lengths;
 mod limits;
 mod logs;
 mod metrics;
+mod moving;
 mod overload;
 mod panics;
 mod paths;

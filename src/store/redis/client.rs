@@ -89,11 +89,13 @@ impl Client {
         self.followed.load_full()
     }
 
-    /// This process has synced in `epoch`.
-    pub fn set_followed(&self, epoch: &str) {
-        if self.followed.load().as_ref().is_none_or(|it| it.as_str() != epoch) {
+    /// This process has synced in `epoch`; says whether that is news.
+    pub fn set_followed(&self, epoch: &str) -> bool {
+        let is_new = self.followed.load().as_ref().is_none_or(|it| it.as_str() != epoch);
+        if is_new {
             self.followed.store(Some(Arc::new(epoch.to_owned())));
         }
+        is_new
     }
 
     /// An answer to who reads records counts only in the epoch that is followed: what another

@@ -36,13 +36,16 @@ impl Redis {
         ];
         let (mut reply, live) = self.client.once(Way::Sync, Operation::Sync, arguments).await?;
         let (word, epoch) = (reply.text()?, reply.text()?);
-        self.client.set_followed(&epoch);
+        if self.client.set_followed(&epoch) {
+            self.sight.nudge();
+        }
         if word != "followed" {
             return Ok(Synced::Lost { epoch });
         }
         let opened = if reply.number()? == 1 { Opened::Yes } else { Opened::No };
         if reply.number()? > 0 {
             self.is_known_everywhere.store(false, Ordering::Relaxed);
+            self.sight.nudge();
         }
         let mut time = reply.inner()?;
         let micros = time.number()?.saturating_mul(1_000_000).saturating_add(time.number()?);

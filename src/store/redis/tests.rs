@@ -8,47 +8,60 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::config::Config;
 use crate::config::sources::load;
-use crate::config::{Config, WhenUnreachable};
 use crate::store::conformance::{Gateway, applied, id, mint, revoke, row};
 use crate::store::endurance::Endurance;
-use crate::store::redis::Redis;
+use crate::store::redis::Redis as Ours;
 use crate::store::{Row, Store, WriteFault, Written};
 
-// Shared with the tests of the real program, which need more of it.
+mod topologies;
+
+// Shared with the tests of the real program, which need more of them.
+#[expect(dead_code, reason = "each of its users needs another part of it")]
+#[path = "../../../tests/it/support/cluster.rs"]
+mod cluster;
 #[expect(dead_code, reason = "each of its users needs another part of it")]
 #[path = "../../../tests/it/support/redis.rs"]
-mod server;
+mod redis;
+#[expect(dead_code, reason = "each of its users needs another part of it")]
+#[path = "../../../tests/it/support/sentinel.rs"]
+mod sentinel;
 
-conformance!(Place::new().await);
+claims!(a_test_each, Place::new().await);
 
 /// A store in a Redis of its own.
 struct Place {
     store: Store,
     _directory: TempDir,
-    server: server::Redis,
+    server: redis::Redis,
 }
 
 impl Place {
     async fn new() -> Self {
-        Self::on(server::Redis::start()).await
+        Self::on(redis::Redis::start()).await
     }
 
-    async fn on(server: server::Redis) -> Self {
+    async fn on(server: redis::Redis) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = open(&server.url(), &directory);
-        store.meta().await.unwrap();
-        store.sight().trust_the_epoch().await;
+        let store = opened(&format!("url = {:?}", server.url()), &directory).await;
         Self { store, _directory: directory, server }
     }
 }
 
-fn open(url: &str, directory: &TempDir) -> Store {
+/// A store with these lines in `[store]`, which may say of nobody yet that their entry was lost.
+async fn opened(lines: &str, directory: &TempDir) -> Store {
+    let store = open(lines, directory);
+    store.meta().await.unwrap();
+    store.sight().trust_the_epoch().await;
+    store
+}
+
+fn open(lines: &str, directory: &TempDir) -> Store {
     let file = directory.path().join("keyward.toml");
-    std::fs::write(&file, format!("[store]\nurl = \"{url}\"\n")).unwrap();
+    std::fs::write(&file, format!("[store]\n{lines}\n")).unwrap();
     let config: Config = load(Some(&file), &[], std::iter::empty()).unwrap().config;
-    assert_eq!(config.store.when_unreachable, WhenUnreachable::ServeKnown);
-    Store::Redis(Arc::new(Redis::open(&config.store).unwrap()))
+    Store::Redis(Arc::new(Ours::open(&config.store).unwrap()))
 }
 
 #[tokio::test]
@@ -126,10 +139,10 @@ async fn a_full_memory_takes_revocations_and_no_keys() {
 
 #[tokio::test]
 async fn a_redis_that_drops_what_it_likes_is_not_used() {
-    let terms = server::Terms::default().memory(0, "allkeys-lru");
-    let server = server::Redis::start_with(&terms);
+    let terms = redis::Terms::default().memory(0, "allkeys-lru");
+    let server = redis::Redis::start_with(&terms);
     let directory = tempfile::tempdir().unwrap();
-    let store = open(&server.url(), &directory);
+    let store = open(&format!("url = {:?}", server.url()), &directory);
     let fault = store.meta().await.unwrap_err().to_string();
     assert!(fault.contains("noeviction"), "{fault}");
     assert!(store.unfit().is_some_and(|it| it.contains("noeviction")));
@@ -138,12 +151,12 @@ async fn a_redis_that_drops_what_it_likes_is_not_used() {
 #[tokio::test]
 async fn what_it_survives_is_what_its_file_survives() {
     for (durability, endurance) in [
-        (server::Durability::Always, Endurance::Always),
-        (server::Durability::EverySecond, Endurance::EverySecond),
-        (server::Durability::Nothing, Endurance::Memory),
+        (redis::Durability::Always, Endurance::Always),
+        (redis::Durability::EverySecond, Endurance::EverySecond),
+        (redis::Durability::Nothing, Endurance::Memory),
     ] {
-        let terms = server::Terms::default().durability(durability);
-        let place = Place::on(server::Redis::start_with(&terms)).await;
+        let terms = redis::Terms::default().durability(durability);
+        let place = Place::on(redis::Redis::start_with(&terms)).await;
         assert_eq!(place.store.endurance(), endurance);
     }
 }
@@ -161,7 +174,7 @@ fn a_write_whose_connection_breaks_is_made_once_or_said_to_be_unknown() {
     });
 }
 
-fn cut_until(done: &AtomicBool, server: &server::Redis) {
+fn cut_until(done: &AtomicBool, server: &redis::Redis) {
     while !done.load(Ordering::Relaxed) {
         server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     }

@@ -22,7 +22,7 @@ pub async fn run(client: Arc<Client>, sight: Arc<Sight>) {
     loop {
         // Before the store was opened, nobody is in its register.
         if !client.identity().0.is_empty() {
-            let looked = watcher.look(&client, &sight).await;
+            let looked = watcher.look_around(&client, &sight).await;
             watcher.mind_the_epoch(&client);
             let now = Moment::now();
             if looked.is_ok() && now.since(judged) > JUDGE_EVERY {
@@ -50,35 +50,44 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn look(&mut self, client: &Client, sight: &Sight) -> Result<(), String> {
+    /// Looks until what is seen is whole: in a new life, and where somebody has left, all is read.
+    async fn look_around(&mut self, client: &Client, sight: &Sight) -> Result<(), String> {
+        for _ in 0..LOOKS_MAX {
+            if self.look(client, sight).await? == Looked::Whole {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, client: &Client, sight: &Sight) -> Result<Looked, String> {
         let before = Moment::now();
         let looked = self.ask(client).await?;
         let now = Moment::now();
         if looked.epoch != self.epoch {
             sight.begin(&looked.epoch, now);
-            *self = Self { epoch: looked.epoch, ..Self::default() };
             // What had moved before is not known here.
-            return Ok(());
+            *self = Self { epoch: looked.epoch, ..Self::default() };
+            return Ok(Looked::Partly);
         }
         if looked.moves == self.moves {
             sight.unmoved(before);
-            return Ok(());
+            return Ok(Looked::Whole);
         }
         for entry in looked.entries {
             self.entries.insert(entry.card.id.clone(), entry);
         }
         if self.entries.len() as u64 != looked.count {
-            // Somebody has left: all is read again.
             (self.moves, self.entries) = (0, BTreeMap::new());
-            return Ok(());
+            return Ok(Looked::Partly);
         }
         self.moves = looked.moves;
         let entries = self.entries.values().cloned().collect();
         sight.show(Register { moves: self.moves, entries }, before, now);
-        Ok(())
+        Ok(Looked::Whole)
     }
 
-    async fn ask(&self, client: &Client) -> Result<Looked, String> {
+    async fn ask(&self, client: &Client) -> Result<Moved, String> {
         let asked = client.ask(Way::Read, Operation::Look, vec![bytes(&self.moves)]).await;
         let (reply, _live) = asked.map_err(|it| it.to_string())?;
         read(reply).map_err(|it| it.to_string())
@@ -96,16 +105,23 @@ impl Watcher {
     }
 }
 
-struct Looked {
+/// Whether everything that is in the register was seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    Whole,
+    Partly,
+}
+
+struct Moved {
     epoch: String,
     moves: u64,
     count: u64,
     entries: Vec<Registered>,
 }
 
-fn read(mut reply: Reply) -> Result<Looked, Malformed> {
+fn read(mut reply: Reply) -> Result<Moved, Malformed> {
     let (epoch, moves) = (reply.text()?, reply.number()?);
-    Ok(Looked { epoch, moves, count: reply.number()?, entries: entries(reply.list()?)? })
+    Ok(Moved { epoch, moves, count: reply.number()?, entries: entries(reply.list()?)? })
 }
 
 /// Entries of the register, each behind its id; in the order of their ids.
@@ -133,4 +149,5 @@ async fn remove_silent(client: &Client, sight: &Sight) {
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 const LOOK_EVERY_UNWATCHED: Duration = Duration::from_millis(250);
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
+const LOOKS_MAX: usize = 3;
 const STRANGERS_MAX: u32 = 4;

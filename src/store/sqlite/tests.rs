@@ -17,7 +17,7 @@ use crate::store::register::{ReceiptState, receipts};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Beat, Store, Unavailable, WriteFault, Written};
 
-conformance!(Place::new());
+claims!(a_test_each, Place::new());
 
 /// A store in a directory of its own.
 struct Place {

@@ -1,0 +1,170 @@
+//! The same claims wherever Redis is: behind Sentinels, in a Cluster, over TLS, for a user who may
+//! do no more than is needed.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::cluster::{Cluster, Replicas};
+use super::redis::{Redis, Terms, Tls};
+use super::sentinel::Sentinel;
+use super::opened;
+use crate::store::conformance::{Gateway, applied, id, mint, row};
+use crate::store::endurance::Endurance;
+use crate::store::{Held, Store};
+
+/// Where a store is: what stands in `[store]`, but for its namespace.
+struct Place {
+    lines: String,
+    directory: TempDir,
+}
+
+impl Place {
+    fn new(lines: &str) -> Self {
+        Self { lines: lines.to_owned(), directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// A store of its own, among others in the same place.
+    async fn store(&self, name: &str) -> Store {
+        let name: String = name.chars().rev().take(32).collect();
+        let lines = format!("{}\nnamespace = {name:?}", self.lines);
+        opened(&lines, &self.directory).await
+    }
+}
+
+#[tokio::test]
+async fn every_claim_holds_behind_sentinels() {
+    let sentinel = Sentinel::start();
+    let place = Place::new(&format!("url = {:?}", sentinel.url()));
+    claims!(in_turn, |name| place.store(name));
+}
+
+#[tokio::test]
+async fn every_claim_holds_in_a_cluster() {
+    let cluster = Cluster::start();
+    let place = Place::new(&format!("url = {:?}", cluster.url()));
+    claims!(in_turn, |name| place.store(name));
+}
+
+#[tokio::test]
+async fn every_claim_holds_over_tls_for_a_user_who_may_do_no_more_than_is_needed() {
+    let files = Certified::new();
+    let terms = Terms::default().tls(files.tls()).user("keyward", "s3cret", RIGHTS);
+    let server = Redis::start_with(&terms);
+    let password = files.directory.path().join("password");
+    std::fs::write(&password, "s3cret\n").unwrap();
+    let url = server.url();
+    assert!(url.starts_with("rediss://"), "{url}");
+    let place = Place::new(&format!(
+        "url = {url:?}\nuser = \"keyward\"\npassword_file = {password:?}\nca = {:?}",
+        files.directory.path().join("ca.pem"),
+    ));
+    claims!(in_turn, |name| place.store(name));
+}
+
+/// As the README says, but for the namespace, which each claim has of its own.
+const RIGHTS: &str = "~{* resetchannels -@all +eval +evalsha +script|load +info +wait +xread \
+                      +select +ping +config|get @hash";
+
+#[tokio::test]
+async fn a_failover_is_followed_and_what_every_replica_holds_is_there() {
+    let sentinel = Sentinel::start();
+    let place = Place::new(&format!("url = {:?}\nreplicas = 2", sentinel.url()));
+    let store = place.store("a").await;
+    assert_eq!(store.endurance(), Endurance::AllReplicas);
+    let mut gateway = Gateway::new(&store, "a").await;
+    gateway.catch_up(&store).await;
+    let before = applied(&store, mint(1)).await;
+    assert_eq!(before.held, Held::Enough);
+    sentinel.fail_over();
+    let after = loop {
+        match store.ticket().await {
+            Ok(ticket) if ticket.position.epoch != before.position.epoch => break ticket,
+            Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    };
+    assert_eq!(after.position.number, 1);
+    assert_eq!(found(&store).await, Some(row(1)));
+}
+
+#[tokio::test]
+async fn a_write_that_too_few_replicas_hold_is_said_to_be_so() {
+    let sentinel = Sentinel::start();
+    let place = Place::new(&format!("url = {:?}\nreplicas = 2", sentinel.url()));
+    let store = place.store("a").await;
+    store.answer_within(Duration::from_millis(200));
+    let mut gateway = Gateway::new(&store, "a").await;
+    gateway.catch_up(&store).await;
+    sentinel.replicas()[0].freeze();
+    assert_eq!(applied(&store, mint(1)).await.held, Held::TooFew);
+    // Nobody renews a lease either.
+    let card = gateway.card.clone();
+    let beat = crate::store::Beat { card, position: gateway.position.clone() };
+    assert!(store.sync(beat).await.is_err());
+    for replica in sentinel.servers() {
+        replica.thaw();
+    }
+}
+
+#[tokio::test]
+async fn a_slot_that_moves_is_followed() {
+    let cluster = Cluster::start_with(&Terms::default(), Replicas::None);
+    let place = Place::new(&format!("url = {:?}", cluster.url()));
+    let store = place.store("a").await;
+    let before = applied(&store, mint(1)).await;
+    let key = "{a}:meta";
+    let target = cluster.others_than(cluster.owner_of(key))[0];
+    cluster.move_slot(key, target);
+    // Another owner is another life; all that was there is there.
+    assert_eq!(found(&store).await, Some(row(1)));
+    let after = loop {
+        match store.ticket().await {
+            Ok(ticket) if ticket.position.epoch != before.position.epoch => break ticket,
+            Ok(_) | Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    };
+    assert_eq!((after.position.number, after.position.nonce), (1, before.position.nonce));
+}
+
+/// What is under the first id, once the store says so.
+async fn found(store: &Store) -> Option<crate::store::Row> {
+    loop {
+        if let Ok(found) = store.find(id(1)).await {
+            return found;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// A certificate for 127.0.0.1 and the authority behind it.
+struct Certified {
+    directory: TempDir,
+}
+
+impl Certified {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let ca = authority.self_signed(&key).unwrap();
+        let issuer = rcgen::Issuer::new(authority, key);
+        let own = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&own, &issuer).unwrap();
+        let write = |name: &str, text: String| {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        };
+        write("ca.pem", ca.pem());
+        write("cert.pem", certificate.pem());
+        write("key.pem", own.serialize_pem());
+        Self { directory }
+    }
+
+    fn tls(&self) -> Tls {
+        let file = |name: &str| self.directory.path().join(name);
+        Tls { certificate: file("cert.pem"), private_key: file("key.pem"), ca: file("ca.pem") }
+    }
+}
+
+const PAUSE: Duration = Duration::from_millis(20);
