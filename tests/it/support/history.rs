@@ -145,7 +145,13 @@ impl Notes {
 
     /// Notes a change that ends now.
     pub fn change(&mut self, key: u32, kind: Kind, begun: u64, answer: Answer) {
-        self.changes.push(Change { key, kind, begun, ended: now(), answer });
+        self.change_until(key, kind, (begun, now()), answer);
+    }
+
+    /// Notes a change that has ended already.
+    pub fn change_until(&mut self, key: u32, kind: Kind, span: (u64, u64), answer: Answer) {
+        let (begun, ended) = span;
+        self.changes.push(Change { key, kind, begun, ended, answer });
     }
 }
 
