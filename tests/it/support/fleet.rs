@@ -15,6 +15,7 @@ use crate::support::gateway::Gateway;
 use crate::support::history::{History, Recorder};
 use crate::support::setup::Setup;
 use crate::support::upstream::Upstream;
+use crate::support::wait::eventually;
 use asker::{Asker, Seen};
 use operator::Operator;
 use traffic::{Keys, Traffic};
@@ -113,7 +114,7 @@ impl Fleet {
         }
         let node = (plan.admins == Admins::Node)
             .then(|| start_after(gateways.first(), &setup(plan.gateways).gateway("listen = []")));
-        let ids: Vec<String> = gateways.iter().map(Gateway::id).collect();
+        let ids: Vec<String> = gateways.iter().map(listed).collect();
         let recorder = Recorder::of(&ids);
         Self { gateways, node, networks, recorder, seen, _upstream: upstream, _files: files }
     }
@@ -172,7 +173,7 @@ impl Fleet {
     #[track_caller]
     pub fn restart(&mut self, place: usize) {
         self.gateways[place].restart();
-        let id = self.gateways[place].id();
+        let id = listed(&self.gateways[place]);
         self.recorder.rename(u16::try_from(place).unwrap(), &id);
     }
 
@@ -191,6 +192,17 @@ fn start_after(first: Option<&Gateway>, setup: &Setup) -> Gateway {
         fs::copy(first.file("operator.token"), token).unwrap();
     }
     Gateway::start_in(directory, setup)
+}
+
+/// The id by which a gateway stands in the register, once it says so itself.
+#[track_caller]
+fn listed(gateway: &Gateway) -> String {
+    eventually("it lists itself", || {
+        let answer = gateway.admin("GET", "/v1/gateways", None);
+        let ending = format!("-{}\"", gateway.pid());
+        String::from_utf8_lossy(&answer.body).contains(&ending)
+    });
+    gateway.id()
 }
 
 fn make_pepper(path: &Path) {

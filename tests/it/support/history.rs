@@ -1,5 +1,6 @@
 //! What was asked of a fleet and what it answered, so that it can be held to its promise.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub enum Answer {
     Complete,
     /// It holds, but perhaps not at these gateways.
     Unconfirmed(Vec<u16>),
+    /// It holds, but too few replicas have it: it is lost where one of them takes over.
+    NotHeld,
     /// Nothing that could be relied on: it may hold at any time from its beginning on, or never.
     Unknown,
 }
@@ -134,6 +137,44 @@ impl Recorder {
     /// All that was handed over so far.
     pub fn history(&self) -> History {
         self.0.lock().unwrap().clone()
+    }
+}
+
+impl History {
+    /// How many requests had this outcome.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.requests.iter().filter(|it| it.outcome == outcome).count()
+    }
+
+    /// The longest time that anybody waited for an answer, in nanoseconds.
+    pub fn longest(&self) -> u64 {
+        self.requests.iter().map(|it| it.ended - it.begun).max().unwrap_or(0)
+    }
+
+    /// How many revocations were complete, unconfirmed, not held, and of unknown outcome.
+    pub fn revocations(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for change in self.changes.iter().filter(|it| it.kind == Kind::Revoke) {
+            counts[match change.answer {
+                Answer::Complete => 0,
+                Answer::Unconfirmed(_) => 1,
+                Answer::NotHeld => 2,
+                Answer::Unknown => 3,
+            }] += 1;
+        }
+        counts
+    }
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [Outcome::LetIn, Outcome::Refused, Outcome::Unavailable, Outcome::Other];
+        let [let_in, refused, unavailable, other] = all.map(|it| self.count(it));
+        let [complete, unconfirmed, not_held, unknown] = self.revocations();
+        let longest = Duration::from_nanos(self.longest());
+        write!(formatter, "let in {let_in}, 401 {refused}, 503 {unavailable}, other {other}, ")?;
+        write!(formatter, "longest {longest:?}; revocations: complete {complete}, ")?;
+        write!(formatter, "unconfirmed {unconfirmed}, not held {not_held}, unknown {unknown}")
     }
 }
 

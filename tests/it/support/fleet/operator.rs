@@ -115,6 +115,10 @@ impl Operator {
             return Answer::Complete;
         }
         let named = propagation["unconfirmed"].as_array().unwrap();
+        // Every gateway has confirmed it, or is fenced: it is the store that cannot promise it.
+        if named.is_empty() {
+            return Answer::NotHeld;
+        }
         let names: Vec<&str> = named.iter().map(|it| it.as_str().unwrap()).collect();
         Answer::Unconfirmed(self.recorder.gateways(&names))
     }
