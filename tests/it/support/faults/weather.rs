@@ -114,7 +114,9 @@ impl Weather {
     /// Ends all of them by a reset; those that are to end.
     pub fn reset_links(&self) -> Vec<Weak<Link>> {
         let links = self.links();
-        links.iter().for_each(|it| it.reset());
+        for link in &links {
+            link.reset();
+        }
         self.wake();
         links.iter().map(Arc::downgrade).collect()
     }

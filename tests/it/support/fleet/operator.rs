@@ -114,12 +114,12 @@ impl Operator {
         if propagation["complete"] == true {
             return Answer::Complete;
         }
-        let named = propagation["unconfirmed"].as_array().unwrap();
+        let missing = propagation["unconfirmed"].as_array().unwrap();
         // Every gateway has confirmed it, or is fenced: it is the store that cannot promise it.
-        if named.is_empty() {
+        if missing.is_empty() {
             return Answer::NotHeld;
         }
-        let names: Vec<&str> = named.iter().map(|it| it.as_str().unwrap()).collect();
+        let names: Vec<&str> = missing.iter().map(|it| it.as_str().unwrap()).collect();
         Answer::Unconfirmed(self.recorder.gateways(&names))
     }
 }

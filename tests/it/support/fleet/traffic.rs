@@ -75,12 +75,12 @@ fn go_on(mut asker: Asker, pause: Duration, keys: &Keys, stopped: &AtomicBool) -
         chance ^= chance << 13;
         chance ^= chance >> 7;
         chance ^= chance << 17;
-        let asked = keys.any(chance >> 16).and_then(|it| asker.ask(&it));
-        count += u64::from(asked.is_some());
+        let outcome = keys.any(chance >> 16).and_then(|it| asker.ask(&it));
+        count += u64::from(outcome.is_some());
         // What could not be asked in time is not made up for.
         next = Instant::now().max(next + pause);
         thread::sleep(next.saturating_duration_since(Instant::now()));
-        if asked.is_none() {
+        if outcome.is_none() {
             thread::sleep(NOBODY);
         }
     }
