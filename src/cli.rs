@@ -28,6 +28,7 @@ mod reload;
 mod serve;
 mod span;
 mod store;
+mod transfer;
 mod trust;
 mod words;
 

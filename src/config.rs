@@ -22,6 +22,7 @@ mod reader;
 mod route;
 mod schema;
 pub mod sources;
+mod store;
 #[cfg(test)]
 mod tests;
 pub mod units;
@@ -29,6 +30,7 @@ mod upstream;
 mod values;
 
 pub use route::*;
+pub use store::*;
 pub use upstream::*;
 
 /// The environment of this process, for [`sources::load`].
@@ -202,53 +204,6 @@ pub enum AccessLog {
     Off,
     /// One each.
     On,
-}
-
-/// Where records live: `[store]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Store {
-    /// Which store.
-    pub location: Location,
-    /// Nobody waits longer for the store.
-    pub response_timeout: Duration,
-    /// The pepper that seals.
-    pub pepper_file: PathBuf,
-    /// Peppers that still verify.
-    pub retired_pepper_files: Vec<PathBuf>,
-    /// What happens past the lease.
-    pub when_unreachable: WhenUnreachable,
-    /// How long known keys go on past the lease.
-    pub serve_known_for: Duration,
-    /// How long a gateway may trust what it knows.
-    pub lease: Duration,
-    /// Above it the map of keys is a cache.
-    pub max_keys_in_memory: NonZeroUsize,
-}
-
-/// A store's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Location {
-    /// An `SQLite` file.
-    Sqlite(PathBuf),
-}
-
-impl Location {
-    /// What no acknowledged write is lost by, in this store.
-    pub const fn survives(&self) -> &'static [&'static str] {
-        match self {
-            Self::Sqlite(_) => &["kill -9", "power loss"],
-        }
-    }
-}
-
-/// What a gateway does once its lease has run out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenUnreachable {
-    /// Known keys go on for `serve_known_for`.
-    ServeKnown,
-    /// Nobody is let in.
-    Refuse,
 }
 
 /// The scheme `default`: `[keys]`.

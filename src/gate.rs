@@ -11,6 +11,7 @@ use crate::gate::keyring::Keyring;
 use crate::gate::running::{Grant, Running};
 use crate::key::text::PresentedKey;
 
+pub mod crossing;
 pub mod entries;
 pub mod fill;
 pub mod follow;

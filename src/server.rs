@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 
 use crate::admin::health::Health;
 use crate::config::Config;
@@ -28,6 +29,7 @@ mod last_use;
 mod limits;
 mod metrics;
 mod notify;
+mod opening;
 pub mod peppers;
 mod plan;
 pub mod reload;
@@ -36,6 +38,7 @@ mod secret_file;
 mod signals;
 mod sockets;
 pub mod succession;
+pub mod transfer;
 mod worker;
 mod workers;
 
@@ -55,6 +58,7 @@ pub struct Server {
     reloading: Reloading,
     succession: Succession,
     succeeded: Arc<AtomicBool>,
+    unfit: oneshot::Receiver<StartFault>,
 }
 
 /// Where a server comes from.
@@ -84,9 +88,9 @@ impl Server {
         // Before anyone can see that it is ready, and stop it.
         let signals = control.block_on(async { Signals::listen() });
         let signals = signals.map_err(|it| StartFault::thread(&it))?;
-        let built = control.block_on(build(config, lines, (admin.handle(), origin)))?;
+        let built = control.block_on(build(Arc::new(config), lines, (admin.handle(), origin)))?;
         let Built { config, health, addresses, parties, .. } = built;
-        let Built { workers, reloading, succession, succeeded, .. } = built;
+        let Built { workers, reloading, succession, succeeded, unfit, .. } = built;
         notify(State::Ready);
         Ok(Self {
             config,
@@ -100,6 +104,7 @@ impl Server {
             reloading,
             succession,
             succeeded,
+            unfit,
         })
     }
 
@@ -115,8 +120,14 @@ impl Server {
 
     /// Serves until told to stop, drains, and gives the exit code.
     pub fn wait(mut self) -> u8 {
-        let Self { control, signals, workers, reloading, succession, .. } = &mut self;
-        let code = match control.block_on(serve(signals, workers, reloading, succession)) {
+        let Self { control, signals, workers, reloading, succession, unfit, .. } = &mut self;
+        let serving = async {
+            tokio::select! {
+                Ok(fault) = unfit => End::Unfit(fault),
+                end = serve(signals, workers, reloading, succession) => end,
+            }
+        };
+        let code = match control.block_on(serving) {
             End::Asked => {
                 notify(State::Stopping);
                 self.drain(self.config.gateway.drain_delay);
@@ -129,6 +140,10 @@ impl Server {
                 self.parties.reception.stop();
                 self.drain(Duration::ZERO);
                 exit::DONE
+            }
+            End::Unfit(fault) => {
+                tracing::error!(%fault, "the store was reached, and this process cannot use it");
+                fault.exit()
             }
             End::WorkerLost => {
                 tracing::error!("a worker has ended by itself: this process cannot go on");
@@ -186,6 +201,8 @@ enum End {
     /// By the process of this id.
     Succeeded(u32),
     WorkerLost,
+    /// The store was reached at last, and is not the right one.
+    Unfit(StartFault),
 }
 
 /// Until it is to end.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::key::seal::{Identity, PepperName};
 use crate::key::text::KeyId;
+use crate::store::endurance::Endurance;
 use crate::store::gateway::GatewayId;
 use crate::store::sight::Sight;
 
@@ -16,7 +17,10 @@ use crate::store::sight::Sight;
 #[macro_use]
 mod conformance;
 
+pub mod endurance;
 pub mod gateway;
+pub mod inspection;
+pub mod redis;
 pub mod register;
 pub mod sight;
 pub mod sqlite;
@@ -29,6 +33,8 @@ pub use terms::*;
 pub enum Store {
     /// SQLite, inside this process.
     Embedded(Arc<sqlite::Sqlite>),
+    /// Redis, shared by a fleet.
+    Redis(Arc<redis::Redis>),
 }
 
 impl Store {
@@ -36,6 +42,7 @@ impl Store {
     pub fn identity(&self) -> &Identity {
         match self {
             Self::Embedded(store) => store.identity(),
+            Self::Redis(store) => store.identity(),
         }
     }
 
@@ -43,6 +50,7 @@ impl Store {
     pub fn answer_within(&self, response_timeout: Duration) {
         match self {
             Self::Embedded(store) => store.answer_within(response_timeout),
+            Self::Redis(store) => store.answer_within(response_timeout),
         }
     }
 
@@ -50,6 +58,7 @@ impl Store {
     pub async fn meta(&self) -> Result<Meta, Unavailable> {
         match self {
             Self::Embedded(store) => store.meta().await,
+            Self::Redis(store) => store.meta().await,
         }
     }
 
@@ -57,6 +66,7 @@ impl Store {
     pub async fn set_check(&self, check: [u8; 16]) -> Result<(), Unavailable> {
         match self {
             Self::Embedded(store) => store.set_check(check).await,
+            Self::Redis(store) => store.set_check(check).await,
         }
     }
 
@@ -64,6 +74,7 @@ impl Store {
     pub async fn find(&self, id: KeyId) -> Result<Option<Row>, Unavailable> {
         match self {
             Self::Embedded(store) => store.find(id).await,
+            Self::Redis(store) => store.find(id).await,
         }
     }
 
@@ -75,6 +86,7 @@ impl Store {
     ) -> Result<Vec<Row>, Unavailable> {
         match self {
             Self::Embedded(store) => store.page(after, count).await,
+            Self::Redis(store) => store.page(after, count).await,
         }
     }
 
@@ -82,6 +94,7 @@ impl Store {
     pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
         match self {
             Self::Embedded(store) => store.operators().await,
+            Self::Redis(store) => store.operators().await,
         }
     }
 
@@ -89,6 +102,7 @@ impl Store {
     pub async fn write(&self, write: Write) -> Result<Written, WriteFault> {
         match self {
             Self::Embedded(store) => store.write(write).await,
+            Self::Redis(store) => store.write(write).await,
         }
     }
 
@@ -97,6 +111,7 @@ impl Store {
     pub async fn reseal(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
         match self {
             Self::Embedded(store) => store.reseal(rows).await,
+            Self::Redis(store) => store.reseal(rows).await,
         }
     }
 
@@ -105,6 +120,7 @@ impl Store {
     pub async fn offer(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
         match self {
             Self::Embedded(store) => store.offer(rows).await,
+            Self::Redis(store) => store.offer(rows).await,
         }
     }
 
@@ -112,6 +128,7 @@ impl Store {
     pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
         match self {
             Self::Embedded(store) => store.note(line).await,
+            Self::Redis(store) => store.note(line).await,
         }
     }
 
@@ -119,6 +136,7 @@ impl Store {
     pub async fn touch(&self, used: Vec<(KeyId, Timestamp)>) -> Result<(), Unavailable> {
         match self {
             Self::Embedded(store) => store.touch(used).await,
+            Self::Redis(store) => store.touch(used).await,
         }
     }
 
@@ -127,6 +145,7 @@ impl Store {
     pub async fn sync(&self, beat: Beat) -> Result<Synced, Unavailable> {
         match self {
             Self::Embedded(store) => store.sync(beat).await,
+            Self::Redis(store) => store.sync(beat).await,
         }
     }
 
@@ -135,6 +154,7 @@ impl Store {
     pub async fn alarm(&self, after: &Position, longest: Duration) {
         match self {
             Self::Embedded(store) => store.alarm(after, longest).await,
+            Self::Redis(store) => store.alarm(after, longest).await,
         }
     }
 
@@ -142,6 +162,7 @@ impl Store {
     pub fn sight(&self) -> &Sight {
         match self {
             Self::Embedded(store) => store.sight(),
+            Self::Redis(store) => store.sight(),
         }
     }
 
@@ -149,6 +170,60 @@ impl Store {
     pub async fn ticket(&self) -> Result<Ticket, Unavailable> {
         match self {
             Self::Embedded(store) => store.ticket().await,
+            Self::Redis(store) => store.ticket().await,
+        }
+    }
+
+    /// The same in another life of the store, `epoch`: what was written may have been lost with the
+    /// primary before, and is written again.
+    pub async fn reassert(&self, ticket: &Ticket, epoch: &str) -> Result<Ticket, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.ticket().await,
+            Self::Redis(store) => store.reassert(ticket, epoch).await,
+        }
+    }
+
+    /// The newest of these places, by number and nonce from new to old, that stands in the changes
+    /// of the present life of the store.
+    pub async fn common(&self, places: &[(u64, u64)]) -> Result<Option<Position>, Unavailable> {
+        match self {
+            // A file has one life: where it does not go on, an older copy was put in its place.
+            Self::Embedded(_) => Ok(None),
+            Self::Redis(store) => store.common(places).await,
+        }
+    }
+
+    /// From now on leases are given in this life of the store.
+    pub async fn open_epoch(&self, epoch: &str) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Redis(store) => store.open_epoch(epoch).await,
+        }
+    }
+
+    /// What an acknowledged write survives.
+    pub fn endurance(&self) -> Endurance {
+        match self {
+            Self::Embedded(_) => Endurance::File,
+            Self::Redis(store) => store.endurance(),
+        }
+    }
+
+    /// Whether entries of the register can be lost, with a primary whose place another one takes.
+    pub fn may_forget(&self) -> bool {
+        match self.endurance() {
+            Endurance::File | Endurance::Always | Endurance::EverySecond | Endurance::Memory => {
+                false
+            }
+            Endurance::AllReplicas | Endurance::SomeReplicas | Endurance::Unknown => true,
+        }
+    }
+
+    /// What is wrong with a store that is there, so that it must not be used.
+    pub fn unfit(&self) -> Option<String> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(store) => store.unfit(),
         }
     }
 
@@ -157,6 +232,7 @@ impl Store {
     pub async fn leave(&self, gateway: &GatewayId, beat: Option<u64>) -> Result<Left, Unavailable> {
         match self {
             Self::Embedded(store) => store.leave(gateway, beat).await,
+            Self::Redis(store) => store.leave(gateway, beat).await,
         }
     }
 
@@ -164,6 +240,7 @@ impl Store {
     pub async fn census(&self) -> Result<Vec<(Option<PepperName>, u64)>, Unavailable> {
         match self {
             Self::Embedded(store) => store.census().await,
+            Self::Redis(store) => store.census().await,
         }
     }
 }

@@ -33,7 +33,7 @@ pub fn ready(visit: &Visit) -> Result<Answer, Rejection> {
     let may_read =
         visit.operator.as_ref().is_some_and(|it| it.permissions().contains(Permission::FleetRead));
     let reasons = may_read.then(|| health.reasons(now));
-    let survives = may_read.then(|| visit.admin.config().store.location.survives());
+    let survives = may_read.then(|| visit.admin.keyring.store().endurance().survives());
     let done = match status {
         Readiness::Ready => Done::Well,
         Readiness::Starting | Readiness::Draining | Readiness::StoreUnreachable => Done::NotReady,

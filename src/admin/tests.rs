@@ -174,7 +174,7 @@ fn config(directory: &tempfile::TempDir) -> Config {
 }
 
 fn keyring(config: &Config) -> Keyring {
-    let Location::Sqlite(path) = &config.store.location;
+    let Location::Sqlite(path) = &config.store.location else { unreachable!() };
     let store = Sqlite::open(path).unwrap();
     let store = Store::Embedded(Arc::new(store));
     let peppers = Peppers::new(Pepper::new([7; 32]), Vec::new());

@@ -256,7 +256,7 @@ pub struct Store {
 }
 
 /// What to do with a store.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum StoreAction {
     /// Say what the store holds, and under which peppers; also while a gateway uses it
     Status,
@@ -265,6 +265,30 @@ pub enum StoreAction {
         /// I vouch for what is in the store
         #[arg(long)]
         yes: bool,
+    },
+    /// Write every record as a line of text: hashes, no plaintexts
+    Export {
+        /// Where to, readable only for its owner; without it to standard output
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take over what was exported; where both have a record, the newer state stays
+    Import {
+        /// Where from; without it from standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take every record over into the store of another configuration
+    Migrate {
+        /// The configuration that names the other store, and its pepper
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
+    /// Give an emptied Redis its name back, so that running gateways write back what they know
+    Restore {
+        /// The name that the store had: gateways say it in their log, `keyward store status` did
+        #[arg(long, value_name = "NAME")]
+        identity: String,
     },
 }
 

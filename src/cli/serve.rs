@@ -8,7 +8,7 @@ use crate::cli::args::{Serve, Source};
 use crate::cli::failure::Failure;
 use crate::cli::logging;
 use crate::config::sources::{self, Loaded};
-use crate::config::{self, Access, Config, Location, Plaintext};
+use crate::config::{self, Access, Config, Plaintext};
 use crate::route::table::{PathPattern, Pattern};
 use crate::server::reload::Reread;
 use crate::server::succession::Lineage;
@@ -48,9 +48,6 @@ fn file(source: &Source) -> Option<PathBuf> {
 }
 
 fn announce(config: &Config, addresses: &Addresses) {
-    let Location::Sqlite(store) = &config.store.location;
-    let survives = config.store.location.survives().join(", ");
-    info!(store = %store.display(), survives, "acknowledged writes are kept");
     for address in &addresses.gateway {
         info!(%address, "the gateway listens");
     }

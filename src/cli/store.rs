@@ -4,36 +4,43 @@ use std::io::Write;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::runtime::Builder;
 
 use crate::cli::Streams;
 use crate::cli::args::{Output, Store as Typed, StoreAction};
 use crate::cli::credentials::write_whole;
 use crate::cli::failure::Failure;
-use crate::cli::serve;
-use crate::cli::words;
+use crate::cli::transfer::{self, runtime};
+use crate::cli::{serve, words};
 use crate::clock::Timestamp;
 use crate::config::{Location, Store as Settings};
 use crate::key::seal::{Pepper, PepperName, Peppers};
 use crate::server::accept::{Accepted, accept};
 use crate::server::peppers;
 use crate::store::Store;
+use crate::store::inspection::{Inspection, Specifics};
+use crate::store::redis::Redis;
 use crate::store::sqlite::Sqlite;
-use crate::store::sqlite::inspect::{Inspection, inspect};
+use crate::store::sqlite::inspect::inspect;
 
 /// Does what was typed after `keyward store`.
 pub fn store(typed: &Typed, streams: &mut Streams<'_>) -> Result<(), Failure> {
     let settings = serve::load(&typed.source)?.config.store;
-    match typed.action {
-        StoreAction::Status => status(&settings, typed.form.output, streams),
+    let output = typed.form.output;
+    match &typed.action {
+        StoreAction::Status => status(&settings, output, streams),
         StoreAction::Accept { yes: false } => ask(&settings),
-        StoreAction::Accept { yes: true } => vouch(&settings, typed.form.output, streams),
+        StoreAction::Accept { yes: true } => vouch(&settings, output, streams),
+        StoreAction::Export { file } => transfer::export(&settings, file.as_deref(), streams),
+        StoreAction::Import { file } => {
+            transfer::import(&settings, file.as_deref(), output, streams)
+        }
+        StoreAction::Migrate { to } => transfer::migrate(&settings, to.clone(), output, streams),
+        StoreAction::Restore { identity } => transfer::restore(&settings, identity, streams),
     }
 }
 
 fn status(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let Location::Sqlite(path) = &settings.location;
-    let seen = inspect(path)?;
+    let seen = seen(settings)?;
     let peppers = peppers::look(settings);
     let status = Status::new(&seen, peppers.as_ref().ok());
     let text = match output {
@@ -45,6 +52,36 @@ fn status(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Res
         writeln!(streams.err, "keyward: warning: {fault}")?;
     }
     Ok(warn(&status, streams.err)?)
+}
+
+/// Looks at the store, without changing anything.
+fn seen(settings: &Settings) -> Result<Inspection, Failure> {
+    match &settings.location {
+        Location::Sqlite(path) => Ok(inspect(path)?),
+        Location::Redis(_) => Ok(runtime()?.block_on(Redis::open(settings)?.inspect())?),
+    }
+}
+
+/// The store, for as long as nobody else lives on it.
+fn alone(settings: &Settings, seen: &Inspection) -> Result<Store, Failure> {
+    match &settings.location {
+        Location::Sqlite(path) => {
+            let store = Sqlite::open_alone(path).map_err(|it| Failure::Failed(it.to_string()))?;
+            Ok(Store::Embedded(Arc::new(store)))
+        }
+        Location::Redis(_) => {
+            if let Specifics::Redis { gateways: 1.., .. } = seen.specifics {
+                return Err(Failure::Failed(
+                    "gateways follow this store: stop them, or have those that are gone for good \
+                     forgotten (keyward fleet list)"
+                        .to_owned(),
+                ));
+            }
+            let store = Store::Redis(Arc::new(Redis::open(settings)?));
+            runtime()?.block_on(store.meta())?;
+            Ok(store)
+        }
+    }
 }
 
 /// What the peppers that are here can do with what is in the store.
@@ -100,12 +137,12 @@ impl Status {
 
     fn text(&self, seen: &Inspection) -> String {
         let known_by = if seen.check.is_some() { self.check.as_str() } else { "none yet" };
-        let rows = [
-            ["store", &seen.path.display().to_string()],
+        let first = [
+            ["store", &seen.location],
             ["identity", &seen.identity.0],
             ["format", &seen.format.to_string()],
-            ["schema", &seen.schema.to_string()],
-            ["journal", &seen.journal_mode],
+        ];
+        let rows = [
             ["keys", &format!("{}, and {} revoked", seen.keys.kept, seen.keys.revoked)],
             [
                 "operators",
@@ -113,7 +150,8 @@ impl Status {
             ],
             ["sealed with", &format!("{known_by} pepper")],
         ];
-        let rows = rows.map(|row| row.map(str::to_owned));
+        let owned = |row: [&str; 2]| row.map(str::to_owned);
+        let rows = first.map(owned).into_iter().chain(specifics(seen)).chain(rows.map(owned));
         let peppers = self.records.iter().map(|(name, role, count)| {
             let name = name.map_or_else(|| "unreadable".to_owned(), |it| it.to_string());
             [
@@ -121,25 +159,56 @@ impl Status {
                 format!("{}, {}", role.as_str(), words::count(count, "record")),
             ]
         });
-        words::list(rows.into_iter().chain(peppers))
+        words::list(rows.chain(peppers))
     }
 
     fn document(&self, seen: &Inspection) -> Value {
         let peppers = self.records.iter().map(|(name, role, count)| {
             json!({ "name": name.map(|it| it.to_string()), "role": role.as_str(), "records": count })
         });
-        json!({
-            "path": seen.path,
+        let specifics = match &seen.specifics {
+            Specifics::File { schema, journal_mode } => json!({
+                "path": seen.location, "schema": schema, "journal_mode": journal_mode,
+            }),
+            Specifics::Redis { primary, epoch, changes, gateways, survives } => json!({
+                "url": seen.location,
+                "primary": primary,
+                "epoch": epoch,
+                "changes": changes,
+                "gateways": gateways,
+                "survives": survives,
+            }),
+        };
+        let mut document = json!({
             "identity": seen.identity,
             "format": seen.format,
-            "schema": seen.schema,
-            "journal_mode": seen.journal_mode,
             "keys": { "kept": seen.keys.kept, "revoked": seen.keys.revoked },
             "operators": { "kept": seen.operators.kept, "revoked": seen.operators.revoked },
             "sealed_with": seen.check.map(|_| self.check.as_str()),
             "peppers": peppers.collect::<Vec<_>>(),
-        })
+        });
+        if let (Value::Object(document), Value::Object(specifics)) = (&mut document, specifics) {
+            document.extend(specifics);
+        }
+        document
     }
+}
+
+/// What only stores of its kind have, a line each.
+fn specifics(seen: &Inspection) -> Vec<[String; 2]> {
+    let rows = match &seen.specifics {
+        Specifics::File { schema, journal_mode } => {
+            vec![("schema", schema.to_string()), ("journal", journal_mode.clone())]
+        }
+        Specifics::Redis { primary, epoch, changes, gateways, survives } => vec![
+            ("primary", primary.clone()),
+            ("epoch", epoch.clone()),
+            ("changes", changes.to_string()),
+            ("gateways", gateways.to_string()),
+            ("survives", survives.join(", ")),
+        ],
+    };
+    rows.into_iter().map(|(name, value)| [name.to_owned(), value]).collect()
 }
 
 fn warn(status: &Status, to: &mut dyn Write) -> std::io::Result<()> {
@@ -157,8 +226,7 @@ fn warn(status: &Status, to: &mut dyn Write) -> std::io::Result<()> {
 }
 
 fn ask(settings: &Settings) -> Result<(), Failure> {
-    let Location::Sqlite(path) = &settings.location;
-    let seen = inspect(path)?;
+    let seen = seen(settings)?;
     let status = Status::new(&seen, peppers::look(settings).ok().as_ref());
     Err(Failure::Usage(format!(
         "the store holds {keys} and {operators}; {unknown} sealed under peppers that are not here \
@@ -172,15 +240,10 @@ fn ask(settings: &Settings) -> Result<(), Failure> {
 }
 
 fn vouch(settings: &Settings, output: Output, streams: &mut Streams<'_>) -> Result<(), Failure> {
-    let Location::Sqlite(path) = &settings.location;
-    inspect(path)?;
-    let store = Sqlite::open_alone(path).map_err(|it| Failure::Failed(it.to_string()))?;
-    let store = Store::Embedded(Arc::new(store));
+    let seen = seen(settings)?;
+    let store = alone(settings, &seen)?;
     let peppers = peppers::vouched(settings)?;
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|it| Failure::Failed(format!("no runtime can be started: {it}")))?;
-    let accepted = runtime.block_on(accept(&store, peppers, Timestamp::now()))?;
+    let accepted = runtime()?.block_on(accept(&store, peppers, Timestamp::now()))?;
     let text = match output {
         Output::Json => words::json(&accepted_document(&accepted)),
         Output::Table => accepted_text(&accepted),

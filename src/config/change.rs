@@ -6,7 +6,8 @@ use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use crate::config::{
-    Admin, Certificate, Config, Gateway, HeadLimits, Keys, Limits, Log, Route, Store, Upstream,
+    Admin, Certificate, Config, Gateway, HeadLimits, Keys, Limits, Log, Network, Route, Store,
+    Upstream,
 };
 
 /// The configuration that is in force; another one may take its place.
@@ -162,6 +163,7 @@ impl Changes {
     fn store(&mut self, now: &Store, wanted: &Store) {
         let Store {
             location,
+            network,
             response_timeout,
             pepper_file,
             retired_pepper_files,
@@ -171,6 +173,7 @@ impl Changes {
             max_keys_in_memory,
         } = wanted;
         self.wait("store.url", &now.location, location);
+        self.network(&now.network, network);
         self.wait("store.response_timeout", &now.response_timeout, response_timeout);
         self.wait("store.pepper_file", &now.pepper_file, pepper_file);
         let retired = "store.retired_pepper_files";
@@ -179,6 +182,16 @@ impl Changes {
         self.wait("store.serve_known_for", &now.serve_known_for, serve_known_for);
         self.wait("store.lease", &now.lease, lease);
         self.wait("store.max_keys_in_memory", &now.max_keys_in_memory, max_keys_in_memory);
+    }
+
+    fn network(&mut self, now: &Network, wanted: &Network) {
+        let Network { user, password_file, ca, namespace, replicas, connect_timeout } = wanted;
+        self.wait("store.user", &now.user, user);
+        self.wait("store.password_file", &now.password_file, password_file);
+        self.wait("store.ca", &now.ca, ca);
+        self.wait("store.namespace", &now.namespace, namespace);
+        self.wait("store.replicas", &now.replicas, replicas);
+        self.wait("store.connect_timeout", &now.connect_timeout, connect_timeout);
     }
 
     fn keys(&mut self, now: &Keys, Keys { prefix, argon2, argon2_threads, argon2_queue }: &Keys) {

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use crate::config::reader::Field;
 use crate::config::values::{self, wide};
-use crate::config::{
-    AccessLog, Config, Keys, Limits, Location, Log, LogFormat, Store, WhenUnreachable,
-};
+use crate::config::{AccessLog, Config, Keys, Limits, Location, Log, LogFormat, Network};
 use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
@@ -19,6 +17,7 @@ mod endpoints;
 mod health;
 mod listeners;
 mod routes;
+mod store;
 mod upstreams;
 
 /// Reads everything. Once the report holds a fault, the result is not to be used.
@@ -30,7 +29,7 @@ pub fn check(root: &Field<'_>) -> Config {
         gateway,
         admin,
         log: log(&root.section("log")),
-        store: store(&root.section("store")),
+        store: store::store(&root.section("store")),
         keys: keys(&root.section("keys")),
         limits: limits(&root.section("limits")),
         routes,
@@ -47,27 +46,6 @@ fn log(section: &Field<'_>) -> Log {
         level: section.field("level").read("info".to_owned(), values::log_filter),
         format: section.field("format").read(LogFormat::Auto, values::one_of(formats)),
         access: section.field("access").read(AccessLog::Off, access),
-    }
-}
-
-fn store(section: &Field<'_>) -> Store {
-    let time = |key, default, least| section.field(key).read(default, values::time(least));
-    let policies =
-        [("serve_known", WhenUnreachable::ServeKnown), ("refuse", WhenUnreachable::Refuse)];
-    let policy = values::one_of(policies);
-    let database = Location::Sqlite(section.directory().join("keyward.db"));
-    let count = section.field("max_keys_in_memory").read(KEYS_MAX, values::count(u32::MAX));
-    Store {
-        location: section.field("url").read(database, values::location),
-        response_timeout: time("response_timeout", Duration::from_millis(500), MOMENT),
-        pepper_file: file(&section.field("pepper_file"), "keyward.pepper"),
-        retired_pepper_files: section.field("retired_pepper_files").list(values::file),
-        when_unreachable: section
-            .field("when_unreachable")
-            .read(WhenUnreachable::ServeKnown, policy),
-        serve_known_for: time("serve_known_for", Duration::from_mins(10), MOMENT),
-        lease: section.field("lease").read(LEASE, values::time_between(LEASE_MIN, LEASE_MAX)),
-        max_keys_in_memory: wide(count),
     }
 }
 
@@ -99,13 +77,20 @@ fn file(field: &Field<'_>, default: &str) -> PathBuf {
 
 /// No file serves two ends.
 fn check_files(root: &Field<'_>, config: &Config) {
-    let Location::Sqlite(database) = &config.store.location;
     let (store, admin) = (root.field("store"), root.field("admin"));
-    let mut files = vec![
-        (store.field("url"), database.clone()),
+    let mut files = match &config.store.location {
+        Location::Sqlite(database) => vec![(store.field("url"), database.clone())],
+        Location::Redis(_) => Vec::new(),
+    };
+    files.extend([
         (store.field("pepper_file"), config.store.pepper_file.clone()),
         (admin.field("operator_token_file"), config.admin.operator_token_file.clone()),
-    ];
+    ]);
+    let Network { password_file, ca, .. } = &config.store.network;
+    let of_network = [("password_file", password_file), ("ca", ca)];
+    files.extend(
+        of_network.into_iter().filter_map(|(name, file)| Some((store.field(name), file.clone()?))),
+    );
     let retired = store.field("retired_pepper_files").each(values::file);
     files.extend(retired.into_iter().filter_map(|(field, file)| Some((field, file?))));
     for (at, (field, file)) in files.iter().enumerate() {
@@ -120,17 +105,10 @@ fn check_files(root: &Field<'_>, config: &Config) {
 const OWASP: Cost = Cost { memory_kib: 19 * 1024, iterations: ITERATIONS.get() };
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 const QUEUE: NonZeroU32 = NonZeroU32::new(64).unwrap();
-const KEYS_MAX: NonZeroU32 = NonZeroU32::new(1_000_000).unwrap();
 const FAILURES: Rate = Rate {
     count: NonZeroU32::new(20).unwrap(),
     period: Duration::from_secs(1),
     burst: NonZeroU32::new(200).unwrap(),
 };
-const LEASE: Duration = Duration::from_secs(2);
-/// A gateway renews it four times as often, and the store has to answer in between.
-const LEASE_MIN: Duration = Duration::from_millis(200);
-/// A write waits little more than a lease for a gateway that is gone, and whoever sent it waits a
-/// minute and no longer.
-const LEASE_MAX: Duration = Duration::from_secs(30);
 /// The shortest time that is one.
 const MOMENT: Duration = Duration::from_millis(1);

@@ -63,6 +63,12 @@ pub const SECTIONS: [Section; 15] = [
         path: "store",
         known: &[
             "url",
+            "user",
+            "password_file",
+            "ca",
+            "namespace",
+            "replicas",
+            "connect_timeout",
             "response_timeout",
             "pepper_file",
             "retired_pepper_files",
@@ -71,7 +77,7 @@ pub const SECTIONS: [Section; 15] = [
             "lease",
             "max_keys_in_memory",
         ],
-        later: &["user", "password_file", "ca", "namespace", "replicas", "connect_timeout"],
+        later: &[],
     },
     Section { path: "keys", known: &["prefix", "argon2"], later: &[] },
     Section {

@@ -13,6 +13,7 @@ mod files;
 mod listeners;
 mod routes;
 mod sources;
+mod store;
 mod upstreams;
 mod values;
 
@@ -159,11 +160,10 @@ fn a_file_that_cannot_be_read_is_a_fault() {
 #[test]
 fn what_a_later_version_will_know_is_refused_even_at_its_default() {
     check(
-        "[store]\nnamespace = 'kw'\n[limits]\nrate = 'unlimited'\n[[schemes]]\nname = 'x'\n",
+        "[limits]\nrate = 'unlimited'\n[[schemes]]\nname = 'x'\n",
         &[
-            "keyward.toml:2:1: store.namespace: \"namespace\" is not yet known to this version",
-            "keyward.toml:4:1: limits.rate: \"rate\" is not yet known to this version",
-            "keyward.toml:5:3: schemes: \"schemes\" is not yet known to this version",
+            "keyward.toml:2:1: limits.rate: \"rate\" is not yet known to this version",
+            "keyward.toml:3:3: schemes: \"schemes\" is not yet known to this version",
         ],
     );
     for section in &SECTIONS {

@@ -10,10 +10,9 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::config::Percent;
 use crate::config::raw::{Content, Node};
-use crate::config::schema::not_yet;
 use crate::config::units;
-use crate::config::{Location, Percent};
 use crate::key::record::Label;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
@@ -196,21 +195,6 @@ pub fn file(node: &Node) -> Result<PathBuf, String> {
     Ok(node.place.directory().join(text))
 }
 
-/// Where the store is. What was written is not repeated: it may hold a password.
-pub fn location(node: &Node) -> Result<Location, String> {
-    let text = node.text().ok_or_else(|| expected(LOCATION, node))?;
-    let (scheme, path) = text.split_once(':').ok_or_else(|| expected(LOCATION, node))?;
-    if matches!(scheme.split('+').next(), Some("redis" | "rediss" | "valkey" | "valkeys")) {
-        return Err(format!("{}; this version knows {LOCATION}", not_yet(scheme)));
-    }
-    let is_path = !path.is_empty() && !path.starts_with("//") && !path.starts_with(':');
-    match (scheme, is_path && !path.ends_with('/') && !path.contains('\0')) {
-        ("sqlite", true) => Ok(Location::Sqlite(node.place.directory().join(path))),
-        ("sqlite", false) => Err(expected(LOCATION, node)),
-        _ => Err(format!("expected {LOCATION}, found \"{scheme}:…\"")),
-    }
-}
-
 /// What keys begin with.
 pub fn prefix(node: &Node) -> Result<Prefix, String> {
     let prefix = node.text().ok_or_else(|| expected("a prefix like \"kw\"", node))?;
@@ -250,4 +234,3 @@ fn number(node: &Node, most: u32) -> Option<NonZeroU32> {
 
 /// A year: nobody waits longer, and deadlines can be added up without a care.
 const TIME_MAX: Duration = Duration::from_hours(8760);
-const LOCATION: &str = "\"sqlite:PATH\"";

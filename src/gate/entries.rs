@@ -216,12 +216,17 @@ impl Entries {
     /// asked for again.
     pub fn set_stale(&self) {
         self.loaded.store(false, Ordering::Release);
+        self.overtake_fills();
+        self.unknown.clear();
+    }
+
+    /// What is being read may be of the past: it is read again.
+    pub fn overtake_fills(&self) {
         for slot in &self.map {
             if let Slot::Filling(fill) = slot.value() {
                 fill.overtake();
             }
         }
-        self.unknown.clear();
     }
 
     /// Whether every key of the store is in the map.

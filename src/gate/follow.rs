@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::gate::crossing::{Crossing, Ring};
 use crate::gate::entries::{Entry, Merged};
 use crate::gate::keyring::Keyring;
 use crate::key::text::KeyId;
 use crate::store::gateway::GatewayCard;
+use crate::store::sight::Watched;
 use crate::store::{
-    Beat, CHANGES_PER_SYNC_MAX, Change, More, PageMark, Position, Row, Synced, Unavailable,
+    Beat, CHANGES_PER_SYNC_MAX, Change, More, Opened, PageMark, Position, Row, Synced, Unavailable,
 };
 use crate::tasks::Tasks;
 
@@ -54,6 +56,12 @@ pub struct Follower {
     /// What was applied; `None`: nothing yet.
     position: Option<Position>,
     load: Load,
+    /// What was applied last, to find it again after a change of primary.
+    ring: Ring,
+    /// Who else followed the store when this gateway last got a lease.
+    fellows: Option<Arc<[Watched]>>,
+    /// Between two lives of the store.
+    crossing: Option<Crossing>,
     /// How many requests the last changes ended.
     closed: VecDeque<(u64, u64)>,
 }
@@ -73,7 +81,8 @@ impl Follower {
     pub fn new(keyring: Arc<Keyring>, card: GatewayCard) -> Self {
         let load = Load::Pages(None);
         let (draining, closed) = (Arc::default(), VecDeque::new());
-        Self { keyring, card, draining, position: None, load, closed }
+        let (position, ring, fellows, crossing) = (None, Ring::default(), None, None);
+        Self { keyring, card, draining, position, load, ring, fellows, crossing, closed }
     }
 
     /// Takes the gateway out of the register. Nobody waits for it any more, so what still runs here
@@ -93,21 +102,83 @@ impl Follower {
         let position = self.start().await?;
         let sent = Moment::now();
         let beat = Beat { card: self.card(), position };
-        let (changes, more, time) = match self.keyring.store().sync(beat).await? {
-            Synced::Followed { changes, more, time } => (changes, more, time),
-            Synced::Lost => {
-                self.load = Load::Again;
-                return Ok(());
+        let (changes, more, opened) = match self.keyring.store().sync(beat).await? {
+            Synced::Followed { changes, more, opened, entered, time } => {
+                self.keyring.lease().set_clock(sent, time);
+                self.keyring.lease().set_entered(entered);
+                (changes, more, opened)
             }
+            Synced::Lost { epoch } => return self.cross(epoch).await,
         };
-        self.keyring.lease().set_clock(sent, time);
         let quiet = changes.is_empty();
         self.apply(changes).await?;
-        if more == More::End {
-            self.keyring.lease().renew(sent);
+        if more == More::Yes {
+            return Ok(());
         }
-        if quiet && more == More::End {
+        match opened {
+            Opened::Yes => {
+                self.crossing = None;
+                self.remember_fellows();
+                self.keyring.lease().renew(sent);
+            }
+            Opened::No => self.open().await?,
+        }
+        if quiet {
             self.go_on().await?;
+        }
+        Ok(())
+    }
+
+    /// The store does not know the place to which this gateway has followed it. In another life the
+    /// newest place that both know is where they go on from; what this gateway has applied since is
+    /// offered. Where there is none, all is read again.
+    async fn cross(&mut self, epoch: String) -> Result<(), Unavailable> {
+        let is_new = self.position.as_ref().is_some_and(|it| it.epoch != epoch);
+        if !is_new {
+            self.load = Load::Again;
+            return Ok(());
+        }
+        if self.crossing.as_ref().is_none_or(|it| !it.leads_to(&epoch)) {
+            tracing::warn!(
+                "the store began another life: its primary restarted, or is another one"
+            );
+            self.crossing = Some(Crossing::new(&epoch, self.fellows.take(), self.keyring.lease()));
+        }
+        self.keyring.entries().overtake_fills();
+        let Some(common) = self.keyring.store().common(&self.ring.places()).await? else {
+            self.load = Load::Again;
+            return Ok(());
+        };
+        self.keyring.offer_rows(self.ring.behind(common.number)).await?;
+        self.ring.cut_behind(common.number);
+        if let Load::Pages(after) = &mut self.load {
+            *after = None;
+        }
+        // In another past the same numbers were other changes.
+        self.closed.retain(|(number, _)| *number <= common.number);
+        self.position = Some(common);
+        Ok(())
+    }
+
+    /// Who has to be there again, after a change of primary, before leases are given: everybody who
+    /// may know what this gateway knows.
+    fn remember_fellows(&mut self) {
+        let seen = self.keyring.store().sight().watch();
+        let seen = seen.borrow();
+        if self.position.as_ref().is_some_and(|it| *it.epoch == *seen.epoch) {
+            self.fellows = Some(Arc::clone(&seen.entries));
+        }
+    }
+
+    /// Nobody gives leases in this life yet. Once everybody has brought what the life before may
+    /// have lost, or had the time to, they may be given.
+    async fn open(&mut self) -> Result<(), Unavailable> {
+        let Some(position) = &self.position else { return Ok(()) };
+        let epoch = position.epoch.clone();
+        let crossing = self.crossing.get_or_insert_with(|| Crossing::fresh(&epoch));
+        if crossing.may_open(&self.keyring, Moment::now()) {
+            self.keyring.store().open_epoch(&epoch).await?;
+            tracing::info!("the store's new life is open");
         }
         Ok(())
     }
@@ -138,6 +209,7 @@ impl Follower {
         self.finish_load();
         // In another past the same numbers were other changes.
         self.closed.clear();
+        self.ring.begin(&position);
         self.position = Some(position);
         Ok(())
     }
@@ -148,6 +220,7 @@ impl Follower {
             return Ok(position.clone());
         }
         let end = self.keyring.store().ticket().await?.position;
+        self.ring.begin(&end);
         self.position = Some(end.clone());
         Ok(end)
     }
@@ -179,6 +252,7 @@ impl Follower {
         if let (Some(position), Some(change)) = (&mut self.position, reached) {
             (position.number, position.nonce) = (change.number, change.nonce);
         }
+        self.ring.extend(changes.into_iter().take(understood));
         if newer_format.is_some() {
             tracing::error!(
                 "a change was written by a newer version: update this gateway, it cannot confirm"
@@ -200,7 +274,9 @@ impl Follower {
             self.load = Load::Pages(Some(last));
             return Ok(());
         }
-        let longest = self.keyring.lease().length() / 4;
+        // Until leases are given, what others do is found out by syncing.
+        let pace = if self.crossing.is_some() { CROSSING } else { self.keyring.lease().length() };
+        let longest = pace / 4;
         let position = self.start().await?;
         self.keyring.store().alarm(&position, longest).await;
         Ok(())
@@ -265,6 +341,8 @@ impl Follower {
     }
 }
 
+/// How soon it is found out that everybody is across.
+const CROSSING: Duration = Duration::from_millis(200);
 const PAGE: usize = 2_000;
 
 /// As many as one sync may bring, so that no receipt misses its number.

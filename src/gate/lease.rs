@@ -1,10 +1,11 @@
 //! Decides whether what this gateway knows may still be trusted.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
 use crate::config::WhenUnreachable;
+use crate::store::Entered;
 
 /// How long a gateway may trust what it knows, and what it does afterwards.
 #[derive(Debug)]
@@ -15,6 +16,9 @@ pub struct Lease {
     length: Duration,
     policy: WhenUnreachable,
     serve_known_for: Duration,
+    /// Whether whoever waits for receipts knows of this gateway, whatever fails: only then may it go
+    /// on past its lease.
+    is_waited_for: AtomicBool,
 }
 
 /// Where a gateway stands at a given moment.
@@ -31,8 +35,9 @@ pub enum Standing {
 impl Lease {
     /// A lease that was never given.
     pub fn new(length: Duration, policy: WhenUnreachable, serve_known_for: Duration) -> Self {
-        let offset = AtomicI64::new(0);
-        Self { end: AtomicU64::new(0), offset, length, policy, serve_known_for }
+        let (end, offset) = (AtomicU64::new(0), AtomicI64::new(0));
+        let is_waited_for = AtomicBool::new(false);
+        Self { end, offset, length, policy, serve_known_for, is_waited_for }
     }
 
     /// How long each lease lasts.
@@ -43,6 +48,11 @@ impl Lease {
     /// Renews it, counted from the moment that the sync was sent.
     pub fn renew(&self, sent: Moment) {
         self.end.fetch_max(sent.after(self.length).as_nanos(), Ordering::Release);
+    }
+
+    /// Notes who has this gateway's entry in the register.
+    pub fn set_entered(&self, entered: Entered) {
+        self.is_waited_for.store(entered == Entered::Everywhere, Ordering::Release);
     }
 
     /// Gives it up for good: whoever leaves the register lets nobody in any more. Nothing may renew
@@ -80,7 +90,9 @@ impl Lease {
         }
         match self.policy {
             WhenUnreachable::ServeKnown
-                if end != NEVER && now < end.after(self.serve_known_for) =>
+                if end != NEVER
+                    && now < end.after(self.serve_known_for)
+                    && self.is_waited_for.load(Ordering::Acquire) =>
             {
                 Standing::ServingKnown
             }
@@ -120,9 +132,19 @@ mod tests {
     #[test]
     fn known_keys_go_on_past_the_lease_for_a_while_where_the_policy_says_so() {
         let lease = lease(WhenUnreachable::ServeKnown);
+        lease.set_entered(Entered::Everywhere);
         lease.renew(at(100));
         assert_eq!(lease.standing(at(102)), Standing::ServingKnown);
         assert_eq!(lease.standing(at(112)), Standing::Lost);
+    }
+
+    #[test]
+    fn whom_nobody_may_wait_for_ends_with_the_lease() {
+        let lease = lease(WhenUnreachable::ServeKnown);
+        lease.set_entered(Entered::Here);
+        lease.renew(at(100));
+        assert_eq!(lease.standing(at(101)), Standing::Held);
+        assert_eq!(lease.standing(at(102)), Standing::Lost);
     }
 
     #[test]

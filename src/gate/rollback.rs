@@ -40,7 +40,11 @@ impl Keyring {
     /// them.
     pub async fn offer(&self, known: &[Arc<Entry>]) -> Result<(), Unavailable> {
         let rows = known.iter().filter_map(|it| it.known().row().map(|it| Row::clone(it)));
-        let rows: Vec<Row> = rows.collect();
+        self.offer_rows(rows.collect()).await
+    }
+
+    /// The same for records as they were told of.
+    pub async fn offer_rows(&self, rows: Vec<Row>) -> Result<(), Unavailable> {
         if rows.is_empty() {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::clock::{Moment, Timestamp};
-use crate::config::{Limits, Location, Store as Settings, WhenUnreachable};
+use crate::config::{Limits, Location, Network, Store as Settings, WhenUnreachable};
 use crate::gate::Refusal;
 use crate::gate::entries::Entry;
 use crate::gate::hashing::Hashing;
@@ -57,6 +57,7 @@ impl Place {
         let path = directory.path().join("keyward.db");
         let mut settings = Settings {
             location: Location::Sqlite(path.clone()),
+            network: Network::default(),
             response_timeout: Duration::from_secs(20),
             pepper_file: directory.path().join("pepper"),
             retired_pepper_files: Vec::new(),

@@ -1,6 +1,6 @@
 //! Opens and seals the records of one store.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::key::record::{Holder, KeyRecord};
 use crate::key::seal::{Comparison, Identity, PepperName, Peppers, SealFault, Sealed, Tag};
@@ -9,17 +9,36 @@ use crate::store::{Kind, Revoked, Row};
 
 /// The peppers and the store that they belong to.
 #[derive(Clone, Debug)]
-pub struct Vault(Arc<(Peppers, Identity)>);
+pub struct Vault(Arc<(Peppers, OnceLock<Identity>)>);
 
 impl Vault {
     /// For the records of `identity`.
     pub fn new(peppers: Peppers, identity: Identity) -> Self {
-        Self(Arc::new((peppers, identity)))
+        Self(Arc::new((peppers, OnceLock::from(identity))))
+    }
+
+    /// For the records of a store that was not reached yet: none can be opened.
+    pub fn unplaced(peppers: Peppers) -> Self {
+        Self(Arc::new((peppers, OnceLock::new())))
+    }
+
+    /// From now on, and for good, for the records of `identity`.
+    pub fn place(&self, identity: Identity) {
+        drop(self.0.1.set(identity));
+    }
+
+    /// The peppers.
+    pub fn peppers(&self) -> &Peppers {
+        &self.0.0
+    }
+
+    fn identity(&self) -> Result<&Identity, SealFault> {
+        self.0.1.get().ok_or_else(|| SealFault::Unreadable("its store is not known yet".to_owned()))
     }
 
     /// The record in a store's row, if it can be trusted.
     pub fn open(&self, row: &Row) -> Result<KeyRecord, SealFault> {
-        self.0.0.open(&self.0.1, row.id, &row.sealed)
+        self.peppers().open(self.identity()?, row.id, &row.sealed)
     }
 
     /// A record as a store's row.
@@ -31,7 +50,7 @@ impl Vault {
             revision: record.revision,
             revoked: if record.revoked_at.is_some() { Revoked::Yes } else { Revoked::No },
             last_used_at: None,
-            sealed: self.0.0.seal(&self.0.1, record)?,
+            sealed: self.peppers().seal(self.identity()?, record)?,
         })
     }
 

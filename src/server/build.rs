@@ -10,7 +10,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::health::{Health, Readiness};
 use crate::admin::reload::Reloads;
@@ -18,16 +18,15 @@ use crate::admin::serve::{Transport, Words};
 use crate::admin::{self, Admin};
 use crate::clock::{Moment, Timestamp};
 use crate::config::change::Current;
-use crate::config::{AccessLog, Config, Gateway, Location};
+use crate::config::{AccessLog, Config, Gateway};
 use crate::gate::follow;
-use crate::gate::hashing::Hashing;
-use crate::gate::keyring::{Keyring, Parts};
-use crate::gate::vault::Vault;
-use crate::gate::writeback::{self, NewTag, Writeback};
+use crate::gate::keyring::Keyring;
+use crate::gate::writeback::{self, NewTag};
 use crate::listener::bind::BindFault;
 use crate::listener::doors::Doors;
 use crate::server::certificates::Shown;
 use crate::server::metrics::Scrape;
+use crate::server::opening::{self, Opening};
 use crate::server::plan::Endpoints;
 use crate::server::reload::{Counts, Reloading};
 use crate::server::rollout::Rollout;
@@ -35,10 +34,9 @@ use crate::server::sockets::Sockets;
 use crate::server::succession::predecessor::Predecessor;
 use crate::server::succession::{Lineage, Succession};
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, Origin, care, exit, first_token, last_use, limits, peppers};
+use crate::server::{Addresses, Origin, care, exit, last_use, limits};
 use crate::store::gateway::{GatewayCard, GatewayId};
-use crate::store::sqlite::Sqlite;
-use crate::store::{Meta, OpenFault, Store, Unavailable};
+use crate::store::{OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
 use crate::tasks::descriptors::Descriptors;
 use crate::tasks::permits::Stock;
@@ -56,6 +54,8 @@ pub struct Built {
     pub reloading: Reloading,
     pub succession: Succession,
     pub succeeded: Arc<AtomicBool>,
+    /// What turns out to be wrong with the store once it is reached.
+    pub unfit: oneshot::Receiver<StartFault>,
 }
 
 /// Who works, by when they end.
@@ -129,49 +129,39 @@ impl From<BindFault> for StartFault {
 /// Sockets first: whatever else goes wrong, nothing was written while another process serves.
 /// Requests last: when the first one comes, everything behind the gate is at work.
 pub async fn build(
-    config: Config,
+    config: Arc<Config>,
     lines: &Inlets,
     (admin_runtime, origin): (&Handle, Origin),
 ) -> Result<Built, StartFault> {
     let Origin { lineage: Lineage { inherited, predecessor, program }, reread } = origin;
     let others_wait = !inherited.is_empty();
-    let config = Arc::new(config);
     let shown = Shown::load(&config)?;
     let count = workers(&config);
     let (descriptors, admins_max) = descriptors(&config, count);
-    let endpoints = Endpoints::new(&config, count, descriptors.clone());
-    let endpoints = endpoints.map_err(|fault| StartFault::configuration(&fault))?;
+    let endpoints = endpoints(&config, count, &descriptors)?;
     let (groups, watched) = watch::channel(endpoints.groups());
     let sockets = Sockets::open(&config, count, &shown, inherited)?;
     let copies = sockets.copies().map_err(|it| StartFault::failed(&it))?;
-    let (keyring, tags) = keyring(&config).await?;
+    let (opening, tags) = opening::open(&config).await?;
+    let keyring = Arc::clone(&opening.keyring);
     let (parties, succeeded) = (Parties::default(), Arc::<AtomicBool>::default());
-    let back = &parties.back;
-    let draining = Arc::<AtomicBool>::default();
-    let card = card(&config)?;
-    let id = card.id.clone();
-    back.spawn(follow::run(Arc::clone(&keyring), card, Arc::clone(&draining), back.clone()));
-    write_back(&keyring, tags, back);
-    shown.watch(back);
+    let (card, draining) = (card(&config)?, Arc::<AtomicBool>::default());
+    let unfit = take_up(opening, (&card, &draining), &parties.back).await?;
+    write_back(&keyring, tags, &parties.back);
+    shown.watch(&parties.back);
     let counters: Vec<Arc<WorkerCounters>> = (0..count).map(|_| Arc::default()).collect();
     let common = Common {
-        doors: doors(&config.gateway, descriptors.clone(), count),
-        endpoints: endpoints.clone(),
-        in_flight: Stock::new(config.gateway.max_in_flight, count),
-        config: Arc::clone(&config),
-        keyring: Arc::clone(&keyring),
         access: access(&config, lines),
         tasks: parties.front.clone(),
-        acceptors: Tasks::default(),
         succeeded: Arc::clone(&succeeded),
+        ..common(&config, &keyring, &endpoints, &descriptors)
     };
     let health = Arc::new(Health::new(Arc::clone(&keyring), draining));
     let current = Current::new(Arc::clone(&config).into());
-    let counts = Arc::new(Counts::new(Timestamp::now()));
-    let (reloads, wishes) = Reloads::channel();
+    let ((reloads, wishes), counts) = (Reloads::channel(), Arc::new(Counts::new(Timestamp::now())));
     let scrape = Scrape {
         keyring: Arc::clone(&keyring),
-        id,
+        id: card.id,
         tally: Arc::default(),
         workers: counters.clone(),
         lines: lines.clone(),
@@ -193,14 +183,91 @@ pub async fn build(
     };
     let entrance = (sockets.admin, admin::serve::doors(admins_max));
     serve_admin(entrance, &shown.admin(), parts, (&parties, admin_runtime));
-    care::start(watched, back.clone()).map_err(|it| StartFault::thread(&it))?;
-    let workers = Workers::start(&common, sockets.gateway, &counters)
-        .map_err(|it| StartFault::thread(&it))?;
+    let thread = |it: io::Error| StartFault::thread(&it);
+    care::start(watched, parties.back.clone()).map_err(thread)?;
+    let workers = Workers::start(&common, sockets.gateway, &counters).map_err(thread)?;
     predecessor.into_iter().for_each(Predecessor::may_go);
-    let (addresses, succession) = (sockets.addresses, Succession::new(program, copies));
+    let succession = Succession::new(program, copies);
     let rollout = Rollout::new(endpoints, groups, workers.swaps());
     let reloading = Reloading { reread, current, shown, keyring, rollout, counts, wishes };
-    Ok(Built { config, health, addresses, parties, workers, reloading, succession, succeeded })
+    Ok(Built {
+        config,
+        health,
+        addresses: sockets.addresses,
+        parties,
+        workers,
+        reloading,
+        succession,
+        succeeded,
+        unfit,
+    })
+}
+
+/// What every worker is given, with nobody's tasks and without an access log.
+fn common(
+    config: &Arc<Config>,
+    keyring: &Arc<Keyring>,
+    endpoints: &Endpoints,
+    descriptors: &Descriptors,
+) -> Common {
+    let count = workers(config);
+    Common {
+        doors: doors(&config.gateway, descriptors.clone(), count),
+        endpoints: endpoints.clone(),
+        in_flight: Stock::new(config.gateway.max_in_flight, count),
+        config: Arc::clone(config),
+        keyring: Arc::clone(keyring),
+        access: None,
+        tasks: Tasks::default(),
+        acceptors: Tasks::default(),
+        succeeded: Arc::default(),
+    }
+}
+
+/// Takes the store up and follows it, here or, where it is away for longer, behind our back; then
+/// what is wrong with it may come later.
+async fn take_up(
+    opening: Opening,
+    (card, draining): (&GatewayCard, &Arc<AtomicBool>),
+    back: &Tasks,
+) -> Result<oneshot::Receiver<StartFault>, StartFault> {
+    let (faulty, mut unfit) = oneshot::channel();
+    let (keyring, draining) = (Arc::clone(&opening.keyring), Arc::clone(draining));
+    let following = follow::run(keyring, card.clone(), draining, back.clone());
+    if matches!(opening.keyring.store(), Store::Embedded(_)) {
+        opening.take_up().await?;
+        back.spawn(following);
+        return Ok(unfit);
+    }
+    let (taken, reached) = oneshot::channel();
+    let stop = back.clone();
+    back.spawn(async move {
+        let taking_up = tokio::select! {
+            taking_up = opening.take_up() => taking_up,
+            () = stop.stopped() => return,
+        };
+        match taking_up {
+            Ok(()) => {
+                taken.send(()).unwrap_or_default();
+                following.await;
+            }
+            Err(fault) => drop(faulty.send(fault)),
+        }
+    });
+    tokio::select! {
+        biased;
+        Ok(fault) = &mut unfit => return Err(fault),
+        _taken_up = reached => {}
+        () = tokio::time::sleep(REACHED_WITHIN) => {
+            tracing::warn!("the store is away: until it is reached, keys are answered 503");
+        }
+    }
+    Ok(unfit)
+}
+
+fn endpoints(config: &Config, workers: usize, max: &Descriptors) -> Result<Endpoints, StartFault> {
+    let endpoints = Endpoints::new(config, workers, max.clone());
+    endpoints.map_err(|fault| StartFault::configuration(&fault))
 }
 
 /// For the sockets of the data plane, and how many connections the control plane may have.
@@ -265,37 +332,6 @@ fn workers(config: &Config) -> usize {
     if is_idle { 0 } else { limits::workers(config.gateway.workers) }
 }
 
-fn open(config: &Config) -> Result<Store, StartFault> {
-    let Location::Sqlite(path) = &config.store.location;
-    Ok(Store::Embedded(Arc::new(Sqlite::open(path)?)))
-}
-
-/// What the process will know of keys, and the tags that it makes anew on their way back.
-async fn keyring(config: &Config) -> Result<(Arc<Keyring>, Receiver<NewTag>), StartFault> {
-    let store = open(config)?;
-    let meta: Meta = store.meta().await?;
-    let peppers =
-        peppers::load(&config.store, &meta).map_err(|fault| StartFault::configuration(&fault))?;
-    if meta.check != Some(peppers.current().check()) {
-        // The first, or another one since the last start: the old one may be dropped one day.
-        store.set_check(peppers.current().check()).await?;
-    }
-    let keys = &config.keys;
-    let hashing = Hashing::start(keys.argon2, keys.argon2_threads, keys.argon2_queue);
-    let (writeback, tags) = Writeback::channel();
-    let parts = Parts {
-        store,
-        vault: Vault::new(peppers, meta.identity),
-        hashing: hashing.map_err(|it| StartFault::thread(&it))?,
-        writeback,
-        background: (Tasks::default(), Handle::current()),
-    };
-    let keyring = Arc::new(Keyring::new(parts, &config.limits, &config.store));
-    first_token::write(config, &keyring).await?;
-    keyring.store().answer_within(config.store.response_timeout);
-    Ok((keyring, tags))
-}
-
 fn access(config: &Config, lines: &Inlets) -> Option<AccessSink> {
     match config.log.access {
         AccessLog::Off => None,
@@ -324,6 +360,8 @@ fn card(config: &Config) -> Result<GatewayCard, StartFault> {
     })
 }
 
+/// Most often it is there, and nobody has to be told that it is not.
+const REACHED_WITHIN: Duration = Duration::from_millis(900);
 const READINESS_PAUSE: Duration = Duration::from_millis(5);
 /// The process that waits for this one waits longer.
 const READINESS_TIME_MAX: Duration = Duration::from_secs(30);

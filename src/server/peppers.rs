@@ -26,11 +26,17 @@ pub fn load(settings: &config::Store, meta: &Meta) -> Result<Peppers, PepperFaul
     }
     let current = if is_new { read_or_make(&settings.pepper_file) } else { find(settings, meta) }?;
     let peppers = Peppers::new(current, retired(settings)?);
+    fit(&peppers, settings, meta)?;
+    Ok(peppers)
+}
+
+/// Whether these are the peppers of a store.
+pub fn fit(peppers: &Peppers, settings: &config::Store, meta: &Meta) -> Result<(), PepperFault> {
     match meta.check {
         Some(check) if peppers.checked(check).is_none() => {
             Err(PepperFault::OfAnotherStore { path: settings.pepper_file.clone() })
         }
-        Some(_) | None => Ok(peppers),
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -145,7 +145,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Follows `store` from its beginning.
-    pub fn new(store: &Store, name: &str) -> Self {
+    pub async fn new(store: &Store, name: &str) -> Self {
         let card = GatewayCard {
             id: GatewayId(format!("{name}-id")),
             name: name.to_owned(),
@@ -160,7 +160,8 @@ impl Gateway {
             draining: false,
             closed: Vec::new(),
         };
-        let position = Position { epoch: store.identity().0.clone(), number: 0, nonce: 0 };
+        let epoch = store.meta().await.unwrap().end.epoch;
+        let position = Position { epoch, number: 0, nonce: 0 };
         Self { card, position, changes: Vec::new() }
     }
 
@@ -175,7 +176,7 @@ impl Gateway {
     pub async fn sync(&mut self, store: &Store) -> Option<More> {
         let beat = Beat { card: self.card.clone(), position: self.position.clone() };
         match store.sync(beat).await.unwrap() {
-            Synced::Followed { changes, more, time: _ } => {
+            Synced::Followed { changes, more, opened: _, entered: _, time: _ } => {
                 if let Some(last) = changes.last() {
                     self.position.number = last.number;
                     self.position.nonce = last.nonce;
@@ -183,7 +184,7 @@ impl Gateway {
                 self.changes.extend(changes);
                 Some(more)
             }
-            Synced::Lost => None,
+            Synced::Lost { epoch: _ } => None,
         }
     }
 

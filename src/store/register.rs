@@ -4,16 +4,17 @@
 //! certainly run out: 1.1 leases after the write, or earlier if its beat has been seen standing
 //! still for so long. The figures are the register's, never the waiting process's own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::clock::Moment;
 use crate::config::WhenUnreachable;
 use crate::store::gateway::{GatewayCard, GatewayId, Registered};
 use crate::store::sight::Seen;
-use crate::store::{Position, Store, Ticket};
+use crate::store::{Held, Position, Store, Ticket};
 
 /// How far a change got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,14 +59,63 @@ pub enum ReceiptState {
 /// Call it as soon as the ticket is there: the time from which leases are counted is now. Never
 /// takes longer than 1.1 × the longest lease in the register, also while the store is away.
 pub async fn receipts(store: &Store, ticket: &Ticket) -> Propagation {
-    let mut round = Round::start(ticket, Moment::now());
+    let _attention = store.sight().attend();
+    let begun = Moment::now();
+    let mut ticket = ticket.clone();
+    loop {
+        match in_one_epoch(store, &ticket, begun).await {
+            Ok(propagation) => return propagation,
+            Err(epoch) => ticket = renewed(store, ticket, &epoch).await,
+        }
+    }
+}
+
+/// Waits for as long as the store is in the ticket's epoch; where it is not any more, in which it is.
+async fn in_one_epoch(
+    store: &Store,
+    ticket: &Ticket,
+    begun: Moment,
+) -> Result<Propagation, Arc<str>> {
+    let mut round = Round::start(ticket, begun, Moment::now());
     let mut sight = store.sight().watch();
+    let mut done: Option<Moment> = None;
     loop {
         let seen = sight.borrow_and_update().clone();
-        let rest = round.judge(&seen, Moment::now());
-        let Some(rest) = rest else { return round.end(Moment::now()) };
+        let now = Moment::now();
+        if !seen.epoch.is_empty() && *seen.epoch != *ticket.position.epoch {
+            if !round.is_over(now) {
+                return Err(seen.epoch);
+            }
+            // Nobody knows whether it is there.
+            round.held = Held::TooFew;
+        }
+        let rest = match round.judge(&seen, now) {
+            Some(rest) => rest,
+            None if !store.may_forget() || round.is_over(now) => return Ok(round.end(now)),
+            None => match round.until_the_epoch_is_known(&seen, now) {
+                Some(rest) => rest,
+                // A last look, after all waiting: it may be another epoch by now.
+                None if done.is_some_and(|it| seen.looked > it) => return Ok(round.end(now)),
+                None => {
+                    done.get_or_insert(now);
+                    JUST_PAST
+                }
+            },
+        };
         // What was seen, or that it is time to look at the clock again: the same thing follows.
         let _moved_or_elapsed = timeout(rest.min(TICK), sight.changed()).await;
+    }
+}
+
+/// The ticket for another epoch; where the store does not say, the same one, and it is tried again.
+async fn renewed(store: &Store, ticket: Ticket, epoch: &str) -> Ticket {
+    match store.reassert(&ticket, epoch).await {
+        Ok(renewed) => renewed,
+        Err(fault) => {
+            tracing::debug!(%fault, "a change could not be written again in another epoch");
+            sleep(TICK).await;
+            ticket
+        }
     }
 }
 
@@ -73,8 +123,14 @@ pub async fn receipts(store: &Store, ticket: &Ticket) -> Propagation {
 struct Round<'a> {
     position: &'a Position,
     is_own: bool,
+    held: Held,
     moves: u64,
+    /// When the change was made.
+    begun: Moment,
+    /// When it was made in this epoch.
     start: Moment,
+    /// The longest lease in the register, and a tenth more.
+    longest: Duration,
     waiting: Vec<&'a Registered>,
     receipts: Vec<Receipt>,
     unconfirmed: Vec<GatewayId>,
@@ -89,16 +145,25 @@ enum Verdict {
 }
 
 impl<'a> Round<'a> {
-    fn start(ticket: &'a Ticket, start: Moment) -> Self {
+    fn start(ticket: &'a Ticket, begun: Moment, start: Moment) -> Self {
+        let leases = ticket.register.entries.iter().map(|it| it.card.lease_over_after());
         Self {
             position: &ticket.position,
             is_own: ticket.is_own,
+            held: ticket.held,
             moves: ticket.register.moves,
+            begun,
             start,
+            longest: leases.max().unwrap_or_default(),
             waiting: ticket.register.entries.iter().collect(),
             receipts: Vec::new(),
             unconfirmed: Vec::new(),
         }
+    }
+
+    /// Whether nobody waits any longer, whatever is seen: epochs may come and go.
+    fn is_over(&self, now: Moment) -> bool {
+        now.since(self.begun) > self.longest.max(LEASE_ANY) * EPOCHS_MAX
     }
 
     /// Sorts out whoever is done with; if anybody is left, how soon somebody's time is over.
@@ -116,6 +181,19 @@ impl<'a> Round<'a> {
             }
         }
         soonest
+    }
+
+    /// A register that lost entries with the primary before names too few; after 1.1 leases whoever
+    /// is missing in it has no lease either.
+    fn until_the_epoch_is_known(&self, seen: &Seen, now: Moment) -> Option<Duration> {
+        if seen.epoch.is_empty() {
+            return (!self.is_over(now)).then_some(TICK);
+        }
+        if *seen.epoch != *self.position.epoch {
+            return None;
+        }
+        let known = now.since(seen.epoch_since);
+        (known <= self.longest).then(|| self.longest.saturating_sub(known) + JUST_PAST)
     }
 
     fn verdict(&self, entry: &Registered, seen: &Seen, now: Moment) -> Verdict {
@@ -167,8 +245,8 @@ impl<'a> Round<'a> {
     fn end(mut self, now: Moment) -> Propagation {
         self.receipts.sort_by(|a, b| a.id.cmp(&b.id));
         Propagation {
-            complete: self.unconfirmed.is_empty(),
-            elapsed_ms: millis_up(now.since(self.start)),
+            complete: self.unconfirmed.is_empty() && self.held == Held::Enough,
+            elapsed_ms: millis_up(now.since(self.begun)),
             gateways: self.receipts,
             unconfirmed: self.unconfirmed,
         }
@@ -189,6 +267,12 @@ fn millis_up(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
+/// As long as a lease is where nobody says.
+const LEASE_ANY: Duration = Duration::from_secs(2);
+
+/// A change that is made again in another epoch waits anew, and not for ever.
+const EPOCHS_MAX: u32 = 4;
+
 /// How long a standing beat may go unnoticed.
 const TICK: Duration = Duration::from_millis(25);
 
@@ -197,8 +281,6 @@ const JUST_PAST: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::clock::Timestamp;
     use crate::store::gateway::Register;
@@ -238,9 +320,10 @@ mod tests {
     /// Change 7 was written at 10 s while the register held `entry` and had moved so often.
     fn verdict(entry: &Registered, moves: u64, sight: &Sight, now: Moment) -> Verdict {
         let register = Arc::new(register(moves, vec![entry.clone()]));
-        let ticket = Ticket { position: position(7), is_own: true, register };
+        let held = Held::Enough;
+        let ticket = Ticket { position: position(7), is_own: true, register, held, row: None };
         let seen = sight.watch().borrow().clone();
-        Round::start(&ticket, at(10_000)).verdict(entry, &seen, now)
+        Round::start(&ticket, at(10_000), at(10_000)).verdict(entry, &seen, now)
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! monotonic clock: wall clocks are stepped, and a process that slept has seen nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::clock::Moment;
 use crate::store::gateway::{GatewayId, Register, Registered};
@@ -16,11 +17,17 @@ use crate::store::gateway::{GatewayId, Register, Registered};
 #[derive(Debug)]
 pub struct Sight {
     seen: watch::Sender<Seen>,
+    attentive: AtomicUsize,
+    attention: Notify,
 }
 
 /// What was seen.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    /// In which life of the store.
+    pub epoch: Arc<str>,
+    /// Since when this process has known that life.
+    pub epoch_since: Moment,
     /// Counts with [`Register::moves`].
     pub moves: u64,
     /// In the order of their ids.
@@ -41,16 +48,61 @@ pub struct Watched {
 impl Sight {
     /// Nothing was seen yet.
     pub fn blank() -> Self {
-        let entries = Arc::default();
-        Self { seen: watch::Sender::new(Seen { moves: 0, entries, looked: Moment::default() }) }
+        let seen = Seen {
+            epoch: Arc::from(""),
+            epoch_since: Moment::default(),
+            moves: 0,
+            entries: Arc::default(),
+            looked: Moment::default(),
+        };
+        let (attentive, attention) = (AtomicUsize::new(0), Notify::new());
+        Self { seen: watch::Sender::new(seen), attentive, attention }
     }
 
     /// Shows a register that was read, beginning at `before`, and has been read by `now`.
     pub fn show(&self, register: Register, before: Moment, now: Moment) {
         self.seen.send_modify(|seen| {
             let entries = register.entries.into_iter().map(|it| seen.watch(it, now)).collect();
-            *seen = Seen { moves: register.moves, entries, looked: before };
+            *seen = Seen { moves: register.moves, entries, looked: before, ..seen.clone() };
         });
+    }
+
+    /// From `now` on, the store is known to be in another life.
+    pub fn begin(&self, epoch: &str, now: Moment) {
+        self.seen.send_if_modified(|seen| {
+            let is_new = *seen.epoch != *epoch;
+            if is_new {
+                (seen.epoch, seen.epoch_since) = (Arc::from(epoch), now);
+                (seen.moves, seen.entries) = (0, Arc::default());
+            }
+            is_new
+        });
+    }
+
+    /// The present life has been known for long.
+    #[cfg(test)]
+    pub async fn trust_the_epoch(&self) {
+        let mut seen = self.watch();
+        drop(seen.wait_for(|it| !it.epoch.is_empty()).await);
+        self.seen.send_modify(|it| it.epoch_since = Moment::default());
+    }
+
+    /// Somebody waits for what is seen, for as long as this lives: whoever has to ask for it asks
+    /// often.
+    pub fn attend(&self) -> Attention<'_> {
+        self.attentive.fetch_add(1, Ordering::AcqRel);
+        self.attention.notify_one();
+        Attention(self)
+    }
+
+    /// Whether anybody waits for what is seen.
+    pub fn is_attended(&self) -> bool {
+        self.attentive.load(Ordering::Acquire) > 0
+    }
+
+    /// Resolves when somebody begins to wait.
+    pub async fn attended(&self) {
+        self.attention.notified().await;
     }
 
     /// At `now` nothing had moved; wakes nobody.
@@ -74,6 +126,16 @@ impl Sight {
             .iter()
             .filter(|it| it.still_for(seen.looked) > it.entry.card.removed_after());
         silent.map(|it| (it.entry.card.id.clone(), it.entry.beat)).collect()
+    }
+}
+
+/// Somebody waits.
+#[derive(Debug)]
+pub struct Attention<'a>(&'a Sight);
+
+impl Drop for Attention<'_> {
+    fn drop(&mut self) {
+        self.0.attentive.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -196,6 +196,19 @@ pub struct Ticket {
     pub is_own: bool,
     /// Who was in the register at that moment.
     pub register: Arc<Register>,
+    /// Whether as many replicas hold it as have to.
+    pub held: Held,
+    /// The record as it was written, for as long as it may be lost with a primary.
+    pub row: Option<Arc<Row>>,
+}
+
+/// Whether as many replicas hold a write as have to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// All that have to, if any.
+    Enough,
+    /// Too few: a failover may lose it.
+    TooFew,
 }
 
 /// What a gateway says when it syncs.
@@ -216,11 +229,37 @@ pub enum Synced {
         changes: Vec<Change>,
         /// Whether there are still more: then the lease is not renewed yet.
         more: More,
+        /// Whether leases are given in this life of the store.
+        opened: Opened,
+        /// Whether nobody can overlook the gateway any more.
+        entered: Entered,
         /// The store's wall clock.
         time: Timestamp,
     },
     /// The position does not stand in the changes: another life, or too far behind.
-    Lost,
+    Lost {
+        /// The present life.
+        epoch: String,
+    },
+}
+
+/// Who has a gateway's entry in the register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered {
+    /// Everybody who may be the primary one day: it is waited for, whatever fails.
+    Everywhere,
+    /// The primary. Another one may not know of the gateway, and then nobody waits for it longer
+    /// than for a lease.
+    Here,
+}
+
+/// Whether leases are given in a life of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// They are.
+    Yes,
+    /// Not yet: first everybody brings what the life before may have lost.
+    No,
 }
 
 /// Whether a sync reached the end of the changes.

@@ -93,6 +93,12 @@ fn values_are_read_once_and_refused_with_a_reason() {
 }
 
 #[test]
+fn a_store_is_restored_only_under_a_name() {
+    refused("keyward store restore", ErrorKind::MissingRequiredArgument);
+    refused("keyward store migrate", ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
 fn a_store_is_accepted_only_with_a_word() {
     let Ok(Command::Store(store)) = typed("keyward store accept --config f") else { panic!() };
     assert!(matches!(store.action, StoreAction::Accept { yes: false }));
@@ -100,7 +106,7 @@ fn a_store_is_accepted_only_with_a_word() {
 
 #[test]
 fn what_is_not_there_yet_is_no_command() {
-    for words in ["keyward keys rotate x", "keyward store export", "keyward audit"] {
+    for words in ["keyward keys rotate x", "keyward audit"] {
         refused(words, ErrorKind::InvalidSubcommand);
     }
 }

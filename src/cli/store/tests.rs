@@ -1,10 +1,8 @@
 //! Claims about what is said of a store.
 
-use std::path::PathBuf;
-
 use super::*;
 use crate::key::seal::{Identity, Pepper};
-use crate::store::sqlite::inspect::Count;
+use crate::store::inspection::Count;
 
 fn pepper(byte: u8) -> Pepper {
     Pepper::new([byte; 32])
@@ -12,11 +10,10 @@ fn pepper(byte: u8) -> Pepper {
 
 fn seen() -> Inspection {
     Inspection {
-        path: PathBuf::from("keyward.db"),
+        location: "keyward.db".to_owned(),
         identity: Identity("5eed".to_owned()),
         format: 1,
-        schema: 1,
-        journal_mode: "wal".to_owned(),
+        specifics: Specifics::File { schema: 1, journal_mode: "wal".to_owned() },
         check: Some(pepper(2).check()),
         keys: Count { kept: 12, revoked: 3 },
         operators: Count { kept: 1, revoked: 0 },

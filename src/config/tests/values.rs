@@ -67,29 +67,6 @@ fn a_key_cannot_be_shown_where_something_else_is() {
 }
 
 #[test]
-fn only_an_sqlite_file_is_a_store() {
-    check_one(
-        "store.url = 'redis://:s3cret@h/0'",
-        "\"redis\" is not yet known to this version; this version knows \"sqlite:PATH\"",
-    );
-    check_one(
-        "store.url = 'rediss+sentinel://h/m'",
-        "\"rediss+sentinel\" is not yet known to this version; this version knows \"sqlite:PATH\"",
-    );
-    check_one(
-        "store.url = 'postgres://u:s3cret@h'",
-        "expected \"sqlite:PATH\", found \"postgres:…\"",
-    );
-    for text in ["keyward.db", "sqlite:", "sqlite://keyward.db", "sqlite::memory:", "sqlite:data/"]
-    {
-        check_one(
-            &format!("store.url = '{text}'"),
-            &format!("expected \"sqlite:PATH\", found {text:?}"),
-        );
-    }
-}
-
-#[test]
 fn no_file_serves_two_ends() {
     check(
         "store.retired_pepper_files = ['keyward.pepper']",

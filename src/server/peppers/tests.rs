@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Location, WhenUnreachable};
+use crate::config::{Location, Network, WhenUnreachable};
 use crate::key::seal::Identity;
 use crate::store::Position;
 
@@ -19,6 +19,7 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let settings = config::Store {
             location: Location::Sqlite(directory.path().join("keyward.db")),
+            network: Network::default(),
             response_timeout: Duration::from_millis(500),
             pepper_file: directory.path().join("keyward.pepper"),
             retired_pepper_files: Vec::new(),

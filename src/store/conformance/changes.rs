@@ -183,7 +183,7 @@ pub async fn an_offer_is_taken_where_the_store_knows_less(store: &Store) {
     }
     assert_eq!(store.find(id(1)).await.unwrap(), Some(at(1, 1, Revoked::Yes)));
     assert_eq!(store.find(id(2)).await.unwrap(), Some(at(2, 7, Revoked::No)));
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     gateway.catch_up(store).await;
     let announced = gateway.changes.iter().filter(|it| it.number > before);
     let announced: Vec<_> = announced.map(|it| (it.row.id, it.row.revision)).collect();

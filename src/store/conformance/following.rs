@@ -9,7 +9,7 @@ use crate::store::conformance::{Gateway, applied, change, id, mint, revoke};
 use crate::store::{CHANGES_KEPT, More, Position, Store};
 
 pub async fn a_change_is_there_for_whoever_syncs(store: &Store) {
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     assert_eq!(gateway.sync(store).await, Some(More::End));
     for write in [mint(1), change(1, 1), revoke(1, 2)] {
         let ticket = applied(store, write.clone()).await;
@@ -23,7 +23,7 @@ pub async fn a_change_is_there_for_whoever_syncs(store: &Store) {
 
 pub async fn a_long_way_behind_is_brought_in_pieces(store: &Store) {
     join_all((0..600).map(|it| applied(store, mint(it)))).await;
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     assert_eq!(gateway.sync(store).await, Some(More::Yes));
     assert_eq!(gateway.sync(store).await, Some(More::End));
     let numbers: Vec<u64> = gateway.changes.iter().map(|it| it.number).collect();
@@ -39,15 +39,15 @@ pub async fn a_position_that_never_was_is_lost(store: &Store) {
         Position { number: 0, ..real.clone() },
     ];
     for position in false_ones {
-        let mut gateway = Gateway { position, ..Gateway::new(store, "a") };
+        let mut gateway = Gateway { position, ..Gateway::new(store, "a").await };
         assert_eq!(gateway.sync(store).await, None, "{:?}", gateway.position);
     }
-    let mut gateway = Gateway { position: real, ..Gateway::new(store, "a") };
+    let mut gateway = Gateway { position: real, ..Gateway::new(store, "a").await };
     assert_eq!(gateway.sync(store).await, Some(More::End));
 }
 
 pub async fn who_is_lost_confirms_nothing(store: &Store) {
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     gateway.catch_up(store).await;
     let position = applied(store, mint(1)).await.position;
     gateway.position = Position { nonce: position.nonce ^ 1, ..position };
@@ -65,7 +65,7 @@ pub async fn who_is_further_behind_than_the_changes_reach_is_lost(store: &Store)
     }
     let beginning = Position { number: 0, nonce: 0, ..first.clone() };
     for position in [beginning, first] {
-        let mut gateway = Gateway { position, ..Gateway::new(store, "a") };
+        let mut gateway = Gateway { position, ..Gateway::new(store, "a").await };
         assert_eq!(gateway.sync(store).await, None);
     }
     assert!(store.find(id(0)).await.unwrap().is_some());

@@ -41,7 +41,7 @@ pub fn histories() -> impl Strategy<Value = Vec<Step>> {
 pub async fn agrees_with_a_map(store: &Store, history: Vec<Step>) {
     let mut map = HashMap::new();
     let mut changes = Vec::new();
-    let mut gateways = [Gateway::new(store, "a"), Gateway::new(store, "b")];
+    let mut gateways = [Gateway::new(store, "a").await, Gateway::new(store, "b").await];
     for (step, salt) in history.into_iter().zip(0_u32..) {
         match step {
             Step::Write { number, expect, revoked } => {

@@ -19,7 +19,7 @@ pub async fn with_nobody_in_the_register_a_change_is_complete(store: &Store) {
 }
 
 pub async fn receipts_wait_for_every_gateway(store: &Store) {
-    let (mut a, mut b) = (Gateway::new(store, "a"), Gateway::new(store, "b"));
+    let (mut a, mut b) = (Gateway::new(store, "a").await, Gateway::new(store, "b").await);
     a.catch_up(store).await;
     b.catch_up(store).await;
     let ticket = applied(store, mint(1)).await;
@@ -42,7 +42,7 @@ pub async fn receipts_wait_for_every_gateway(store: &Store) {
 }
 
 pub async fn sixty_four_writers_get_their_receipts(store: &Store) {
-    let (mut a, mut b) = (Gateway::new(store, "a"), Gateway::new(store, "b"));
+    let (mut a, mut b) = (Gateway::new(store, "a").await, Gateway::new(store, "b").await);
     a.catch_up(store).await;
     b.catch_up(store).await;
     let writers = join_all((0..64).map(|writer| async move {
@@ -60,7 +60,7 @@ pub async fn sixty_four_writers_get_their_receipts(store: &Store) {
 }
 
 pub async fn a_receipt_says_how_many_streams_were_closed(store: &Store) {
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     gateway.card.closed = vec![(1, 7), (2, 9)];
     gateway.catch_up(store).await;
     let tickets = [applied(store, mint(1)).await, applied(store, mint(2)).await];
@@ -94,8 +94,8 @@ pub async fn a_silent_gateway_that_refuses_is_fenced_after_its_lease_and_not_bef
 /// One gateway with a lease of 300 ms falls silent, one goes on; how long that silence lasted when
 /// the receipts for a change were there.
 async fn silence(store: &Store, policy: WhenUnreachable) -> (Propagation, Duration) {
-    let mut lively = Gateway::new(store, "lively");
-    let mut silent = Gateway::new(store, "silent").with(300, policy);
+    let mut lively = Gateway::new(store, "lively").await;
+    let mut silent = Gateway::new(store, "silent").await.with(300, policy);
     lively.catch_up(store).await;
     let before = Moment::now();
     silent.catch_up(store).await;
@@ -107,7 +107,7 @@ async fn silence(store: &Store, policy: WhenUnreachable) -> (Propagation, Durati
 }
 
 pub async fn who_leaves_is_not_waited_for(store: &Store) {
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     gateway.catch_up(store).await;
     let ticket = applied(store, mint(1)).await;
     assert_eq!(store.leave(&gateway.card.id, None).await, Ok(Left::Now));
@@ -117,14 +117,14 @@ pub async fn who_leaves_is_not_waited_for(store: &Store) {
 }
 
 pub async fn who_is_forgotten_was_known_before(store: &Store) {
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     gateway.catch_up(store).await;
     assert_eq!(store.leave(&gateway.card.id, None).await, Ok(Left::Now));
     assert_eq!(store.leave(&gateway.card.id, None).await, Ok(Left::Unknown));
 }
 
 pub async fn who_came_back_is_not_forgotten(store: &Store) {
-    let mut gateway = Gateway::new(store, "a");
+    let mut gateway = Gateway::new(store, "a").await;
     gateway.catch_up(store).await;
     let beat = |ticket: Ticket| ticket.register.entries[0].beat;
     let judged = beat(store.ticket().await.unwrap());
@@ -135,8 +135,8 @@ pub async fn who_came_back_is_not_forgotten(store: &Store) {
 }
 
 pub async fn who_stays_silent_goes_out_of_the_register(store: &Store) {
-    let mut silent = Gateway::new(store, "silent").with(50, WhenUnreachable::Refuse);
-    let mut lively = Gateway::new(store, "lively");
+    let mut silent = Gateway::new(store, "silent").await.with(50, WhenUnreachable::Refuse);
+    let mut lively = Gateway::new(store, "lively").await;
     silent.catch_up(store).await;
     lively.catch_up(store).await;
     seen(store, |it| it == [("lively-id".to_owned(), 0)]).await;

@@ -18,7 +18,7 @@ use crate::store::sqlite::anchor::Anchor;
 use crate::store::sqlite::room;
 use crate::store::sqlite::rows::{self, Bits};
 use crate::store::sqlite::shared::Shared;
-use crate::store::{Beat, CHANGES_PER_SYNC_MAX, Left, More, Position, Synced};
+use crate::store::{Beat, CHANGES_PER_SYNC_MAX, Entered, Left, More, Opened, Position, Synced};
 use crate::tasks::survive;
 
 /// One piece of work for the following thread.
@@ -86,7 +86,7 @@ impl Follower {
         self.anchor.check()?;
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if !stands(&transaction, self.shared.identity().0.as_str(), &beat.position)? {
-            return Ok(Synced::Lost);
+            return Ok(Synced::Lost { epoch: self.shared.identity().0.clone() });
         }
         enter(&transaction, beat)?;
         let number = beat.position.number;
@@ -96,7 +96,8 @@ impl Follower {
         changes.truncate(CHANGES_PER_SYNC_MAX);
         self.own.insert(beat.card.id.clone());
         self.see(before);
-        Ok(Synced::Followed { changes, more, time: Timestamp::now() })
+        let (opened, entered) = (Opened::Yes, Entered::Everywhere);
+        Ok(Synced::Followed { changes, more, opened, entered, time: Timestamp::now() })
     }
 
     fn try_leave(&mut self, gateway: &GatewayId, beat: Option<u64>) -> rusqlite::Result<Left> {

@@ -1,46 +1,15 @@
 //! Looks at a store from outside, beside whoever lives on it, without changing anything.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::key::seal::{Identity, PepperName};
+use crate::key::seal::Identity;
 use crate::store::OpenFault;
+use crate::store::inspection::{Count, Inspection, Specifics};
 use crate::store::sqlite::open;
 use crate::store::sqlite::reader;
 use crate::store::sqlite::schema::Unfit;
-
-/// What can be seen of a store from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    /// The file.
-    pub path: PathBuf,
-    /// Its random name.
-    pub identity: Identity,
-    /// The format of its records.
-    pub format: u32,
-    /// The version of its tables.
-    pub schema: u32,
-    /// How SQLite keeps its journal: `wal`.
-    pub journal_mode: String,
-    /// By which it knows its pepper.
-    pub check: Option<[u8; 16]>,
-    /// Callers' keys.
-    pub keys: Count,
-    /// Operators' tokens.
-    pub operators: Count,
-    /// How many records need which pepper, by its name: for their seal, or for their tag.
-    pub census: Vec<(Option<PepperName>, u64)>,
-}
-
-/// How many records of a kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    /// Not revoked.
-    pub kept: u64,
-    /// Revoked.
-    pub revoked: u64,
-}
 
 /// Looks at the store at `path`.
 pub fn inspect(path: &Path) -> Result<Inspection, OpenFault> {
@@ -63,11 +32,13 @@ fn read(conn: &Connection, path: &Path, schema: u32) -> rusqlite::Result<Inspect
             Ok((Identity(row.get(0)?), row.get(1)?, row.get(2)?))
         })?;
     Ok(Inspection {
-        path: path.to_owned(),
+        location: path.display().to_string(),
         identity,
         format,
-        schema,
-        journal_mode: snapshot.pragma_query_value(None, "journal_mode", |it| it.get(0))?,
+        specifics: Specifics::File {
+            schema,
+            journal_mode: snapshot.pragma_query_value(None, "journal_mode", |it| it.get(0))?,
+        },
         check,
         keys: count(&snapshot, "key")?,
         operators: count(&snapshot, "operator")?,

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use crate::key::seal::{Identity, PepperName, Sealed};
 use crate::store::sqlite::rows;
-use crate::store::{Meta, PageMark, Row, Ticket};
+use crate::store::{Held, Meta, PageMark, Row, Ticket};
 use crate::tasks::survive;
 
 /// One question for the reading thread.
@@ -54,7 +54,8 @@ pub fn meta(conn: &Connection, identity: &Identity) -> rusqlite::Result<Meta> {
 pub fn ticket(conn: &Connection, identity: &Identity) -> rusqlite::Result<Ticket> {
     let snapshot = conn.unchecked_transaction()?;
     let register = Arc::new(rows::register(&snapshot)?);
-    Ok(Ticket { position: rows::end(&snapshot, identity)?, is_own: false, register })
+    let position = rows::end(&snapshot, identity)?;
+    Ok(Ticket { position, is_own: false, register, held: Held::Enough, row: None })
 }
 
 /// How many records need which pepper: for their seal, or for their tag.

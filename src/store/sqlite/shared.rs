@@ -2,6 +2,7 @@
 
 use tokio::sync::watch;
 
+use crate::clock::Moment;
 use crate::key::seal::Identity;
 use crate::store::Position;
 use crate::store::sight::Sight;
@@ -18,7 +19,10 @@ impl Shared {
     /// Nothing was seen yet.
     pub fn new(identity: Identity) -> Self {
         let start = Position { epoch: identity.0.clone(), number: 0, nonce: 0 };
-        Self { identity, end: watch::Sender::new(start), sight: Sight::blank() }
+        let sight = Sight::blank();
+        // Its one life, known since before anything happened in it.
+        sight.begin(&identity.0, Moment::default());
+        Self { identity, end: watch::Sender::new(start), sight }
     }
 
     /// The random name of the store, which is also its one epoch.

@@ -36,6 +36,7 @@ impl Place {
     fn sqlite(&self) -> &Sqlite {
         match &self.store {
             Store::Embedded(sqlite) => sqlite,
+            Store::Redis(_) => unreachable!(),
         }
     }
 
@@ -167,7 +168,7 @@ async fn closing_folds_everything_into_one_file() {
 #[tokio::test]
 async fn after_a_crash_nobody_is_waited_for() {
     let place = Place::new();
-    Gateway::new(&place.store, "a").catch_up(&place.store).await;
+    Gateway::new(&place.store, "a").await.catch_up(&place.store).await;
     let store = open(&place.crashed());
     let ticket = applied(&store, mint(1)).await;
     assert_eq!(ticket.register.entries, []);
@@ -176,7 +177,7 @@ async fn after_a_crash_nobody_is_waited_for() {
 #[tokio::test]
 async fn a_second_process_leaves_the_register_alone() {
     let place = Place::new();
-    Gateway::new(&place.store, "a").catch_up(&place.store).await;
+    Gateway::new(&place.store, "a").await.catch_up(&place.store).await;
     let second = open(&place.path);
     assert_eq!(second.ticket().await.unwrap().register.entries.len(), 1);
 }
@@ -185,8 +186,8 @@ async fn a_second_process_leaves_the_register_alone() {
 async fn two_processes_confirm_like_a_fleet_of_two() {
     let place = Place::new();
     let (one, two) = (&place.store, &open(&place.path));
-    let mut a = Gateway::new(one, "a");
-    let mut b = Gateway::new(two, "b");
+    let mut a = Gateway::new(one, "a").await;
+    let mut b = Gateway::new(two, "b").await;
     a.catch_up(one).await;
     b.catch_up(two).await;
     let changes = async {
@@ -222,7 +223,7 @@ async fn two_processes_take_turns_in_numbering() {
 async fn a_silent_process_is_found_out_by_another() {
     let place = Place::new();
     let second = open(&place.path);
-    let mut silent = Gateway::new(&second, "silent").with(50, WhenUnreachable::Refuse);
+    let mut silent = Gateway::new(&second, "silent").await.with(50, WhenUnreachable::Refuse);
     silent.catch_up(&second).await;
     let ticket = applied(&place.store, mint(1)).await;
     let propagation = receipts(&place.store, &ticket).await;
@@ -235,7 +236,7 @@ async fn a_file_put_back_from_a_backup_is_found_out() {
     let place = Place::new();
     applied(&place.store, mint(1)).await;
     let backup = place.crashed();
-    let mut gateway = Gateway::new(&place.store, "a");
+    let mut gateway = Gateway::new(&place.store, "a").await;
     applied(&place.store, mint(2)).await;
     gateway.catch_up(&place.store).await;
     let restored = open(&backup);
@@ -308,7 +309,7 @@ async fn a_job_that_panics_leaves_nobody_waiting() {
     assert!(panics.await.is_err());
     applied(&place.store, mint(1)).await;
     assert_eq!(place.store.find(id(1)).await.unwrap(), Some(row(1)));
-    Gateway::new(&place.store, "a").catch_up(&place.store).await;
+    Gateway::new(&place.store, "a").await.catch_up(&place.store).await;
 }
 
 #[tokio::test]
@@ -325,7 +326,7 @@ async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
     assert_eq!(hasty.write(mint(1)).await.unwrap_err(), WriteFault::OutcomeUnknown);
     drop(release);
     // It is made all the same, as soon as the store gets there.
-    let mut gateway = Gateway::new(&place.store, "a");
+    let mut gateway = Gateway::new(&place.store, "a").await;
     place.store.alarm(&gateway.position, Duration::from_mins(1)).await;
     gateway.catch_up(&place.store).await;
     assert_eq!(gateway.changes.len(), 1);
@@ -334,7 +335,7 @@ async fn a_write_that_takes_too_long_has_an_unknown_outcome() {
 #[tokio::test]
 async fn a_file_that_is_no_longer_there_takes_no_writes_and_gives_no_lease() {
     let place = Place::new();
-    let mut gateway = Gateway::new(&place.store, "a");
+    let mut gateway = Gateway::new(&place.store, "a").await;
     gateway.catch_up(&place.store).await;
     let aside = place.path.with_extension("aside");
     fs::rename(&place.path, &aside).unwrap();

@@ -10,7 +10,7 @@ use crate::key::text::KeyId;
 use crate::store::sqlite::rows::{self, Bits};
 use crate::store::sqlite::writer::Batch;
 use crate::store::{
-    Audit, CHANGES_KEPT, Expect, Idempotency, Position, Revoked, Row, Ticket, Write, Written,
+    Audit, CHANGES_KEPT, Expect, Held, Idempotency, Position, Revoked, Row, Ticket, Write, Written,
 };
 
 /// Makes the change, or says why not; then nothing was stored.
@@ -34,7 +34,8 @@ pub fn apply(batch: &Batch<'_>, write: &Write) -> rusqlite::Result<Written> {
         remember(batch, idempotency, write.row.id)?;
     }
     let register = batch.register.clone();
-    Ok(Written::Applied(Ticket { position, is_own: true, register }))
+    let held = Held::Enough;
+    Ok(Written::Applied(Ticket { position, is_own: true, register, held, row: None }))
 }
 
 /// Replaces what is sealed in the records that have not been changed since.
@@ -99,7 +100,9 @@ fn recall(batch: &Batch<'_>, asked: &Idempotency) -> rusqlite::Result<Option<Wri
         return Ok(Some(Written::IdempotencyConflict));
     }
     let end = rows::end(batch.conn, batch.identity)?;
-    let ticket = Ticket { position: end, is_own: false, register: batch.register.clone() };
+    let register = batch.register.clone();
+    let held = Held::Enough;
+    let ticket = Ticket { position: end, is_own: false, register, held, row: None };
     Ok(Some(Written::Replayed { id, ticket }))
 }
 

@@ -1,0 +1,157 @@
+//! Reads records, and changes what nobody has to be told of.
+
+use std::collections::HashMap;
+
+use crate::clock::Timestamp;
+use crate::key::seal::{PepperName, Sealed};
+use crate::key::text::KeyId;
+use crate::store::redis::Redis;
+use crate::store::redis::client::Way;
+use crate::store::redis::reply::{Malformed, Reply};
+use crate::store::redis::script::Operation;
+use crate::store::redis::text::{self, bytes};
+use crate::store::{Audit, CHANGES_KEPT, PageMark, Row, Unavailable};
+
+impl Redis {
+    /// The record under `id`.
+    pub async fn find(&self, id: KeyId) -> Result<Option<Row>, Unavailable> {
+        let arguments = vec![bytes(&id)];
+        let (mut reply, _live) = self.client.ask(Way::Read, Operation::Find, arguments).await?;
+        self.client.check(&reply.text()?)?;
+        let record = reply.maybe_bytes()?;
+        let used = read_used(&mut reply)?;
+        Ok(record.map(|it| text::row(id, &it, used)))
+    }
+
+    /// At most `count` records, newest first, after `after` in that order.
+    pub async fn page(
+        &self,
+        after: Option<PageMark>,
+        count: usize,
+    ) -> Result<Vec<Row>, Unavailable> {
+        let mark = after.map_or_else(|| "+".to_owned(), |it| format!("({}", text::member(&it)));
+        let arguments = vec![mark.into_bytes(), bytes(&count)];
+        let (reply, _live) = self.client.ask(Way::Read, Operation::Page, arguments).await?;
+        self.rows(reply)
+    }
+
+    /// Every operator's record, newest first.
+    pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
+        let (reply, _live) = self.client.ask(Way::Read, Operation::Operators, vec![]).await?;
+        let mut rows = self.rows(reply)?;
+        rows.sort_by_key(|it| std::cmp::Reverse(it.mark()));
+        Ok(rows)
+    }
+
+    /// Replaces sealed records whose revision is unchanged, without announcing a change.
+    /// Answers how many were replaced.
+    pub async fn reseal(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
+        let mut pieces = Vec::new();
+        for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
+            let values = piece.iter().flat_map(|it| {
+                let state = text::state(it.revoked).as_bytes().to_vec();
+                [bytes(&it.id), state, bytes(&it.revision), it.sealed.as_bytes().to_vec()]
+            });
+            pieces.push(values.collect());
+        }
+        self.count(Operation::Reseal, pieces).await
+    }
+
+    /// Takes and announces the records that are missing here, or are here in an older state.
+    /// Answers how many those were.
+    pub async fn offer(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
+        let mut pieces = Vec::new();
+        for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
+            let mut values = vec![bytes(&CHANGES_KEPT)];
+            for row in piece {
+                values.extend([
+                    bytes(&row.id),
+                    text::state(row.revoked).as_bytes().to_vec(),
+                    bytes(&row.revision),
+                    text::head(row).into_bytes(),
+                    row.sealed.as_bytes().to_vec(),
+                    text::nonce(text::draw()?).into_bytes(),
+                    text::member(&row.mark()).into_bytes(),
+                ]);
+            }
+            pieces.push(values);
+        }
+        self.count(Operation::Offer, pieces).await
+    }
+
+    async fn count(
+        &self,
+        operation: Operation,
+        pieces: Vec<Vec<Vec<u8>>>,
+    ) -> Result<usize, Unavailable> {
+        let mut count = 0;
+        for piece in pieces {
+            let (mut reply, _live) = self.client.ask(Way::Write, operation, piece).await?;
+            self.client.check(&reply.text()?)?;
+            count += usize::try_from(reply.number()?).unwrap_or(usize::MAX);
+        }
+        Ok(count)
+    }
+
+    /// Audits what is done to the store as a whole.
+    pub async fn note(&self, line: Audit) -> Result<(), Unavailable> {
+        let line = serde_json::to_vec(&line).map_err(|it| Unavailable(it.to_string()))?;
+        self.client.ask(Way::Write, Operation::Note, vec![line]).await?;
+        Ok(())
+    }
+
+    /// Remembers when keys were last used; never moves a time back.
+    pub async fn touch(&self, used: Vec<(KeyId, Timestamp)>) -> Result<(), Unavailable> {
+        for piece in used.chunks(ROWS_AT_ONCE_MAX) {
+            let values = piece.iter().flat_map(|(id, at)| [bytes(&id), bytes(&at.as_micros())]);
+            let values: Vec<_> = values.collect();
+            self.client.ask(Way::Write, Operation::Touch, values).await?;
+        }
+        Ok(())
+    }
+
+    /// How many records need which pepper, by its name: for their seal, or for their tag.
+    pub async fn census(&self) -> Result<Vec<(Option<PepperName>, u64)>, Unavailable> {
+        let mut census = HashMap::new();
+        let mut after = None;
+        loop {
+            let rows = self.page(after, ROWS_AT_ONCE_MAX).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.mark());
+            for row in &rows {
+                count_peppers(&row.sealed, &mut census);
+            }
+        }
+        Ok(census.into_iter().collect())
+    }
+
+    fn rows(&self, mut reply: Reply) -> Result<Vec<Row>, Unavailable> {
+        self.client.check(&reply.text()?)?;
+        let (mut ids, mut records, mut used) = (reply.inner()?, reply.inner()?, reply.inner()?);
+        let mut rows = Vec::new();
+        while let Some(id) = ids.maybe_bytes()? {
+            let (record, used) = (records.maybe_bytes()?, read_used(&mut used)?);
+            let id = text::id(&id)?;
+            rows.extend(record.map(|it| text::row(id, &it, used)));
+        }
+        Ok(rows)
+    }
+}
+
+/// When a key was last used, where anybody has said so.
+pub fn read_used(reply: &mut Reply) -> Result<Option<Timestamp>, Malformed> {
+    let micros = reply.maybe_bytes()?.map(|it| text::number(&it)).transpose()?;
+    Ok(micros.map(Timestamp::from_micros))
+}
+
+/// Counts what a record needs: of which peppers.
+pub fn count_peppers(sealed: &Sealed, census: &mut HashMap<Option<PepperName>, u64>) {
+    let (of_seal, of_tag) = (sealed.pepper(), sealed.tag_pepper());
+    *census.entry(of_seal).or_default() += 1;
+    if of_tag.is_some() && of_tag != of_seal {
+        *census.entry(of_tag).or_default() += 1;
+    }
+}
+
+/// Piece by piece, so that a revocation never waits for more than one.
+const ROWS_AT_ONCE_MAX: usize = 512;

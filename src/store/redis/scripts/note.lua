@@ -1,0 +1,3 @@
+-- ARGV: identity, audit line.
+redis.call('XADD', AUDIT, '*', 'line', ARGV[2])
+return 1

@@ -1,0 +1,183 @@
+//! Claims about the store in Redis, by a real one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use crate::config::sources::load;
+use crate::config::{Config, WhenUnreachable};
+use crate::store::conformance::{Gateway, applied, id, mint, revoke, row};
+use crate::store::endurance::Endurance;
+use crate::store::redis::Redis;
+use crate::store::{Row, Store, WriteFault, Written};
+
+// Shared with the tests of the real program, which need more of it.
+#[expect(dead_code, reason = "each of its users needs another part of it")]
+#[path = "../../../tests/it/support/redis.rs"]
+mod server;
+
+conformance!(Place::new().await);
+
+/// A store in a Redis of its own.
+struct Place {
+    store: Store,
+    _directory: TempDir,
+    server: server::Redis,
+}
+
+impl Place {
+    async fn new() -> Self {
+        Self::on(server::Redis::start()).await
+    }
+
+    async fn on(server: server::Redis) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&server.url(), &directory);
+        store.meta().await.unwrap();
+        store.sight().trust_the_epoch().await;
+        Self { store, _directory: directory, server }
+    }
+}
+
+fn open(url: &str, directory: &TempDir) -> Store {
+    let file = directory.path().join("keyward.toml");
+    std::fs::write(&file, format!("[store]\nurl = \"{url}\"\n")).unwrap();
+    let config: Config = load(Some(&file), &[], std::iter::empty()).unwrap().config;
+    assert_eq!(config.store.when_unreachable, WhenUnreachable::ServeKnown);
+    Store::Redis(Arc::new(Redis::open(&config.store).unwrap()))
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_crash_of_redis() {
+    let place = Place::new().await;
+    let before = applied(&place.store, mint(1)).await;
+    place.server.kill();
+    assert!(place.store.find(id(1)).await.is_err());
+    assert!(place.store.write(mint(2)).await.is_err());
+    place.server.restart();
+    assert_eq!(found(&place.store).await, Some(row(1)));
+    // It is another life, and the changes go on.
+    let after = applied(&place.store, mint(2)).await;
+    assert_ne!(after.position.epoch, before.position.epoch);
+    assert_eq!(after.position.number, 2);
+    let common = place.store.common(&[(7, 7), (1, before.position.nonce)]).await.unwrap().unwrap();
+    assert_eq!((common.epoch, common.number), (after.position.epoch, 1));
+}
+
+/// What is under the first id, once the store says so.
+async fn found(store: &Store) -> Option<Row> {
+    loop {
+        if let Ok(found) = store.find(id(1)).await {
+            return found;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+#[tokio::test]
+async fn an_emptied_redis_is_not_ours_any_more() {
+    let place = Place::new().await;
+    applied(&place.store, mint(1)).await;
+    place.server.restart_empty();
+    let fault = loop {
+        match place.store.find(id(1)).await {
+            Err(fault) if fault.to_string().contains("not ours") => break fault,
+            Err(_) => tokio::time::sleep(PAUSE).await,
+            Ok(found) => panic!("{found:?}"),
+        }
+    };
+    assert!(fault.to_string().contains("keyward store restore"), "{fault}");
+    assert!(matches!(place.store.write(mint(2)).await, Err(WriteFault::Unavailable(_))));
+    assert_eq!(place.server.cli(&["DBSIZE"]).trim(), "0");
+}
+
+#[tokio::test]
+async fn a_frozen_redis_keeps_nobody_waiting() {
+    let place = Place::new().await;
+    applied(&place.store, mint(1)).await;
+    place.store.answer_within(Duration::from_millis(100));
+    place.server.freeze();
+    // Whoever asks first finds out; whoever comes later does not wait any more.
+    for _ in 0..20 {
+        let asked = timeout(Duration::from_secs(10), place.store.find(id(1))).await;
+        assert!(asked.expect("it waits for ever").is_err());
+    }
+    assert!(place.store.write(mint(2)).await.is_err());
+    place.server.thaw();
+    assert_eq!(found(&place.store).await, Some(row(1)));
+}
+
+#[tokio::test]
+async fn a_full_memory_takes_revocations_and_no_keys() {
+    let place = Place::new().await;
+    applied(&place.store, mint(1)).await;
+    place.server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    let refused = place.store.write(mint(2)).await.unwrap_err();
+    assert!(refused.to_string().contains("memory is full"), "{refused}");
+    applied(&place.store, revoke(1, 1)).await;
+    let mut gateway = Gateway::new(&place.store, "a").await;
+    gateway.catch_up(&place.store).await;
+    assert_eq!(gateway.position.number, 2);
+}
+
+#[tokio::test]
+async fn a_redis_that_drops_what_it_likes_is_not_used() {
+    let terms = server::Terms::default().memory(0, "allkeys-lru");
+    let server = server::Redis::start_with(&terms);
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&server.url(), &directory);
+    let fault = store.meta().await.unwrap_err().to_string();
+    assert!(fault.contains("noeviction"), "{fault}");
+    assert!(store.unfit().is_some_and(|it| it.contains("noeviction")));
+}
+
+#[tokio::test]
+async fn what_it_survives_is_what_its_file_survives() {
+    for (durability, endurance) in [
+        (server::Durability::Always, Endurance::Always),
+        (server::Durability::EverySecond, Endurance::EverySecond),
+        (server::Durability::Nothing, Endurance::Memory),
+    ] {
+        let terms = server::Terms::default().durability(durability);
+        let place = Place::on(server::Redis::start_with(&terms)).await;
+        assert_eq!(place.store.endurance(), endurance);
+    }
+}
+
+#[test]
+fn a_write_whose_connection_breaks_is_made_once_or_said_to_be_unknown() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let place = runtime.block_on(Place::new());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| cut_until(&done, &place.server));
+        let applied = runtime.block_on(mint_many(&place.store));
+        done.store(true, Ordering::Relaxed);
+        assert!(applied > 0);
+    });
+}
+
+fn cut_until(done: &AtomicBool, server: &server::Redis) {
+    while !done.load(Ordering::Relaxed) {
+        server.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    }
+}
+
+async fn mint_many(store: &Store) -> usize {
+    let mut applied = 0;
+    for number in 0..300 {
+        match store.write(mint(number)).await {
+            Ok(Written::Applied(_)) => applied += 1,
+            // A conflict would be with itself.
+            Ok(other) => panic!("{other:?}"),
+            Err(WriteFault::OutcomeUnknown | WriteFault::Unavailable(_)) => {}
+        }
+    }
+    applied
+}
+
+const PAUSE: Duration = Duration::from_millis(20);
