@@ -10,6 +10,7 @@ pub mod crossing;
 pub mod crowd;
 pub mod disk;
 pub mod faults;
+pub mod fleet;
 pub mod frames;
 pub mod gateway;
 pub mod h2;

@@ -1,5 +1,6 @@
 //! What was asked of a fleet and what it answered, so that it can be held to its promise.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -83,6 +84,8 @@ pub enum Answer {
     Complete,
     /// It holds, but perhaps not at these gateways.
     Unconfirmed(Vec<u16>),
+    /// It holds, but too few replicas have it: it is lost where one of them takes over.
+    NotHeld,
     /// Nothing that could be relied on: it may hold at any time from its beginning on, or never.
     Unknown,
 }
@@ -137,6 +140,44 @@ impl Recorder {
     }
 }
 
+impl History {
+    /// How many requests had this outcome.
+    pub fn count(&self, outcome: Outcome) -> usize {
+        self.requests.iter().filter(|it| it.outcome == outcome).count()
+    }
+
+    /// The longest time that anybody waited for an answer, in nanoseconds.
+    pub fn longest(&self) -> u64 {
+        self.requests.iter().map(|it| it.ended - it.begun).max().unwrap_or(0)
+    }
+
+    /// How many revocations were complete, unconfirmed, not held, and of unknown outcome.
+    pub fn revocations(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for change in self.changes.iter().filter(|it| it.kind == Kind::Revoke) {
+            counts[match change.answer {
+                Answer::Complete => 0,
+                Answer::Unconfirmed(_) => 1,
+                Answer::NotHeld => 2,
+                Answer::Unknown => 3,
+            }] += 1;
+        }
+        counts
+    }
+}
+
+impl fmt::Display for History {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [Outcome::LetIn, Outcome::Refused, Outcome::Unavailable, Outcome::Other];
+        let [let_in, refused, unavailable, other] = all.map(|it| self.count(it));
+        let [complete, unconfirmed, not_held, unknown] = self.revocations();
+        let longest = Duration::from_nanos(self.longest());
+        write!(formatter, "let in {let_in}, 401 {refused}, 503 {unavailable}, other {other}, ")?;
+        write!(formatter, "longest {longest:?}; revocations: complete {complete}, ")?;
+        write!(formatter, "unconfirmed {unconfirmed}, not held {not_held}, unknown {unknown}")
+    }
+}
+
 impl Notes {
     /// Notes a request that ends now.
     pub fn request(&mut self, key: u32, gateway: u16, begun: u64, outcome: Outcome) {
@@ -145,7 +186,13 @@ impl Notes {
 
     /// Notes a change that ends now.
     pub fn change(&mut self, key: u32, kind: Kind, begun: u64, answer: Answer) {
-        self.changes.push(Change { key, kind, begun, ended: now(), answer });
+        self.change_until(key, kind, (begun, now()), answer);
+    }
+
+    /// Notes a change that has ended already.
+    pub fn change_until(&mut self, key: u32, kind: Kind, span: (u64, u64), answer: Answer) {
+        let (begun, ended) = span;
+        self.changes.push(Change { key, kind, begun, ended, answer });
     }
 }
 

@@ -111,12 +111,14 @@ impl Weather {
         links.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Ends all of them by a reset.
-    pub fn reset_links(&self) {
-        for link in self.links() {
+    /// Ends all of them by a reset; those that are to end.
+    pub fn reset_links(&self) -> Vec<Weak<Link>> {
+        let links = self.links();
+        for link in &links {
             link.reset();
         }
         self.wake();
+        links.iter().map(Arc::downgrade).collect()
     }
 
     /// Wakes who waits for a change.

@@ -121,7 +121,7 @@ impl<'a> Life<'a> {
 
     fn note_birth(&mut self, change: &Change) {
         self.minting = self.minting.min(change.begun);
-        if change.answer != Answer::Unknown {
+        if change.answer.is_lasting() {
             self.minted = self.minted.min(change.ended);
         }
     }
@@ -134,7 +134,7 @@ impl<'a> Life<'a> {
         let unconfirmed: &[u16] = match &change.answer {
             Answer::Complete => &[],
             Answer::Unconfirmed(gateways) => gateways,
-            Answer::Unknown => return,
+            Answer::NotHeld | Answer::Unknown => return,
         };
         self.barriers.push(Barrier { at, unconfirmed });
     }
@@ -200,6 +200,16 @@ impl<'a> Life<'a> {
     }
 }
 
+impl Answer {
+    /// Whether it is for good.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Complete | Self::Unconfirmed(_) => true,
+            Self::NotHeld | Self::Unknown => false,
+        }
+    }
+}
+
 impl Barrier<'_> {
     fn names(&self, gateway: u16) -> bool {
         self.unconfirmed.contains(&gateway)
@@ -229,7 +239,8 @@ impl Verdict {
             let path = history.leave();
             let shown: Vec<String> =
                 self.violations.iter().take(SHOWN).map(|it| it.tell(history)).collect();
-            panic!("{self}\n{}\nthe history is in {}", shown.join("\n"), path.display());
+            let shown = shown.join("\n");
+            panic!("{self}\n{history}\n{shown}\nthe history is in {}", path.display());
         }
     }
 }

@@ -48,7 +48,11 @@ fn is_refused_as_withdrawn(history: &History, request: &Request, slack: u64) -> 
 
 fn is_minted_before(history: &History, request: &Request) -> bool {
     let mut births = births(history, request.key);
-    births.any(|it| it.answer != Answer::Unknown && it.ended < request.begun)
+    births.any(|it| is_promise(&it.answer) && it.ended < request.begun)
+}
+
+fn is_promise(answer: &Answer) -> bool {
+    !matches!(answer, Answer::Unknown | Answer::NotHeld)
 }
 
 /// All changes by which a key comes to be.
@@ -69,7 +73,7 @@ struct Withdrawal {
 
 impl Withdrawal {
     fn is_answered_before(&self, request: &Request) -> bool {
-        self.answer != Answer::Unknown && self.by < request.begun
+        is_promise(&self.answer) && self.by < request.begun
     }
 
     fn holds(&self, request: &Request) -> bool {
@@ -140,9 +144,10 @@ impl Chance {
             3 => Kind::Rotate { successor: Some(self.key()), overlap: self.below(3) * 10 },
             _ => Kind::Revoke,
         };
-        let answer = match self.below(4) {
+        let answer = match self.below(5) {
             0 | 1 => Answer::Complete,
-            2 => Answer::Unconfirmed(vec![u16::try_from(self.below(3)).unwrap()]),
+            2 => Answer::NotHeld,
+            3 => Answer::Unconfirmed(vec![u16::try_from(self.below(3)).unwrap()]),
             _ => Answer::Unknown,
         };
         Change { key: self.key(), kind, begun, ended, answer }
@@ -157,7 +162,7 @@ impl Chance {
 fn the_quick_check_finds_what_the_slow_one_finds() {
     let mut chance = Chance(7);
     let mut found = [0; 4];
-    for _ in 0..20_000 {
+    for _ in 0..30_000 {
         let history = chance.history();
         let verdict = check(&history, SLACK);
         for (count, rule) in found.iter_mut().zip([Rule::R0, Rule::R1, Rule::R2, Rule::R3]) {
@@ -169,7 +174,7 @@ fn the_quick_check_finds_what_the_slow_one_finds() {
             *count += slow.len();
         }
     }
-    assert!(found.iter().all(|it| *it > 500), "hardly anything was tried: {found:?}");
+    assert!(found.iter().all(|it| *it > 300), "hardly anything was tried: {found:?}");
 }
 
 const SLACK: u64 = 2;

@@ -160,6 +160,16 @@ fn a_revocation_of_unknown_outcome_bars_nobody_and_excuses_refusals() {
 }
 
 #[test]
+fn what_too_few_replicas_hold_may_be_lost() {
+    let story = || Story::new().revoked(Answer::NotHeld);
+    assert_eq!(story().refused(0, (100, 101)).let_in(0, (900, 901)).counts(), NOTHING);
+    assert_eq!(story().refused(0, (30, 99)).counts(), R3);
+    let story = || Story::empty().change(MINT, (10, 20), Answer::NotHeld);
+    assert_eq!(story().let_in(0, (30, 40)).refused(0, (50, 60)).counts(), NOTHING);
+    assert_eq!(story().let_in(0, (1, 9)).counts(), R0);
+}
+
+#[test]
 fn r2_is_let_in_once_it_was_refused_from_the_answer_on() {
     let story = || Story::new().revoked(Answer::Complete).refused(0, (120, 130));
     assert_eq!(story().let_in(1, (201, 202)).counts(), R1_AND_R2);
@@ -244,6 +254,7 @@ fn a_history_is_the_same_after_it_was_written_and_read() {
     let story = Story::new()
         .revoked(Answer::Unconfirmed(vec![0, 2]))
         .change(expiring, (1, 2), Answer::Unknown)
+        .change(MINT, (1, 2), Answer::NotHeld)
         .change(rotate, (3, 4), Answer::Complete)
         .let_in(2, (5, u64::MAX))
         .refused(1, (6, 7))
@@ -276,9 +287,15 @@ fn what_many_threads_note_is_one_history() {
     let history = recorder.history();
     assert_eq!((history.requests.len(), history.changes.len()), (8, 2));
     assert!(history.requests.iter().all(|it| it.begun <= it.ended && it.ended <= now()));
-    let of = |outcome| history.requests.iter().filter(|it| it.outcome == outcome).count();
+    let of = |outcome| history.count(outcome);
     let all = [Outcome::LetIn, Outcome::Refused, Outcome::Unavailable, Outcome::Other];
     assert_eq!(all.map(of), [2; 4]);
+    let told = history.to_string();
+    assert!(told.starts_with("let in 2, 401 2, 503 2, other 2, longest "), "{told}");
+    assert!(
+        told.ends_with("revocations: complete 2, unconfirmed 0, not held 0, unknown 0"),
+        "{told}"
+    );
 }
 
 #[test]
