@@ -6,12 +6,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::cluster::{Cluster, Replicas};
+use super::opened;
 use super::redis::{Redis, Terms, Tls};
 use super::sentinel::Sentinel;
-use super::opened;
 use crate::store::conformance::{Gateway, applied, id, mint, row};
 use crate::store::endurance::Endurance;
-use crate::store::{Held, Store};
+use crate::store::{Beat, Held, Store, Synced};
 
 /// Where a store is: what stands in `[store]`, but for its namespace.
 struct Place {
@@ -84,6 +84,17 @@ async fn a_failover_is_followed_and_what_every_replica_holds_is_there() {
         }
     };
     assert_eq!(after.position.number, 1);
+    // Whoever followed the life before is told nothing of this one until they have found it.
+    assert!(store.find(id(1)).await.is_err());
+    let lost = loop {
+        let (card, position) = (gateway.card.clone(), gateway.position.clone());
+        match store.sync(Beat { card, position }).await {
+            Ok(Synced::Lost { epoch }) => break epoch,
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    };
+    assert_eq!(lost, after.position.epoch);
     assert_eq!(found(&store).await, Some(row(1)));
 }
 
@@ -99,7 +110,7 @@ async fn a_write_that_too_few_replicas_hold_is_said_to_be_so() {
     assert_eq!(applied(&store, mint(1)).await.held, Held::TooFew);
     // Nobody renews a lease either.
     let card = gateway.card.clone();
-    let beat = crate::store::Beat { card, position: gateway.position.clone() };
+    let beat = Beat { card, position: gateway.position.clone() };
     assert!(store.sync(beat).await.is_err());
     for replica in sentinel.servers() {
         replica.thaw();
