@@ -46,6 +46,8 @@ pub enum Opening {
     Ever,
     /// It held a lease when it found the epoch, and all gateways that it knows of are there.
     Held,
+    /// It held a lease when it found the epoch: whoever did has confirmed all that is complete.
+    Alone,
     /// At once: nothing that counts can be lost.
     AtOnce,
 }

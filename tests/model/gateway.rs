@@ -120,6 +120,9 @@ impl State {
         if slot.two == 0 || config.opening == Opening::AtOnce {
             return true;
         }
+        if config.opening == Opening::Alone {
+            return slot.vouches == Vouches::Yes;
+        }
         let needed = slot.known.and(self.members(node));
         let all_there = needed
             .iter()
@@ -229,9 +232,9 @@ impl Slot {
         let vouches = match config.opening {
             Opening::Ever => self.ever,
             Opening::AtOnce => Vouches::Yes,
-            Opening::Held if self.left > config.serve() => Vouches::Yes,
-            Opening::Held if config.seed == Seed::FreshOpens => Vouches::Yes,
-            Opening::Held => Vouches::No,
+            Opening::Held | Opening::Alone if self.left > config.serve() => Vouches::Yes,
+            Opening::Held | Opening::Alone if config.seed == Seed::FreshOpens => Vouches::Yes,
+            Opening::Held | Opening::Alone => Vouches::No,
         };
         self.vouches = if reply.is_open { Vouches::No } else { vouches };
         self.known = self.known.and(reply.members);

@@ -1,7 +1,7 @@
 //! The protocol with all its rules: no promise is broken, in any row and under both policies.
 
 use crate::check::{holds, is_full};
-use crate::config::{Config, LONG, Loading, NOTHING, Op, Policy, Row, SHORT, Watch};
+use crate::config::{Config, LONG, Loading, NOTHING, Op, Opening, Policy, Row, SHORT, Watch};
 use crate::promises::{COMPLETE, DENIED, FENCED, JOINED, LOST, NAMED, REOPENED};
 use crate::state::Budget;
 use crate::values::Record;
@@ -110,6 +110,21 @@ fn with_fewer_replicas_a_confirmed_revocation_comes_back_after_a_failover() {
 }
 
 #[test]
+fn who_holds_its_lease_when_it_finds_an_epoch_may_open_it_without_the_others() {
+    let alone = |budget| Config { opening: Opening::Alone, ..with(Row::Fewer, budget) };
+    let joins = Config { running: 1, ..alone(FAILOVER) };
+    holds(joins, 300_000, &[COMPLETE, FENCED, REOPENED, LOST, JOINED]);
+    let both = Config { ops: [BOTH, &[]], ..alone(FAILOVER) };
+    holds(both, 1_000_000, &[COMPLETE, FENCED, REOPENED, LOST, DENIED]);
+    let dies = Budget { crashes: 1, admin_restarts: 1, ..FAILOVER };
+    holds(alone(dies), 300_000, &[COMPLETE, REOPENED, LOST]);
+    if is_full() {
+        let twice = Budget { failovers: 2, ..NOTHING };
+        holds(alone(twice), 4_500_000, &[COMPLETE, FENCED, REOPENED, LOST]);
+    }
+}
+
+#[test]
 fn three_gateways_and_more_faults_break_nothing() {
     if !is_full() {
         let config = Config { running: 3, processes: 3, ..with(Row::Single, NOTHING) };
@@ -117,14 +132,17 @@ fn three_gateways_and_more_faults_break_nothing() {
         return;
     }
     let three = |row, budget| Config { running: 3, processes: 3, ..with(row, budget) };
-    holds(three(Row::Single, RESTART), 500_000, &[COMPLETE, FENCED, REOPENED]);
+    holds(three(Row::Single, RESTART), 400_000, &[COMPLETE, FENCED, REOPENED]);
     let twice = Budget { failovers: 2, ..NOTHING };
     holds(with(Row::All, twice), 2_500_000, &[COMPLETE, FENCED, REOPENED]);
     holds(with(Row::Fewer, twice), 3_000_000, &[COMPLETE, FENCED, REOPENED, LOST]);
     let joins = Config { ops: [BOTH, &[]], running: 1, ..with(Row::Fewer, FAILOVER) };
     holds(joins, 5_000_000, &[COMPLETE, FENCED, REOPENED, LOST, JOINED, DENIED]);
     let joins = Config { running: 1, ticks: LONG, ..with(Row::Fewer, FAILOVER) };
-    holds(joins, 5_000_000, &[COMPLETE, FENCED, REOPENED, LOST, JOINED]);
+    holds(joins, 2_000_000, &[COMPLETE, FENCED, REOPENED, LOST, JOINED]);
+    let known = Config { policy: Policy::ServeKnown, ..with(Row::Fewer, FAILOVER) };
+    let joins = Config { running: 1, opening: Opening::Alone, ..known };
+    holds(joins, 2_000_000, &[COMPLETE, NAMED, REOPENED, JOINED]);
     let budget = Budget { restarts: 1, crashes: 1, leaves: 1, ..NOTHING };
     let watched = Config { watch: Watch::On, ..with(Row::Single, budget) };
     holds(watched, 4_000_000, &[COMPLETE, FENCED, REOPENED]);
