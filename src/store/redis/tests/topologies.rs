@@ -1,6 +1,7 @@
 //! The same claims wherever Redis is: behind Sentinels, in a Cluster, over TLS, for a user who may
 //! do no more than is needed.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -17,18 +18,28 @@ use crate::store::{Beat, Held, Store, Synced};
 struct Place {
     lines: String,
     directory: TempDir,
+    stores: AtomicUsize,
 }
 
 impl Place {
     fn new(lines: &str) -> Self {
-        Self { lines: lines.to_owned(), directory: tempfile::tempdir().unwrap() }
+        Self {
+            lines: lines.to_owned(),
+            directory: tempfile::tempdir().unwrap(),
+            stores: AtomicUsize::new(0),
+        }
     }
 
     /// A store of its own, among others in the same place.
     async fn store(&self, name: &str) -> Store {
-        let name: String = name.chars().rev().take(32).collect();
         let lines = format!("{}\nnamespace = {name:?}", self.lines);
         opened(&lines, &self.directory).await
+    }
+
+    /// The same, whatever others are called.
+    async fn another(&self, claim: &str) -> Store {
+        let number = self.stores.fetch_add(1, Ordering::Relaxed);
+        self.store(&format!("{number}.{}", claim.get(..20).unwrap_or(claim))).await
     }
 }
 
@@ -36,14 +47,14 @@ impl Place {
 async fn every_claim_holds_behind_sentinels() {
     let sentinel = Sentinel::start();
     let place = Place::new(&format!("url = {:?}", sentinel.url()));
-    claims!(in_turn, |name| place.store(name));
+    claims!(in_turn, |claim| place.another(claim));
 }
 
 #[tokio::test]
 async fn every_claim_holds_in_a_cluster() {
     let cluster = Cluster::start();
     let place = Place::new(&format!("url = {:?}", cluster.url()));
-    claims!(in_turn, |name| place.store(name));
+    claims!(in_turn, |claim| place.another(claim));
 }
 
 #[tokio::test]
@@ -59,12 +70,12 @@ async fn every_claim_holds_over_tls_for_a_user_who_may_do_no_more_than_is_needed
         "url = {url:?}\nuser = \"keyward\"\npassword_file = {password:?}\nca = {:?}",
         files.directory.path().join("ca.pem"),
     ));
-    claims!(in_turn, |name| place.store(name));
+    claims!(in_turn, |claim| place.another(claim));
 }
 
-/// As the README says, but for the namespace, which each claim has of its own.
-const RIGHTS: &str = "~{* resetchannels -@all +eval +evalsha +script|load +info +wait +xread \
-                      +select +ping +config|get @hash";
+/// As the README says, but for the namespace: each claim has one of its own.
+const RIGHTS: &str = "~{* -@all +eval +evalsha +script|load +info +config|get +select +wait +time \
+                      +get +set +@hash +@set +@sortedset +@stream";
 
 #[tokio::test]
 async fn a_failover_is_followed_and_what_every_replica_holds_is_there() {
@@ -156,6 +167,7 @@ impl Certified {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut authority = rcgen::CertificateParams::new(vec![]).unwrap();
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority of a test");
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
         let ca = authority.self_signed(&key).unwrap();
