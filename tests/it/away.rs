@@ -34,6 +34,13 @@ impl Place {
         Process::start(self.directory.path(), &SERVE)
     }
 
+    /// What `/readyz` says, if anybody does.
+    fn readiness(&self) -> Option<u16> {
+        let ask = Ask::get("/readyz").header("host", &self.admin.to_string());
+        let stream = std::net::TcpStream::connect(self.admin).ok()?;
+        Client::over(stream).try_ask(&ask).ok().map(|it| it.status)
+    }
+
     fn run(&self) -> Outcome {
         Process::run(self.directory.path(), &SERVE)
     }
@@ -58,12 +65,10 @@ fn while_the_store_is_away_at_a_start_nobody_is_told_that_their_key_is_wrong() {
         // What needs no key does not need the store.
         assert_eq!(client.ask(&Ask::get("/public/x")).status, 200);
     }
-    assert_eq!(Client::connect(place.admin).ask(&Ask::get("/readyz")).status, 503);
+    assert_eq!(place.readiness(), Some(503));
 
     redis.restart();
-    eventually("it is ready", || {
-        Client::connect(place.admin).ask(&Ask::get("/readyz")).status == 200
-    });
+    eventually("it is ready", || place.readiness() == Some(200));
     client.ask(&Ask::get("/x").key(&unknown)).assert_problem(401, "unknown_key");
     assert!(place.directory.path().join("operator.token").exists());
 }
@@ -74,10 +79,7 @@ fn a_store_that_turns_out_to_be_the_wrong_one_ends_the_process() {
     let redis = Redis::start();
     let right = Place::new(&on(&redis, &upstream));
     let process = right.start();
-    eventually("it is ready", || {
-        std::net::TcpStream::connect(right.admin).is_ok()
-            && Client::connect(right.admin).ask(&Ask::get("/readyz")).status == 200
-    });
+    eventually("it is ready", || right.readiness() == Some(200));
     drop(process);
 
     // Known at once, where the store is there.
