@@ -42,6 +42,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod moving;
+mod nemesis;
 mod overload;
 mod panics;
 mod paths;
