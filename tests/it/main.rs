@@ -29,6 +29,7 @@ mod drain;
 mod edits;
 mod ejection;
 mod fault_support;
+mod fleet_faults;
 mod fleet_support;
 mod fleets;
 mod floods;
