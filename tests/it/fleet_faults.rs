@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::ask::Ask;
 use crate::support::client::Client;
+use crate::support::crowd::crowd;
 use crate::support::fleet::operator::Operator;
 use crate::support::fleet::traffic::Keys;
 use crate::support::fleet::{Admins, Fleet, Plan};
@@ -158,7 +159,9 @@ fn known_keys_do_not_notice_that_redis_is_away() {
     let mut operator = fleet.operator(fleet.node().unwrap());
     let keys = Keys::default();
     let held: Vec<_> = (0..20).map(|_| operator.mint().unwrap()).collect();
-    held.iter().for_each(|it| keys.add(it));
+    for it in &held {
+        keys.add(it);
+    }
     let traffic = fleet.begin_traffic(200, &keys);
     redis.kill();
     let back = Instant::now() + Duration::from_secs(rounds(4, 60) as u64);
@@ -193,7 +196,9 @@ fn nobody_waits_longer_than_agreed_for_a_redis_that_stands_still() {
     let fleet = Fleet::start(&serving_known(&redis));
     let mut operator = fleet.operator(fleet.node().unwrap());
     let keys = Keys::default();
-    (0..20).for_each(|_| keys.add(&operator.mint().unwrap()));
+    for _ in 0..20 {
+        keys.add(&operator.mint().unwrap());
+    }
     let traffic = fleet.begin_traffic(200, &keys);
     redis.freeze();
     let end = Instant::now() + Duration::from_secs(rounds(6, 60) as u64);
@@ -225,6 +230,30 @@ fn nobody_waits_longer_than_agreed_for_a_redis_that_stands_still() {
     assert_eq!(history.count(Outcome::LetIn), history.requests.len(), "{history}");
     // They do not wait at all; a busy machine takes its time all the same.
     assert!(longest < RESPONSE_TIMEOUT / 2, "{longest:?}");
+}
+
+#[test]
+fn who_has_to_be_looked_up_waits_no_longer_than_agreed_for_a_redis_that_stands_still() {
+    let (redis, upstream) = (Redis::start(), Upstream::echo());
+    let lines = ["max_keys_in_memory = 10", "response_timeout = \"4s\"", "lease = \"20s\""];
+    let setup = lines.iter().fold(Setup::to(upstream.address()), |it, line| it.store(line));
+    let gateways = three(&setup, &redis);
+    let keys = gateways[0].mint_many(40);
+    redis.freeze();
+    let answers = crowd(keys.len(), |number| {
+        let begun = Instant::now();
+        let answer = Ask::get("/").key(&keys[number]).to(&gateways[number % 3]);
+        (answer.status, begun.elapsed())
+    });
+    redis.thaw();
+    let waited: Vec<_> = answers.iter().filter(|(status, _)| *status == 503).collect();
+    assert!(answers.iter().all(|(status, _)| matches!(status, 200 | 503)), "{answers:?}");
+    assert!(!waited.is_empty(), "{answers:?}");
+    let limit = Duration::from_secs(4) + SLACK;
+    assert!(waited.iter().all(|(_, time)| *time < limit), "{answers:?}");
+    eventually("all are let in", || {
+        keys.iter().all(|it| Ask::get("/").key(it).to(&gateways[2]).status == 200)
+    });
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod caught;
 mod chance;
 mod faults;
 mod ground;
+mod journal;
 mod operators;
 mod stand;
 
@@ -54,7 +55,7 @@ fn keep_promise(form: Form) {
     let (seed, time) = (chance::seed(), seconds() / FORMS);
     eprintln!("{form:?}: FAULTS_SEED={seed}");
     let mut stand = Stand::start(form, &[]);
-    let recorder = stand.fleet.recorder().clone();
+    let (recorder, journal) = (stand.fleet.recorder().clone(), stand.journal.clone());
     let begun = Instant::now();
     let found = catch_unwind(AssertUnwindSafe(move || {
         let tally = suffer(&mut stand, seed, time, |stand| stand.assert_converged());
@@ -63,7 +64,7 @@ fn keep_promise(form: Form) {
     let history = recorder.history();
     let (tally, longest) = found.unwrap_or_else(|panic| {
         let path = history.leave();
-        eprintln!("{form:?}: FAULTS_SEED={seed}, the history is in {}", path.display());
+        eprintln!("{journal}{form:?}: FAULTS_SEED={seed}, the history is in {}", path.display());
         resume_unwind(panic)
     });
     let run = Run { verdict: check(&history, CLOCKS), history };
@@ -73,6 +74,9 @@ fn keep_promise(form: Form) {
         "{form:?}: {took} s, {faults} faults, healthy again after {longest:.1?} at most\n  {}\n  {}\n  {tally:?}",
         run.verdict, run.history
     );
+    if !run.verdict.violations.is_empty() {
+        eprintln!("{journal}{form:?}: FAULTS_SEED={seed}");
+    }
     run.verdict.assert_clean(&run.history);
 }
 
@@ -97,15 +101,22 @@ fn suffer(stand: &mut Stand, seed: u64, time: Duration, last: impl FnOnce(&mut S
         if is_alone {
             stand.await_health();
         }
+        stand.journal.note(&format!("{fault:?}"));
         let mut struck = vec![stand.strike(fault, &mut chance)];
         let second = *chance.any(&all);
         if !is_alone && second.is_light() && second != fault {
             *tally.entry(second).or_default() += 1;
+            stand.journal.note(&format!("{second:?} beside it"));
             struck.push(stand.strike(second, &mut chance));
         }
         thread::sleep(chance.millis(100, 2_500));
-        struck.iter().for_each(|it| stand.heal(it));
-        struck.iter().for_each(|it| stand.revive(it));
+        for it in &struck {
+            stand.heal(it);
+        }
+        for it in &struck {
+            stand.revive(it);
+        }
+        stand.journal.note("healed");
         if is_alone || chance.one_in(2) {
             stand.await_health();
         }
@@ -130,7 +141,7 @@ const FORMS: u32 = 4;
 const GATEWAY: usize = 0;
 
 /// Longer runs have more load.
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_mins(1);
 
 /// Well above what two clocks of one machine differ by in a second. No key expires here.
 const CLOCKS: u64 = 100_000_000;

@@ -138,16 +138,23 @@ impl Stand {
                 self.networks[begun.place].vanish(Way::Both);
             }
             Fault::PutOldRecordBack => begun.key = Some(self.put_old_record_back()),
-            _ => self.strike_servers(&mut begun, chance),
+            Fault::KillServer
+            | Fault::EmptyServer
+            | Fault::FillMemory
+            | Fault::FreezeServer
+            | Fault::FreezeReplica
+            | Fault::LoseWrites
+            | Fault::FailOver
+            | Fault::KillClients
+            | Fault::MoveSlot => self.strike_servers(&mut begun, chance),
         }
         begun
     }
 
     fn strike_servers(&mut self, begun: &mut Begun, chance: &mut Chance) {
         let primary = self.ground.primary();
-        let place_of = |address| {
-            self.ground.servers().iter().position(|it| it.address() == address).unwrap()
-        };
+        let place_of =
+            |address| self.ground.servers().iter().position(|it| it.address() == address).unwrap();
         begun.server = place_of(primary.address());
         match (begun.fault, &self.ground) {
             (Fault::KillServer, Ground::Sentinel(it)) if self.form == Form::SomeReplicas => {
@@ -221,10 +228,10 @@ impl Stand {
 
     /// Starts again who was killed; they wait until they are ready.
     pub fn revive(&mut self, begun: &Begun) {
-        match begun.fault {
-            Fault::KillProcess if begun.place < GATEWAYS => self.fleet.restart(begun.place),
-            Fault::KillProcess | Fault::KillMidReceipt => self.fleet.restart_node(),
-            _ => {}
+        match (begun.fault, begun.place) {
+            (Fault::KillProcess, 0..GATEWAYS) => self.fleet.restart(begun.place),
+            (Fault::KillProcess | Fault::KillMidReceipt, _) => self.fleet.restart_node(),
+            (_, _) => {}
         }
     }
 

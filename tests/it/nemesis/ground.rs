@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::support::cluster::Cluster;
+use crate::support::cluster::{Cluster, Replicas};
 use crate::support::redis::{Redis, Terms};
 use crate::support::sentinel::Sentinel;
 use crate::support::wall::Wall;
@@ -23,7 +23,7 @@ pub enum Form {
 /// The servers. They end when this is dropped.
 #[derive(Debug)]
 pub enum Ground {
-    One(Redis),
+    One(Box<Redis>),
     Sentinel(Sentinel),
     Cluster(Cluster),
 }
@@ -44,13 +44,9 @@ impl Ground {
     pub fn start(form: Form, wall: &Wall) -> Self {
         let terms = Terms::default().variables(&wall.variables());
         match form {
-            Form::One => Self::One(Redis::start_with(&terms)),
-            Form::AllReplicas | Form::SomeReplicas => {
-                Self::Sentinel(Sentinel::start_with(&terms))
-            }
-            Form::Cluster => {
-                Self::Cluster(Cluster::start_with(&terms, crate::support::cluster::Replicas::None))
-            }
+            Form::One => Self::One(Box::new(Redis::start_with(&terms))),
+            Form::AllReplicas | Form::SomeReplicas => Self::Sentinel(Sentinel::start_with(&terms)),
+            Form::Cluster => Self::Cluster(Cluster::start_with(&terms, Replicas::None)),
         }
     }
 
@@ -66,7 +62,7 @@ impl Ground {
     /// All that keep records.
     pub fn servers(&self) -> &[Redis] {
         match self {
-            Self::One(redis) => std::slice::from_ref(redis),
+            Self::One(redis) => std::slice::from_ref(redis.as_ref()),
             Self::Sentinel(sentinel) => sentinel.servers(),
             Self::Cluster(cluster) => cluster.servers(),
         }

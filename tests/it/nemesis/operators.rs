@@ -33,14 +33,9 @@ impl Operators {
         let stopped = Arc::<AtomicBool>::default();
         let begin = |(purpose, operator)| {
             let chance = Chance::of(seed, purpose);
-            let mut hand = Hand { operator, book: Arc::clone(book), keys: keys.clone(), chance };
+            let hand = Hand { operator, book: Arc::clone(book), keys: keys.clone(), chance };
             let stopped = Arc::clone(&stopped);
-            thread::spawn(move || {
-                while !stopped.load(Ordering::SeqCst) {
-                    hand.act();
-                    thread::sleep(hand.chance.millis(10, 120));
-                }
-            })
+            thread::spawn(move || hand.go_on(&stopped))
         };
         let threads = (100..).zip(operators).map(begin).collect();
         Self { stopped, threads }
@@ -64,28 +59,34 @@ impl Drop for Operators {
 }
 
 impl Hand {
+    fn go_on(mut self, stopped: &AtomicBool) {
+        while !stopped.load(Ordering::SeqCst) {
+            self.act();
+            thread::sleep(self.chance.millis(10, 120));
+        }
+    }
+
     fn act(&mut self) {
         if let Some(leaf) = self.book.contested() {
-            if self.chance.one_in(2) { self.revoke(&leaf) } else { self.rename(&leaf) }
+            if self.chance.one_in(2) {
+                self.revoke(&leaf);
+            } else {
+                self.rename(&leaf);
+            }
             return;
         }
         let live = self.book.live();
-        match self.chance.below(10) {
-            0..4 if live < LIVE_MAX => self.mint(),
-            _ if live < LIVE_MIN => self.mint(),
-            4..6 => {
-                if let Some(leaf) = self.book.any(&mut self.chance) {
-                    self.rename(&leaf);
-                }
-            }
-            choice => {
-                if let Some(leaf) = self.book.any(&mut self.chance) {
-                    if choice > 7 {
-                        self.book.contest(&leaf);
-                        thread::sleep(Duration::from_millis(self.chance.next() % 3));
-                    }
-                    self.revoke(&leaf);
-                }
+        let choice = self.chance.below(10);
+        let leaf = self.book.any(&mut self.chance).filter(|_| live >= LIVE_MIN);
+        match (choice, leaf) {
+            (0..4, _) if live < LIVE_MAX => self.mint(),
+            (_, None) => self.mint(),
+            (4..6, Some(leaf)) => self.rename(&leaf),
+            (6..8, Some(leaf)) => self.revoke(&leaf),
+            (_, Some(leaf)) => {
+                self.book.contest(&leaf);
+                thread::sleep(Duration::from_millis(self.chance.next() % 3));
+                self.revoke(&leaf);
             }
         }
     }

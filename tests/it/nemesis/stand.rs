@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::nemesis::book::{Book, Leaf};
 use crate::nemesis::ground::{Form, Ground};
-use crate::support::fleet::operator::Operator;
+use crate::nemesis::journal::Journal;
+use crate::support::fleet::operator::{Held, Operator};
 use crate::support::fleet::traffic::Keys;
 use crate::support::fleet::{Admins, Fleet, Plan};
 use crate::support::gateway::Gateway;
@@ -26,6 +27,7 @@ pub struct Stand {
     pub ground: Ground,
     pub keys: Keys,
     pub book: Arc<Book>,
+    pub journal: Journal,
     operator: Operator,
     /// The longest time until an answer was complete again.
     pub longest: Duration,
@@ -35,7 +37,7 @@ impl Stand {
     /// Starts it. The gateways are started behind `words` as well.
     #[track_caller]
     pub fn start(form: Form, words: &[&str]) -> Self {
-        let walls: Vec<Wall> = (0..PROCESSES + 1).map(|_| Wall::right()).collect();
+        let walls: Vec<Wall> = (0..=PROCESSES).map(|_| Wall::right()).collect();
         let ground = Ground::start(form, &walls[PROCESSES]);
         let (servers, guides) = (ground.addresses(), ground.guides());
         let networks: Vec<Network> =
@@ -55,8 +57,9 @@ impl Stand {
             .ways(walls.iter().take(PROCESSES).map(way).collect());
         let fleet = Fleet::start(&lines.iter().fold(plan, |plan, line| plan.store(line)));
         let operator = fleet.operator(fleet.gateway(1));
-        let (keys, book, longest) = (Keys::default(), Arc::default(), Duration::ZERO);
-        Self { form, fleet, networks, walls, ground, keys, book, operator, longest }
+        let (keys, book, journal) = (Keys::default(), Arc::default(), Journal::default());
+        let longest = Duration::ZERO;
+        Self { form, fleet, networks, walls, ground, keys, book, journal, operator, longest }
     }
 
     /// A gateway, or behind them the node.
@@ -71,7 +74,7 @@ impl Stand {
 
     /// A fresh key, with which all are asked from now on.
     #[track_caller]
-    pub fn mint(&mut self) -> crate::support::fleet::operator::Held {
+    pub fn mint(&mut self) -> Held {
         let mut found = None;
         within("a key is minted", || {
             found = self.operator.mint_told().filter(|(_, answer)| *answer == Answer::Complete);
@@ -84,7 +87,7 @@ impl Stand {
 
     /// Revokes a key until everybody has confirmed it.
     #[track_caller]
-    pub fn revoke(&mut self, key: &crate::support::fleet::operator::Held) {
+    pub fn revoke(&mut self, key: &Held) {
         within("it is revoked everywhere", || self.operator.revoke(key) == Answer::Complete);
     }
 
@@ -108,14 +111,17 @@ impl Stand {
         self.revoke(&key);
         self.assert_all(&key, Outcome::Refused);
         let [valid, revoked] = self.book.settled(SETTLED);
-        valid.iter().for_each(|it| self.assert_all(&it.held, Outcome::LetIn));
-        revoked.iter().for_each(|it| self.assert_all(&it.held, Outcome::Refused));
-        valid.iter().chain(&revoked).for_each(|it| self.assert_named(it));
+        for (leaves, expected) in [(valid, Outcome::LetIn), (revoked, Outcome::Refused)] {
+            for it in leaves {
+                self.assert_all(&it.held, expected);
+                self.assert_named(&it);
+            }
+        }
     }
 
     /// What is let in too long or refused too soon is found in the history.
     #[track_caller]
-    fn assert_all(&self, key: &crate::support::fleet::operator::Held, expected: Outcome) {
+    fn assert_all(&self, key: &Held, expected: Outcome) {
         for place in 0..self.fleet.size() {
             let mut asker = self.fleet.asker(place);
             within(&format!("{} is {expected:?} at {place}", key.id), || {
@@ -162,7 +168,7 @@ pub fn within(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Short, so that it runs out often.
-pub const LEASE: Duration = Duration::from_millis(1_000);
+pub const LEASE: Duration = Duration::from_secs(1);
 
 /// How many gateways there are.
 pub const GATEWAYS: usize = 3;
@@ -170,7 +176,7 @@ pub const GATEWAYS: usize = 3;
 /// The gateways and the node.
 pub const PROCESSES: usize = GATEWAYS + 1;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Of how many keys it is held in the end that nothing is lost.
 const SETTLED: usize = 60;

@@ -103,8 +103,8 @@ impl Plan {
     }
 
     /// How a process is set up; it has the network with its number.
-    fn setup(&self, upstream: SocketAddr, pepper: &Path, place: Placed<'_>) -> Setup {
-        let Placed { place, network } = place;
+    fn setup(&self, upstream: SocketAddr, pepper: &Path, placed: &Placed<'_>) -> Setup {
+        let Placed { place, network } = *placed;
         let mut url = self.urls.get(place).unwrap_or(&self.url).clone();
         if let (Some(store), Some(network)) = (self.behind, network) {
             url = url.replace(&store.to_string(), &network.address().to_string());
@@ -126,7 +126,7 @@ impl Fleet {
         let upstream = Seen::upstream(&seen);
         let start = |place: usize, first: Option<&Gateway>, lines: &[&str]| {
             let placed = Placed { place, network: networks.get(place) };
-            let setup = plan.setup(upstream.address(), &pepper, placed);
+            let setup = plan.setup(upstream.address(), &pepper, &placed);
             let setup = lines.iter().fold(setup, |setup, line| setup.gateway(line));
             start_after(first, &setup, plan.ways.get(place))
         };

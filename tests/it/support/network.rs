@@ -76,15 +76,7 @@ impl Guide {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (address, is_over) = (listener.local_addr().unwrap(), Arc::<AtomicBool>::default());
         let (ports, over) = (Arc::clone(ports), Arc::clone(&is_over));
-        let accept = move || {
-            for client in listener.incoming().flatten() {
-                if over.load(Ordering::SeqCst) {
-                    return;
-                }
-                let ports = Arc::clone(&ports);
-                drop(thread::spawn(move || guide(&client, server, &ports)));
-            }
-        };
+        let accept = move || accept(&listener, server, &ports, &over);
         Self { server, address, is_over, accepting: Some(thread::spawn(accept)) }
     }
 }
@@ -94,6 +86,16 @@ impl Drop for Guide {
         self.is_over.store(true, Ordering::SeqCst);
         drop(TcpStream::connect(self.address));
         drop(self.accepting.take().map(JoinHandle::join));
+    }
+}
+
+fn accept(listener: &TcpListener, server: SocketAddr, ports: &Ports, is_over: &AtomicBool) {
+    for client in listener.incoming().flatten() {
+        if is_over.load(Ordering::SeqCst) {
+            return;
+        }
+        let ports = Arc::clone(ports);
+        drop(thread::spawn(move || guide(&client, server, &ports)));
     }
 }
 
