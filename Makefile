@@ -65,7 +65,7 @@ idle: deps-bench
 
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps-test
-	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it -- --nocapture
+	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it --test model -- --nocapture
 
 ## make faults        a fleet on Redis under random faults: FAULTS_SECONDS=1800 over all forms, from FAULTS_SEED
 FAULTS_SECONDS := 1800

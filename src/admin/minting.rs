@@ -42,7 +42,7 @@ pub async fn mint(keyring: &Keyring, order: Order) -> Result<(ApiKey, KeyRecord)
         last_digits: key.last_digits().to_owned(),
         name: order.name,
         holder: order.holder,
-        created_at: order.created_at,
+        created_at: keyring.lease().date(order.created_at),
         created_by: order.created_by,
         expires_at: order.expires_at,
         disabled: false,

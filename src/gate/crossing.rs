@@ -89,10 +89,10 @@ impl Crossing {
 
     /// Whether leases may be given, after this gateway has brought what it knows.
     ///
-    /// Where nothing that counts can be lost with a primary, at once. Where something can, once
-    /// everybody who may know of it is across: who that is, a gateway knows only if it still had its
-    /// lease, for then it has confirmed all that is complete. Else whoever is not across has two
-    /// leases' time.
+    /// Where nothing that counts can be lost with a primary, at once. Where something can, by a gateway
+    /// that still had its lease when it found the new life: it has confirmed all that is complete, and
+    /// so has brought it. Where Redis itself may forget, against its promise, once everybody whom this
+    /// gateway knew is across. Else whoever is not has two leases' time.
     pub fn may_open(&self, keyring: &Keyring, now: Moment) -> bool {
         if now.since(self.found) > 2 * self.longest(keyring.lease().length()) {
             return true;
@@ -100,7 +100,7 @@ impl Crossing {
         match keyring.store().endurance() {
             Endurance::File | Endurance::Always | Endurance::AllReplicas => true,
             Endurance::EverySecond | Endurance::Memory => self.all_are_across(keyring),
-            Endurance::SomeReplicas => self.had_its_lease() && self.all_are_across(keyring),
+            Endurance::SomeReplicas => self.had_its_lease(),
             Endurance::Unknown => false,
         }
     }

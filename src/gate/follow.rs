@@ -16,7 +16,8 @@ use crate::key::text::KeyId;
 use crate::store::gateway::GatewayCard;
 use crate::store::sight::Watched;
 use crate::store::{
-    Beat, CHANGES_PER_SYNC_MAX, Change, More, Opened, PageMark, Position, Row, Synced, Unavailable,
+    Beat, CHANGES_PER_SYNC_MAX, Change, Held, More, Opened, PageMark, Position, Row, Synced,
+    Unavailable,
 };
 use crate::tasks::Tasks;
 
@@ -102,16 +103,19 @@ impl Follower {
         let position = self.start().await?;
         let sent = Moment::now();
         let beat = Beat { card: self.card(), position };
-        let (changes, more, opened) = match self.keyring.store().sync(beat).await? {
-            Synced::Followed { changes, more, opened, entered, time } => {
+        let (changes, more, opened, held) = match self.keyring.store().sync(beat).await? {
+            Synced::Followed { changes, more, opened, entered, held, time } => {
                 self.keyring.lease().set_clock(sent, time);
                 self.keyring.lease().set_entered(entered);
-                (changes, more, opened)
+                (changes, more, opened, held)
             }
             Synced::Lost { epoch } => return self.cross(epoch).await,
         };
         let quiet = changes.is_empty();
         self.apply(changes).await?;
+        if held == Held::TooFew {
+            return Err(Unavailable("too few replicas hold what it is told".to_owned()));
+        }
         if more == More::Yes {
             return Ok(());
         }

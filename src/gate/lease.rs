@@ -13,6 +13,8 @@ pub struct Lease {
     end: AtomicU64,
     /// The store's clock minus ours, in microseconds.
     offset: AtomicI64,
+    /// The last time that was given to date something.
+    dated: AtomicI64,
     length: Duration,
     policy: WhenUnreachable,
     serve_known_for: Duration,
@@ -35,9 +37,9 @@ pub enum Standing {
 impl Lease {
     /// A lease that was never given.
     pub fn new(length: Duration, policy: WhenUnreachable, serve_known_for: Duration) -> Self {
-        let (end, offset) = (AtomicU64::new(0), AtomicI64::new(0));
+        let (end, offset, dated) = (AtomicU64::new(0), AtomicI64::new(0), AtomicI64::new(0));
         let is_waited_for = AtomicBool::new(false);
-        Self { end, offset, length, policy, serve_known_for, is_waited_for }
+        Self { end, offset, dated, length, policy, serve_known_for, is_waited_for }
     }
 
     /// How long each lease lasts.
@@ -73,6 +75,15 @@ impl Lease {
     /// The store's clock at `now`.
     pub fn store_time(&self, now: Moment) -> Timestamp {
         Timestamp::from_micros(micros(now).wrapping_add(self.offset.load(Ordering::Relaxed)))
+    }
+
+    /// The time `at`, or the one just after the last that was given here: what is minted later is
+    /// dated later, though the store's clock may seem to go back by as long as it took to ask for it.
+    pub fn date(&self, at: Timestamp) -> Timestamp {
+        let later = |last: i64| at.as_micros().max(last.saturating_add(1));
+        let last =
+            self.dated.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |it| Some(later(it)));
+        Timestamp::from_micros(last.map_or(at.as_micros(), later))
     }
 
     /// Whether even known keys could not go on any more: then what runs with a key is ended.
@@ -170,6 +181,13 @@ mod tests {
         lease.renew(at(100));
         lease.renew(at(90));
         assert_eq!(lease.standing(at(101)), Standing::Held);
+    }
+
+    #[test]
+    fn what_is_dated_later_has_a_later_date() {
+        let lease = lease(WhenUnreachable::Refuse);
+        let dates = [7, 7, 3, 8, 20].map(|it| lease.date(Timestamp::from_micros(it)).as_micros());
+        assert_eq!(dates, [7, 8, 9, 10, 20]);
     }
 
     #[test]

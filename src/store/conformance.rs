@@ -190,7 +190,7 @@ impl Gateway {
     pub async fn sync(&mut self, store: &Store) -> Option<More> {
         let beat = Beat { card: self.card.clone(), position: self.position.clone() };
         match store.sync(beat).await.unwrap() {
-            Synced::Followed { changes, more, opened: _, entered: _, time: _ } => {
+            Synced::Followed { changes, more, opened: _, entered: _, held: _, time: _ } => {
                 if let Some(last) = changes.last() {
                     self.position.number = last.number;
                     self.position.nonce = last.nonce;

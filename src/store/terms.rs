@@ -233,6 +233,8 @@ pub enum Synced {
         opened: Opened,
         /// Whether nobody can overlook the gateway any more.
         entered: Entered,
+        /// Whether as many replicas hold the sync as have to; else the lease is not renewed.
+        held: Held,
         /// The store's wall clock.
         time: Timestamp,
     },

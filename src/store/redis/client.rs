@@ -188,10 +188,20 @@ impl Client {
 
     /// How many replicas hold what was written last over this way, if any have to.
     pub async fn held(&self, way: Way, live: &Live, wanted: u32) -> Result<u32, LinkFault> {
+        self.held_within(way, live, (wanted, self.response_timeout())).await
+    }
+
+    /// The same, for no longer than that.
+    pub async fn held_within(
+        &self,
+        way: Way,
+        live: &Live,
+        (wanted, longest): (u32, Duration),
+    ) -> Result<u32, LinkFault> {
         if wanted == 0 {
             return Ok(0);
         }
-        let (link, longest) = (self.link(way), self.response_timeout());
+        let link = self.link(way);
         let held = link.held(live, wanted, longest);
         match timeout(longest + GRACE, held).await {
             Ok(held) => held,

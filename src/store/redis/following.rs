@@ -15,7 +15,7 @@ use crate::store::redis::reply::Malformed;
 use crate::store::redis::script::{Operation, alarm};
 use crate::store::redis::text::{self, bytes};
 use crate::store::{
-    Beat, CHANGES_PER_SYNC_MAX, Entered, Left, More, Opened, Position, Synced, Unavailable,
+    Beat, CHANGES_PER_SYNC_MAX, Entered, Held, Left, More, Opened, Position, Synced, Unavailable,
 };
 
 impl Redis {
@@ -52,28 +52,31 @@ impl Redis {
         let time = Timestamp::from_micros(i64::try_from(micros).unwrap_or(i64::MAX));
         let changes = reply.list()?.into_iter().map(text::change);
         let mut changes = changes.collect::<Result<Vec<_>, _>>()?;
-        if self.client.held(Way::Sync, &live, wanted).await? < wanted {
+        let held = match self.client.held(Way::Sync, &live, wanted).await {
+            Ok(held) if held >= wanted => Held::Enough,
+            Ok(_) | Err(_) => Held::TooFew,
+        };
+        if held == Held::TooFew {
             // Perhaps it is a primary of the past: those who know are asked.
             self.client.link(Way::Sync).give_up(&live);
-            return Err(Unavailable(format!("fewer than {wanted} replicas hold what it is told")));
         }
         let more = if changes.len() > CHANGES_PER_SYNC_MAX { More::Yes } else { More::End };
         changes.truncate(CHANGES_PER_SYNC_MAX);
-        let entered = self.entered(&live).await?;
-        Ok(Synced::Followed { changes, more, opened, entered, time })
+        let entered = self.entered(&live).await;
+        Ok(Synced::Followed { changes, more, opened, entered, held, time })
     }
 
     /// Whether every replica that there is holds this gateway's entry; once it does, it stays.
-    async fn entered(&self, live: &Live) -> Result<Entered, Unavailable> {
+    async fn entered(&self, live: &Live) -> Entered {
         let all = live.primary.replicas;
         if !self.is_known_everywhere.load(Ordering::Relaxed) {
-            let held = self.client.link(Way::Sync).held(live, all, ENTRY_WAIT);
-            if all > 0 && held.await? < all {
-                return Ok(Entered::Here);
+            let held = self.client.held_within(Way::Sync, live, (all, ENTRY_WAIT)).await;
+            if !held.is_ok_and(|it| it >= all) {
+                return Entered::Here;
             }
             self.is_known_everywhere.store(true, Ordering::Relaxed);
         }
-        Ok(Entered::Everywhere)
+        Entered::Everywhere
     }
 
     /// How many replicas have to hold what this process writes.

@@ -131,7 +131,13 @@ impl Link {
     /// The connection, once there is one; why not, where the last attempt failed.
     pub async fn live(&self) -> Result<Live, LinkFault> {
         let mut state = self.state.clone();
-        let state = state.wait_for(|it| !matches!(it, State::Connecting)).await;
+        // One that was given up stands there until the supervisor has heard of it.
+        let is_settled = |it: &State| match it {
+            State::Connecting => false,
+            State::Up(live) => live.number > self.breaks.number.load(Ordering::Acquire),
+            State::Down(_) | State::Unfit(_) => true,
+        };
+        let state = state.wait_for(is_settled).await;
         match state.as_deref() {
             Ok(State::Up(live)) => Ok(live.clone()),
             Ok(State::Down(why) | State::Unfit(why)) => Err(LinkFault::Refused(why.to_string())),
@@ -216,6 +222,10 @@ impl Link {
             // The operation's own: the connection is as good as before.
             Some("NOTOURS") => LinkFault::Refused(not_ours(fault.detail().unwrap_or_default())),
             Some("OOM") => LinkFault::Refused("its memory is full (maxmemory)".to_owned()),
+            // Redis 6.2 says so within the fault of a script.
+            Some("ERR") if said.contains("-OOM ") => {
+                LinkFault::Refused("its memory is full (maxmemory)".to_owned())
+            }
             // It said no, as another server would not: a replica, one that loads, one that moved.
             Some(_code) => {
                 self.give_up(live);

@@ -121,17 +121,28 @@ fn read_sentinel(said: Value) -> Result<(u64, Primary), Malformed> {
     Ok((epoch, Primary { host: HostPort { host, port }, replicas }))
 }
 
-/// Asks one node after another.
+/// Asks all of them, and believes what most say: one that was cut off names an owner of the past.
 async fn by_cluster(place: &RedisPlace, dial: &Dial, ours: &str) -> Result<Primary, PlaceFault> {
+    let asked = place.hosts.iter().map(|it| async move {
+        match timeout(ANSWER, ask_node(dial, it, ours)).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(PlaceFault::Silent(it.clone())),
+        }
+    });
+    let mut named: Vec<(Primary, usize)> = Vec::new();
     let mut why = "none was asked".to_owned();
-    for host in &place.hosts {
-        match timeout(ANSWER, ask_node(dial, host, ours)).await {
-            Ok(Ok(primary)) => return Ok(primary),
-            Ok(Err(fault)) => why = fault.to_string(),
-            Err(_elapsed) => why = PlaceFault::Silent(host.clone()).to_string(),
+    for answer in join_all(asked).await {
+        match answer {
+            Ok(primary) => match named.iter_mut().find(|(it, _)| it.host == primary.host) {
+                Some((_, votes)) => *votes += 1,
+                None => named.push((primary, 1)),
+            },
+            Err(fault) => why = fault.to_string(),
         }
     }
-    Err(PlaceFault::NoOwner(why))
+    // Of several with as many votes, the first: whoever was asked first said it.
+    let most = named.into_iter().rev().max_by_key(|(_, votes)| *votes);
+    most.map(|(it, _)| it).ok_or(PlaceFault::NoOwner(why))
 }
 
 async fn ask_node(dial: &Dial, host: &HostPort, ours: &str) -> Result<Primary, PlaceFault> {

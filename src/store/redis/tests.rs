@@ -131,6 +131,11 @@ async fn a_full_memory_takes_revocations_and_no_keys() {
     place.server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
     let refused = place.store.write(mint(2)).await.unwrap_err();
     assert!(refused.to_string().contains("memory is full"), "{refused}");
+    if place.server.info("redis_version").starts_with("6.") {
+        // There is no way to say that a script takes little.
+        assert!(place.store.write(revoke(1, 1)).await.is_err());
+        return;
+    }
     applied(&place.store, revoke(1, 1)).await;
     let mut gateway = Gateway::new(&place.store, "a").await;
     gateway.catch_up(&place.store).await;

@@ -18,7 +18,9 @@ use crate::store::sqlite::anchor::Anchor;
 use crate::store::sqlite::room;
 use crate::store::sqlite::rows::{self, Bits};
 use crate::store::sqlite::shared::Shared;
-use crate::store::{Beat, CHANGES_PER_SYNC_MAX, Entered, Left, More, Opened, Position, Synced};
+use crate::store::{
+    Beat, CHANGES_PER_SYNC_MAX, Entered, Held, Left, More, Opened, Position, Synced,
+};
 use crate::tasks::survive;
 
 /// One piece of work for the following thread.
@@ -96,8 +98,8 @@ impl Follower {
         changes.truncate(CHANGES_PER_SYNC_MAX);
         self.own.insert(beat.card.id.clone());
         self.see(before);
-        let (opened, entered) = (Opened::Yes, Entered::Everywhere);
-        Ok(Synced::Followed { changes, more, opened, entered, time: Timestamp::now() })
+        let (opened, entered, held) = (Opened::Yes, Entered::Everywhere, Held::Enough);
+        Ok(Synced::Followed { changes, more, opened, entered, held, time: Timestamp::now() })
     }
 
     fn try_leave(&mut self, gateway: &GatewayId, beat: Option<u64>) -> rusqlite::Result<Left> {
