@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims fuzz deps deps-test deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims faults faults-caught fuzz deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -66,6 +66,18 @@ idle: deps-bench
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps-test
 	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it --test model -- --nocapture
+
+## make faults        a fleet on Redis under random faults: FAULTS_SECONDS=1800 over all forms, from FAULTS_SEED
+FAULTS_SECONDS := 1800
+FAULTS_SEED := $(shell date +%s)
+faults: deps-test
+	FAULTS_SECONDS=$(FAULTS_SECONDS) FAULTS_SEED=$(FAULTS_SEED) $(CARGO) test --profile $(PROFILE) --test it \
+		nemesis:: -- --nocapture --test-threads=1
+
+## make faults-caught the same faults find bugs that are seeded for them, in a build of its own
+faults-caught: deps-test
+	$(CARGO) test --profile $(PROFILE) --target-dir target/seeded --features seeded-bugs --test it \
+		nemesis::caught:: -- --nocapture
 
 ## make fuzz          generated requests against the real program: EXECUTIONS=10000000, from SEED
 EXECUTIONS := 10000000

@@ -22,6 +22,8 @@ pub mod gateway;
 pub mod inspection;
 pub mod redis;
 pub mod register;
+#[cfg(feature = "seeded-bugs")]
+pub mod seeded;
 pub mod sight;
 pub mod sqlite;
 mod terms;

@@ -233,6 +233,8 @@ impl Follower {
     /// A record of a newer format gets its key 503; neither it nor what comes after it is confirmed,
     /// though it is applied: a key that is revoked behind it is not let in.
     async fn apply(&mut self, changes: Vec<Change>) -> Result<(), Unavailable> {
+        #[cfg(feature = "seeded-bugs")]
+        self.confirm_too_soon(&changes).await?;
         let newer_format = changes.iter().position(|it| it.row.sealed.is_newer());
         // By key: what several changes of one key end is told with the last of them.
         let mut moved: HashMap<KeyId, (u64, Arc<Entry>)> = HashMap::new();
@@ -264,6 +266,20 @@ impl Follower {
             tokio::time::sleep(self.keyring.lease().length() / 4).await;
         }
         self.keyring.offer(&newer).await
+    }
+
+    /// Confirms what is applied only a while later.
+    #[cfg(feature = "seeded-bugs")]
+    async fn confirm_too_soon(&mut self, changes: &[Change]) -> Result<(), Unavailable> {
+        let is_wrong = crate::store::seeded::has(crate::store::seeded::Bug::EarlyReceipt);
+        let (Some(last), Some(position)) = (changes.last(), &self.position) else { return Ok(()) };
+        if is_wrong {
+            let (number, nonce) = (last.number, last.nonce);
+            let position = Position { number, nonce, ..position.clone() };
+            self.keyring.store().sync(Beat { card: self.card(), position }).await?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     /// Nothing new: loads one more page, or waits for the alarm.

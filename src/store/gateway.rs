@@ -45,6 +45,10 @@ impl GatewayCard {
     /// So long after the last sync that the store carried out, the lease has certainly run out,
     /// on a clock 5 % off too.
     pub fn lease_over_after(&self) -> Duration {
+        #[cfg(feature = "seeded-bugs")]
+        if crate::store::seeded::has(crate::store::seeded::Bug::EarlyFence) {
+            return with_margin(self.lease_ms / 4);
+        }
         with_margin(self.lease_ms)
     }
 

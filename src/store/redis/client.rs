@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::Value;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::key::seal::Identity;
 use crate::store::redis::link::{Call, Link, LinkFault, Live, Terms, Voice};
@@ -130,55 +130,60 @@ impl Client {
         operation: Operation,
         arguments: impl Into<Arguments>,
     ) -> Result<(Reply, Live), LinkFault> {
-        let arguments = arguments.into();
+        self.once_by(way, operation, arguments.into(), self.end()).await
+    }
+
+    async fn once_by(
+        &self,
+        way: Way,
+        operation: Operation,
+        arguments: Arguments,
+        end: Instant,
+    ) -> Result<(Reply, Live), LinkFault> {
         if arguments.whose == Whose::Ours && self.identity().0.is_empty() {
             return Err(LinkFault::Refused("it was not reached yet".to_owned()));
         }
         let link = self.link(way);
-        let live = match timeout(self.response_timeout(), link.live()).await {
+        let live = match timeout_at(end, link.live()).await {
             Ok(live) => live?,
             Err(_elapsed) => return Err(LinkFault::Refused(self.silence())),
         };
         let call = self.call(&arguments);
-        let value = self.answer(link, &live, link.run(&live, operation, &call)).await?;
+        let value = match timeout_at(end, link.run(&live, operation, &call)).await {
+            Ok(answer) => answer?,
+            Err(_elapsed) => {
+                link.give_up(&live);
+                return Err(LinkFault::Lost(self.silence()));
+            }
+        };
         Ok((reply(value)?, live))
     }
 
     /// Has an operation carried out that does no harm if it is carried out twice: where a
-    /// connection breaks over it, over the next one.
+    /// connection breaks over it, over the next one. Who reads waits no longer for that; a write
+    /// whose outcome is not known is worth another wait.
     pub async fn ask(
         &self,
         way: Way,
         operation: Operation,
         arguments: impl Into<Arguments>,
     ) -> Result<(Reply, Live), LinkFault> {
-        let arguments = arguments.into();
-        let first = self.once(way, operation, arguments.clone()).await;
+        let (arguments, end) = (arguments.into(), self.end());
+        let first = self.once_by(way, operation, arguments.clone(), end).await;
+        let end = if way == Way::Read { end } else { self.end() };
         match first {
-            Err(LinkFault::Moved(_)) => self.once(way, operation, arguments).await,
+            Err(LinkFault::Moved(_)) => self.once_by(way, operation, arguments, end).await,
             Err(lost @ LinkFault::Lost(_)) => {
                 // What the first one did is not known, whatever becomes of the second.
-                let second = self.once(way, operation, arguments).await;
+                let second = self.once_by(way, operation, arguments, end).await;
                 second.map_err(|_again| lost)
             }
             done @ (Ok(_) | Err(LinkFault::Refused(_))) => done,
         }
     }
 
-    /// Waits for an answer for so long; the connection of one that does not come is given up.
-    pub async fn answer<T>(
-        &self,
-        link: &Link,
-        live: &Live,
-        answer: impl Future<Output = Result<T, LinkFault>>,
-    ) -> Result<T, LinkFault> {
-        match timeout(self.response_timeout(), answer).await {
-            Ok(answer) => answer,
-            Err(_elapsed) => {
-                link.give_up(live);
-                Err(LinkFault::Lost(self.silence()))
-            }
-        }
+    fn end(&self) -> Instant {
+        Instant::now() + self.response_timeout()
     }
 
     /// How many replicas hold what was written last over this way, if any have to.

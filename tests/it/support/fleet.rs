@@ -30,6 +30,10 @@ pub struct Plan {
     gateways: usize,
     admins: Admins,
     url: String,
+    /// Where each process has one of its own.
+    urls: Vec<String>,
+    /// What each process sees as the time of day, as words before its command.
+    ways: Vec<Vec<String>>,
     /// The store's address, where each process is to have a network of its own to it.
     behind: Option<SocketAddr>,
     lines: Vec<String>,
@@ -50,6 +54,7 @@ pub struct Fleet {
     gateways: Vec<Gateway>,
     node: Option<Gateway>,
     networks: Vec<Faults>,
+    ways: Vec<Vec<String>>,
     recorder: Recorder,
     seen: Arc<Seen>,
     _upstream: Upstream,
@@ -61,7 +66,18 @@ impl Plan {
     /// So many gateways on the store with this URL.
     pub fn of(gateways: usize, url: &str) -> Self {
         let (url, admins, lines) = (url.to_owned(), Admins::Gateways, Vec::new());
-        Self { gateways, admins, url, behind: None, lines }
+        let (urls, ways) = (Vec::new(), Vec::new());
+        Self { gateways, admins, url, urls, ways, behind: None, lines }
+    }
+
+    /// With a URL for each process; the node's comes last.
+    pub fn urls(self, urls: Vec<String>) -> Self {
+        Self { urls, ..self }
+    }
+
+    /// With words before the command of each process, the node's last.
+    pub fn ways(self, ways: Vec<Vec<String>>) -> Self {
+        Self { ways, ..self }
     }
 
     /// With these for operators.
@@ -87,8 +103,9 @@ impl Plan {
     }
 
     /// How a process is set up; it has the network with its number.
-    fn setup(&self, upstream: SocketAddr, pepper: &Path, network: Option<&Faults>) -> Setup {
-        let mut url = self.url.clone();
+    fn setup(&self, upstream: SocketAddr, pepper: &Path, placed: &Placed<'_>) -> Setup {
+        let Placed { place, network } = *placed;
+        let mut url = self.urls.get(place).unwrap_or(&self.url).clone();
         if let (Some(store), Some(network)) = (self.behind, network) {
             url = url.replace(&store.to_string(), &network.address().to_string());
         }
@@ -107,16 +124,22 @@ impl Fleet {
         make_pepper(&pepper);
         let (seen, networks) = (Arc::new(Seen::by(plan.gateways)), plan.networks());
         let upstream = Seen::upstream(&seen);
-        let setup = |place: usize| plan.setup(upstream.address(), &pepper, networks.get(place));
+        let start = |place: usize, first: Option<&Gateway>, lines: &[&str]| {
+            let placed = Placed { place, network: networks.get(place) };
+            let setup = plan.setup(upstream.address(), &pepper, &placed);
+            let setup = lines.iter().fold(setup, |setup, line| setup.gateway(line));
+            start_after(first, &setup, plan.ways.get(place))
+        };
         let mut gateways: Vec<Gateway> = Vec::new();
         for place in 0..plan.gateways {
-            gateways.push(start_after(gateways.first(), &setup(place)));
+            gateways.push(start(place, gateways.first(), &[]));
         }
         let node = (plan.admins == Admins::Node)
-            .then(|| start_after(gateways.first(), &setup(plan.gateways).gateway("listen = []")));
+            .then(|| start(plan.gateways, gateways.first(), &["listen = []"]));
         let ids: Vec<String> = gateways.iter().map(listed).collect();
         let recorder = Recorder::of(&ids);
-        Self { gateways, node, networks, recorder, seen, _upstream: upstream, _files: files }
+        let ways = plan.ways.clone();
+        Self { gateways, node, networks, ways, recorder, seen, _upstream: upstream, _files: files }
     }
 
     /// One of the gateways.
@@ -172,9 +195,28 @@ impl Fleet {
     /// Starts a gateway again that has ended, on the same addresses. In receipts it is another one.
     #[track_caller]
     pub fn restart(&mut self, place: usize) {
-        self.gateways[place].restart();
+        let way = self.ways.get(place).map_or(&[][..], Vec::as_slice);
+        self.gateways[place].restart_through(way);
         let id = listed(&self.gateways[place]);
         self.recorder.rename(u16::try_from(place).unwrap(), &id);
+    }
+
+    /// Ends the node as a power cut would.
+    #[track_caller]
+    pub fn kill_node(&mut self) {
+        self.node.as_mut().unwrap().kill9();
+    }
+
+    /// Starts the node again, on the same address.
+    #[track_caller]
+    pub fn restart_node(&mut self) {
+        let way = self.ways.last().map_or(&[][..], Vec::as_slice);
+        self.node.as_mut().unwrap().restart_through(way);
+    }
+
+    /// Where all of it is noted.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// What all have noted who have ended.
@@ -183,15 +225,22 @@ impl Fleet {
     }
 }
 
+/// Which process it is, and what lies between it and the store.
+struct Placed<'a> {
+    place: usize,
+    network: Option<&'a Faults>,
+}
+
 /// The first one makes the operator's token, and those after it are given a copy.
 #[track_caller]
-fn start_after(first: Option<&Gateway>, setup: &Setup) -> Gateway {
+fn start_after(first: Option<&Gateway>, setup: &Setup, way: Option<&Vec<String>>) -> Gateway {
     let directory = tempfile::tempdir().unwrap();
     if let Some(first) = first {
         let token = directory.path().join("operator.token");
         fs::copy(first.file("operator.token"), token).unwrap();
     }
-    Gateway::start_in(directory, setup)
+    let way: Vec<&str> = way.into_iter().flatten().map(String::as_str).collect();
+    Gateway::start_through(&way, directory, setup)
 }
 
 /// The id by which a gateway stands in the register, once it says so itself.

@@ -41,6 +41,7 @@ pub struct Terms {
     tls: Option<Tls>,
     role: Role,
     lines: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 /// What survives its death.
@@ -110,6 +111,11 @@ impl Terms {
     pub fn line(mut self, line: &str) -> Self {
         self.lines.push(line.to_owned());
         self
+    }
+
+    /// With more in its environment.
+    pub fn variables(self, variables: &[(String, String)]) -> Self {
+        Self { variables: variables.to_vec(), ..self }
     }
 
     /// Whether it asks who speaks to it.
@@ -199,7 +205,7 @@ impl Redis {
         let (directory, port) = (tempfile::tempdir().unwrap(), Port::take());
         let place = directory.path().display().to_string();
         fs::write(directory.path().join(FILE), terms.text(port.number, &place)).unwrap();
-        let child = Mutex::new(spawn(&directory, terms.role));
+        let child = Mutex::new(spawn(&directory, terms));
         let this = Self { child, terms: terms.clone(), port, directory };
         this.await_answer().map_err(|_ended| this.log())?;
         Ok(this)
@@ -238,7 +244,7 @@ impl Redis {
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        *self.child() = spawn(&self.directory, self.terms.role);
+        *self.child() = spawn(&self.directory, &self.terms);
         assert!(self.await_answer().is_ok(), "it ended at once");
     }
 
@@ -376,13 +382,14 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
-fn spawn(directory: &TempDir, role: Role) -> Child {
+fn spawn(directory: &TempDir, terms: &Terms) -> Child {
     let output = || File::create(directory.path().join(OUTPUT)).unwrap();
     let mut command = Command::new("redis-server");
     command.arg(directory.path().join(FILE)).current_dir(directory.path());
-    if role == Role::Sentinel {
+    if terms.role == Role::Sentinel {
         command.arg("--sentinel");
     }
+    command.envs(terms.variables.iter().cloned());
     command.stdin(Stdio::null()).stdout(output()).stderr(output());
     command.spawn().expect("redis-server is installed")
 }

@@ -14,7 +14,7 @@ use crate::support::upstream::{Conversation, Upstream, ok};
 use crate::support::wait::eventually;
 
 /// An upstream whose answers do not end. By the end of the path: `drip` is an answer that goes on
-/// slowly, `flood` one of 1 GiB as fast as it is taken, `swallow` takes a body and does not
+/// slowly, as events do, `flood` one of 1 GiB as fast as it is taken, `swallow` takes a body and does not
 /// answer, `wait` does not answer; everything else is answered at once.
 #[derive(Debug)]
 pub struct Endless {
@@ -215,7 +215,10 @@ fn script(conversation: &mut Conversation, seen: &Seen) -> io::Result<()> {
 }
 
 fn drip(conversation: &mut Conversation) -> io::Result<()> {
-    conversation.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    conversation.send(concat!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n",
+        "transfer-encoding: chunked\r\n\r\n"
+    ))?;
     loop {
         conversation.send(DRIP)?;
         thread::sleep(Duration::from_millis(20));

@@ -1,6 +1,7 @@
 //! A WebSocket's ends by hand, for what no library does.
 
 use std::io::{self, Read};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -47,6 +48,11 @@ impl Talker {
         setup
             .route("rooms", "path = \"/\"\nupgrades = [\"websocket\"]")
             .route("public", "path = \"/public/\"\naccess = \"public\"")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.upstream.address()
     }
 
     /// How many requests it has read.

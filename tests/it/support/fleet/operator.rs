@@ -40,6 +40,11 @@ impl Operator {
 
     /// Mints a key; nothing where the answer does not say so.
     pub fn mint(&mut self) -> Option<Held> {
+        self.mint_told().map(|(held, _)| held)
+    }
+
+    /// The same, and what was said of it.
+    pub fn mint_told(&mut self) -> Option<(Held, Answer)> {
         let begun = now();
         let answer = self.call("POST", "/v1/keys", &json!({ "name": "crm" })).ok()?;
         self.take(&answer, begun, &Kind::Mint { expires: None })
@@ -52,7 +57,8 @@ impl Operator {
         let end = Timestamp::from_micros(Timestamp::now().as_micros() + micros);
         let document = json!({ "name": "crm", "expires_at": end.to_string() });
         let answer = self.call("POST", "/v1/keys", &document).ok()?;
-        self.take(&answer, begun, &Kind::Mint { expires: Some(begun + nanos(time)) })
+        let kind = Kind::Mint { expires: Some(begun + nanos(time)) };
+        self.take(&answer, begun, &kind).map(|(held, _)| held)
     }
 
     /// Revokes a key; what was answered. Where it was refused, nothing has changed, and nothing is
@@ -95,7 +101,7 @@ impl Operator {
         Ok(answer)
     }
 
-    fn take(&mut self, answer: &Response, begun: u64, kind: &Kind) -> Option<Held> {
+    fn take(&mut self, answer: &Response, begun: u64, kind: &Kind) -> Option<(Held, Answer)> {
         let ended = now();
         if answer.status != 201 {
             return None;
@@ -105,8 +111,8 @@ impl Operator {
         let id = text("id");
         let held = Held { number: self.recorder.key(&id), id, plaintext: text("key") };
         let answer = self.answer_of(&document);
-        self.notes.change_until(held.number, kind.clone(), (begun, ended), answer);
-        Some(held)
+        self.notes.change_until(held.number, kind.clone(), (begun, ended), answer.clone());
+        Some((held, answer))
     }
 
     fn answer_of(&self, document: &Value) -> Answer {
@@ -114,11 +120,12 @@ impl Operator {
         if propagation["complete"] == true {
             return Answer::Complete;
         }
-        let missing = propagation["unconfirmed"].as_array().unwrap();
-        // Every gateway has confirmed it, or is fenced: it is the store that cannot promise it.
-        if missing.is_empty() {
+        // Whoever has confirmed it, it is the store that cannot promise it.
+        if propagation["too_few_replicas"] == true {
             return Answer::NotHeld;
         }
+        let missing = propagation["unconfirmed"].as_array().unwrap();
+        assert!(!missing.is_empty(), "{document}");
         let names: Vec<&str> = missing.iter().map(|it| it.as_str().unwrap()).collect();
         Answer::Unconfirmed(self.recorder.gateways(&names))
     }

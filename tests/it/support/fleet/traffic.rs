@@ -66,6 +66,10 @@ impl Traffic {
 impl Drop for Traffic {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
+        // Where a test fails, what they have noted is wanted all the more.
+        for it in self.threads.drain(..) {
+            drop(it.join());
+        }
     }
 }
 

@@ -112,6 +112,14 @@ impl Gateway {
         })
     }
 
+    /// Starts it again, after it has ended, by way of another program that becomes it.
+    #[track_caller]
+    pub fn restart_through(&mut self, way: &[String]) {
+        assert!(self.process.has_ended(), "it still runs");
+        let way: Vec<&str> = way.iter().map(String::as_str).collect();
+        self.restart_by(|it| Process::start_by(&way, it, &["serve", "--config", FILE]));
+    }
+
     /// Starts it again, after it has ended, so that it sees `disk`.
     #[track_caller]
     pub fn restart_with(&mut self, disk: &Disk) {
