@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims faults faults-caught fuzz deps deps-test deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims faults faults-caught fuzz compose deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ SEED := $(shell date +%s)
 fuzz: deps
 	FUZZ_EXECUTIONS=$(EXECUTIONS) FUZZ_SEED=$(SEED) $(CARGO) test --profile $(PROFILE) --test it \
 		corpus::fuzz:: -- --nocapture
+
+## make compose       docker-compose.yml, proven: a key let in and revoked with receipts, load, all down again
+compose: deps
+	@.ci/compose
 
 deps:
 	@.ci/deps curl

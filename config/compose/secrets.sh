@@ -1,0 +1,27 @@
+# Makes what the fleet shares and nobody has to know: the pepper, and Redis' password with the user
+# that it belongs to. What is there stays. Everything belongs to the user that all services run as.
+set -eu
+umask 077
+owner=65532:65532
+
+# Whole or not at all, also when this is interrupted: keep FILE < its content
+keep() {
+    cat >"$1.new"
+    chmod 0400 "$1.new"
+    chown "$owner" "$1.new"
+    mv "$1.new" "$1"
+}
+
+pepper=/run/secrets/keyward.pepper
+password=/run/secrets/redis.password
+users=/data/users.acl
+
+# Redis first: a pepper that is made anew beside old records would be refused by every gateway.
+[ -s "$password" ] || head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n' | keep "$password"
+hash=$(sha256sum "$password" | cut -d ' ' -f 1)
+keep "$users" <<EOT
+user default reset on nopass +ping
+user keyward reset on #$hash ~{kw}:* +eval +evalsha +script|load +info +config|get +select +wait +time +get +set +@hash +@set +@sortedset +@stream +ping
+EOT
+[ -s "$pepper" ] || head -c 32 /dev/urandom | keep "$pepper"
+chown "$owner" /run/secrets /data
