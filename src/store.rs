@@ -176,6 +176,14 @@ impl Store {
         }
     }
 
+    /// The same for a record as it was written before: it stands there, or is written again.
+    pub async fn ticket_for(&self, row: &Row) -> Result<Ticket, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.ticket().await,
+            Self::Redis(store) => store.ticket_for(row).await,
+        }
+    }
+
     /// The same in another life of the store, `epoch`: what was written may have been lost with the
     /// primary before, and is written again.
     pub async fn reassert(&self, ticket: &Ticket, epoch: &str) -> Result<Ticket, Unavailable> {
@@ -214,10 +222,13 @@ impl Store {
     /// Whether entries of the register can be lost, with a primary whose place another one takes.
     pub fn may_forget(&self) -> bool {
         match self.endurance() {
-            Endurance::File | Endurance::Always | Endurance::EverySecond | Endurance::Memory => {
-                false
-            }
-            Endurance::AllReplicas | Endurance::SomeReplicas | Endurance::Unknown => true,
+            Endurance::File | Endurance::Always => false,
+            Endurance::EverySecond
+            | Endurance::Whenever
+            | Endurance::Memory
+            | Endurance::AllReplicas
+            | Endurance::SomeReplicas
+            | Endurance::Unknown => true,
         }
     }
 

@@ -87,7 +87,8 @@ pub async fn withdraw(asked: Asked, wanted: Kind) -> Result<Answer, Rejection> {
     let mut tries = 0..TRIES_MAX;
     let ticket = loop {
         if record.revoked_at.is_some() {
-            break admin.keyring.store().ticket().await?;
+            let row = admin.keyring.vault().seal(&record)?;
+            break admin.keyring.store().ticket_for(&row).await?;
         }
         tries.next().ok_or(Rejection::Overloaded)?;
         let revoked = record.clone().revoked(now);

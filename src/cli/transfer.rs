@@ -20,7 +20,7 @@ use crate::server::peppers;
 use crate::server::transfer::{Moved, Stock, TransferFault};
 use crate::store::Store;
 use crate::store::redis::Redis;
-use crate::store::register::receipts;
+use crate::store::register::{Receipt, ReceiptState, receipts};
 use crate::store::sqlite::Sqlite;
 
 /// A runtime for one command.
@@ -166,8 +166,9 @@ fn say(
             "propagation": propagation,
         })),
         Output::Table => {
-            let (read, gateways) =
-                (words::count(&moved.read, "record"), propagation.gateways.len());
+            let has_confirmed = |it: &&Receipt| it.state == ReceiptState::Confirmed;
+            let gateways = propagation.gateways.iter().filter(has_confirmed).count();
+            let read = words::count(&moved.read, "record");
             let confirmed = words::count(&gateways, "gateway");
             format!("{read} read, {} taken; {confirmed} confirmed\n", moved.taken)
         }
@@ -176,7 +177,13 @@ fn say(
     for gateway in &propagation.unconfirmed {
         writeln!(streams.err, "keyward: warning: {} has not confirmed", gateway.0)?;
     }
-    left(moved, streams)
+    if propagation.too_few_replicas {
+        writeln!(
+            streams.err,
+            "keyward: warning: too few replicas hold it: a failover may lose it"
+        )?;
+    }
+    if propagation.complete { left(moved, streams) } else { Err(Failure::Partly) }
 }
 
 fn left(moved: &Moved, streams: &mut Streams<'_>) -> Result<(), Failure> {

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::gate::keyring::Keyring;
-use crate::gate::lease::{Lease, Standing};
+use crate::gate::lease::Standing;
+use crate::key::text::KeyId;
 use crate::store::endurance::Endurance;
 use crate::store::sight::Watched;
 use crate::store::{CHANGES_KEPT, Change, Position, Row};
@@ -20,6 +21,8 @@ pub struct Ring {
     /// The place before the first of them.
     base: Option<(u64, u64)>,
     changes: VecDeque<Change>,
+    /// What was offered to a life of the store, and has not come back from it yet.
+    owed: HashMap<KeyId, Row>,
 }
 
 impl Ring {
@@ -44,18 +47,26 @@ impl Ring {
         newer.chain(self.base).collect()
     }
 
-    /// What was applied after the change `number`: of each record its last state.
-    pub fn behind(&self, number: u64) -> Vec<Row> {
-        let mut lost = HashMap::new();
-        for change in self.changes.iter().filter(|it| it.number > number) {
-            lost.insert(change.row.id, &change.row);
+    /// What was applied after the change `number` may be lost: it is owed to the store. In another
+    /// past the same numbers were other changes, so they are forgotten.
+    pub fn owe_behind(&mut self, number: u64) {
+        let kept = self.changes.iter().take_while(|it| it.number <= number).count();
+        for Change { row, .. } in self.changes.split_off(kept) {
+            let owed = self.owed.get(&row.id).map(Row::seniority);
+            if owed.is_none_or(|it| it <= row.seniority()) {
+                self.owed.insert(row.id, row);
+            }
         }
-        lost.into_values().cloned().collect()
     }
 
-    /// Forgets what was applied after the change `number`: in another past it was another one.
-    pub fn cut_behind(&mut self, number: u64) {
-        self.changes.retain(|it| it.number <= number);
+    /// What is owed to the store.
+    pub fn owed(&self) -> Vec<Row> {
+        self.owed.values().cloned().collect()
+    }
+
+    /// The store has it all.
+    pub fn forgive(&mut self) {
+        self.owed.clear();
     }
 }
 
@@ -67,19 +78,22 @@ pub struct Crossing {
     /// Who followed the store in its last life, where this gateway did; and whether it still had its
     /// lease when it found the next one.
     before: Option<(Arc<[Watched]>, Standing)>,
+    /// Whether it knew every key then: only so can it have brought all that it has confirmed.
+    knows_all: bool,
 }
 
 impl Crossing {
     /// Found by a gateway that stands so, and has followed the life before with `fellows`.
-    pub fn new(epoch: &str, fellows: Option<Arc<[Watched]>>, lease: &Lease) -> Self {
+    pub fn new(epoch: &str, fellows: Option<Arc<[Watched]>>, keyring: &Keyring) -> Self {
         let found = Moment::now();
-        let standing = lease.standing(found);
-        Self { epoch: Arc::from(epoch), found, before: fellows.map(|it| (it, standing)) }
+        let standing = keyring.lease().standing(found);
+        let (epoch, knows_all) = (Arc::from(epoch), keyring.entries().is_complete());
+        Self { epoch, found, before: fellows.map(|it| (it, standing)), knows_all }
     }
 
     /// Found by one that has just begun.
     pub fn fresh(epoch: &str) -> Self {
-        Self { epoch: Arc::from(epoch), found: Moment::now(), before: None }
+        Self { epoch: Arc::from(epoch), found: Moment::now(), before: None, knows_all: false }
     }
 
     /// Whether it is the way into this life.
@@ -94,13 +108,16 @@ impl Crossing {
     /// so has brought it. Where Redis itself may forget, against its promise, once everybody whom this
     /// gateway knew is across. Else whoever is not has two leases' time.
     pub fn may_open(&self, keyring: &Keyring, now: Moment) -> bool {
-        if now.since(self.found) > 2 * self.longest(keyring.lease().length()) {
+        let seen = keyring.store().sight().watch().borrow().longest;
+        if now.since(self.found) > 2 * self.longest(keyring.lease().length()).max(seen) {
             return true;
         }
         match keyring.store().endurance() {
             Endurance::File | Endurance::Always | Endurance::AllReplicas => true,
-            Endurance::EverySecond | Endurance::Memory => self.all_are_across(keyring),
-            Endurance::SomeReplicas => self.had_its_lease(),
+            Endurance::EverySecond | Endurance::Whenever | Endurance::Memory => {
+                self.all_are_across(keyring)
+            }
+            Endurance::SomeReplicas => self.had_its_lease() && self.knows_all,
             Endurance::Unknown => false,
         }
     }

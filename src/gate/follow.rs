@@ -61,6 +61,8 @@ pub struct Follower {
     ring: Ring,
     /// Who else followed the store when this gateway last got a lease.
     fellows: Option<Arc<[Watched]>>,
+    /// Whether what is known may be, until all was read again.
+    is_stale: bool,
     /// Between two lives of the store.
     crossing: Option<Crossing>,
     /// How many requests the last changes ended.
@@ -83,7 +85,18 @@ impl Follower {
         let load = Load::Pages(None);
         let (draining, closed) = (Arc::default(), VecDeque::new());
         let (position, ring, fellows, crossing) = (None, Ring::default(), None, None);
-        Self { keyring, card, draining, position, load, ring, fellows, crossing, closed }
+        Self {
+            keyring,
+            card,
+            draining,
+            position,
+            load,
+            ring,
+            fellows,
+            is_stale: false,
+            crossing,
+            closed,
+        }
     }
 
     /// Takes the gateway out of the register. Nobody waits for it any more, so what still runs here
@@ -122,6 +135,7 @@ impl Follower {
         match opened {
             Opened::Yes => {
                 self.crossing = None;
+                self.ring.forgive();
                 self.remember_fellows();
                 self.keyring.lease().renew(sent);
             }
@@ -146,15 +160,17 @@ impl Follower {
             tracing::warn!(
                 "the store began another life: its primary restarted, or is another one"
             );
-            self.crossing = Some(Crossing::new(&epoch, self.fellows.take(), self.keyring.lease()));
+            self.crossing = Some(Crossing::new(&epoch, self.fellows.take(), &self.keyring));
+            self.keyring.entries().overtake_fills();
         }
-        self.keyring.entries().overtake_fills();
-        let Some(common) = self.keyring.store().common(&self.ring.places()).await? else {
+        let common = self.keyring.store().common(&self.ring.places()).await?;
+        // Until it has come back from a life that goes on, it may be lost once more.
+        self.ring.owe_behind(common.as_ref().map_or(0, |it| it.number));
+        self.keyring.offer_rows(self.ring.owed()).await?;
+        let Some(common) = common else {
             self.load = Load::Again;
             return Ok(());
         };
-        self.keyring.offer_rows(self.ring.behind(common.number)).await?;
-        self.ring.cut_behind(common.number);
         if let Load::Pages(after) = &mut self.load {
             *after = None;
         }
@@ -192,10 +208,12 @@ impl Follower {
     /// known stays and merges: what was revoked stays revoked, and what the store has lost is
     /// offered to it.
     async fn read_again(&mut self) -> Result<(), Unavailable> {
-        tracing::warn!(
-            "the store's changes do not go on from what this gateway knows: reading all again"
-        );
-        self.keyring.entries().set_stale();
+        if !std::mem::replace(&mut self.is_stale, true) {
+            tracing::warn!(
+                "the store's changes do not go on from what this gateway knows: reading all again"
+            );
+            self.keyring.entries().set_stale();
+        }
         let position = self.keyring.store().ticket().await?.position;
         let mut unseen: HashSet<KeyId> = self.keyring.entries().held().into_iter().collect();
         let mut after = None;
@@ -303,7 +321,7 @@ impl Follower {
     }
 
     fn finish_load(&mut self) {
-        self.load = Load::Done;
+        (self.load, self.is_stale) = (Load::Done, false);
         let entries = self.keyring.entries();
         entries.set_loaded();
         if entries.is_complete() {

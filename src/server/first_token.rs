@@ -19,12 +19,15 @@ use crate::server::secret_file;
 use crate::store::Row;
 
 /// Makes the first operator where the store has none and there is an admin here.
-pub async fn write(config: &Config, keyring: &Keyring) -> Result<(), StartFault> {
+pub async fn write(
+    config: &Config,
+    keyring: &Keyring,
+    operators: Vec<Row>,
+) -> Result<(), StartFault> {
     if config.admin.listen.is_empty() {
         return Ok(());
     }
     let file = &config.admin.operator_token_file;
-    let operators = keyring.store().operators().await?;
     if operators.is_empty() {
         return make(file, keyring).await;
     }

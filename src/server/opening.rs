@@ -97,7 +97,9 @@ impl Opening {
             store.set_check(vault.check()).await?;
         }
         vault.place(meta.identity);
-        first_token::write(&self.config, &self.keyring).await.map_err(TakeFault::Unfit)?;
+        let operators = store.operators().await?;
+        let written = first_token::write(&self.config, &self.keyring, operators);
+        written.await.map_err(TakeFault::Unfit)?;
         store.answer_within(self.config.store.response_timeout);
         say(store, &self.config);
         Ok(())
@@ -111,6 +113,7 @@ fn say(store: &Store, config: &Config) {
     if survives.is_empty() {
         tracing::warn!(
             store = %location,
+            identity = store.identity().0,
             "the store keeps nothing over a crash: acknowledged keys and revocations can be lost. \
              Turn its append-only file on (appendonly yes)"
         );

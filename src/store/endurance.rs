@@ -9,7 +9,9 @@ pub enum Endurance {
     File,
     /// Redis that keeps nothing but what it writes now and then.
     Memory,
-    /// Redis that writes each change to its disk now and then within a second.
+    /// Redis that leaves it to the system when a change is on its disk.
+    Whenever,
+    /// Redis that writes each change to its disk within a second.
     EverySecond,
     /// Redis that writes each change to its disk before it answers.
     Always,
@@ -25,6 +27,7 @@ impl Endurance {
         match self {
             Self::Unknown | Self::Memory => &[],
             Self::File => &["kill -9", "power loss"],
+            Self::Whenever => &["a crash of Redis", "pause", "partition"],
             Self::EverySecond => &[
                 "a crash of Redis",
                 "pause",

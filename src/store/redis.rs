@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -70,6 +70,7 @@ impl Redis {
             dial,
             names: Names::new(&settings.network.namespace),
             connect_timeout: settings.network.connect_timeout,
+            named: AtomicU32::new(0),
         });
         let fault =
             |it: io::Error| OpenFault(format!("the store's thread cannot be started ({it})"));
@@ -156,18 +157,20 @@ impl Redis {
     }
 
     fn endurance_of(&self, live: &Live) -> Endurance {
-        let replicas = live.primary.replicas;
+        let named = self.client.named();
         match live.server.disk {
             Disk::Never => Endurance::Memory,
-            Disk::Always | Disk::EverySecond | Disk::Whenever if replicas > 0 => {
-                if self.wanted_of(replicas) >= replicas {
+            // Where another server may take its place, one may that was not named yet.
+            Disk::Always | Disk::EverySecond | Disk::Whenever if self.client.may_change_place() => {
+                if named > 0 && self.wanted_of(named) >= named {
                     Endurance::AllReplicas
                 } else {
                     Endurance::SomeReplicas
                 }
             }
             Disk::Always => Endurance::Always,
-            Disk::EverySecond | Disk::Whenever => Endurance::EverySecond,
+            Disk::EverySecond => Endurance::EverySecond,
+            Disk::Whenever => Endurance::Whenever,
         }
     }
 

@@ -60,8 +60,9 @@ pub enum ReceiptState {
 
 /// Waits until everyone in the ticket's register has confirmed its change or is done with.
 ///
-/// Call it as soon as the ticket is there: the time from which leases are counted is now. Never
-/// takes longer than 1.1 × the longest lease in the register, also while the store is away.
+/// Call it as soon as the ticket is there: the time from which leases are counted is now. Takes no
+/// longer than 1.1 × the longest lease in the register, also while the store is away; where the store
+/// changes its primary meanwhile, it begins anew, and gives up after four times that.
 pub async fn receipts(store: &Store, ticket: &Ticket) -> Propagation {
     let _attention = store.sight().attend();
     let begun = Moment::now();
@@ -95,7 +96,12 @@ async fn in_one_epoch(
         }
         let rest = match round.judge(&seen, now) {
             Some(rest) => rest,
-            None if !store.may_forget() || round.is_over(now) => return Ok(round.end(now)),
+            None if !store.may_forget() => return Ok(round.end(now)),
+            None if round.is_over(now) => {
+                // Nobody could look once more.
+                round.held = Held::TooFew;
+                return Ok(round.end(now));
+            }
             None => match round.until_the_epoch_is_known(&seen, now) {
                 Some(rest) => rest,
                 // A last look, after all waiting: it may be another epoch by now.
@@ -196,8 +202,9 @@ impl<'a> Round<'a> {
         if *seen.epoch != *self.position.epoch {
             return None;
         }
-        let known = now.since(seen.epoch_since);
-        (known <= self.longest).then(|| self.longest.saturating_sub(known) + JUST_PAST)
+        // Whose entry was lost with a primary may have had the longest lease.
+        let (known, longest) = (now.since(seen.epoch_since), self.longest.max(seen.longest));
+        (known <= longest).then(|| longest.saturating_sub(known) + JUST_PAST)
     }
 
     fn verdict(&self, entry: &Registered, seen: &Seen, now: Moment) -> Verdict {

@@ -34,6 +34,8 @@ pub struct Seen {
     pub entries: Arc<[Watched]>,
     /// When the register was last found to be like this.
     pub looked: Moment,
+    /// The longest time after which a lease is over, of all that were ever seen.
+    pub longest: Duration,
 }
 
 /// An entry of the register and how long it has been as it is.
@@ -54,6 +56,7 @@ impl Sight {
             moves: 0,
             entries: Arc::default(),
             looked: Moment::default(),
+            longest: Duration::ZERO,
         };
         let (attentive, attention) = (AtomicUsize::new(0), Notify::new());
         Self { seen: watch::Sender::new(seen), attentive, attention }
@@ -62,6 +65,8 @@ impl Sight {
     /// Shows a register that was read, beginning at `before`, and has been read by `now`.
     pub fn show(&self, register: Register, before: Moment, now: Moment) {
         self.seen.send_modify(|seen| {
+            let leases = register.entries.iter().map(|it| it.card.lease_over_after());
+            seen.longest = leases.chain([seen.longest]).max().unwrap_or_default();
             let entries = register.entries.into_iter().map(|it| seen.watch(it, now)).collect();
             *seen = Seen { moves: register.moves, entries, looked: before, ..seen.clone() };
         });

@@ -119,7 +119,7 @@ fn write(inbox: &Receiver<Parcel>, mut target: impl Write) {
 
 /// What one inlet may hold.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
-const END_TIMEOUT: Duration = Duration::from_secs(2);
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

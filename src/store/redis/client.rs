@@ -11,6 +11,8 @@ use arc_swap::ArcSwapOption;
 use redis::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::clock::Moment;
+use crate::config::Topology;
 use crate::key::seal::Identity;
 use crate::store::redis::link::{Call, Link, LinkFault, Live, Terms, Voice};
 use crate::store::redis::reply::{Malformed, Reply};
@@ -29,6 +31,9 @@ pub struct Client {
     followed: ArcSwapOption<String>,
     /// In milliseconds.
     response_timeout: AtomicU64,
+    /// When replicas were last waited for in vain, in nanoseconds.
+    fell_short: AtomicU64,
+    terms: Arc<Terms>,
 }
 
 /// Which connection an operation takes.
@@ -54,6 +59,8 @@ impl Client {
             identity: OnceLock::new(),
             followed: ArcSwapOption::empty(),
             response_timeout: AtomicU64::new(PATIENCE_MS),
+            fell_short: AtomicU64::new(0),
+            terms: Arc::clone(terms),
         }
     }
 
@@ -91,11 +98,12 @@ impl Client {
 
     /// This process has synced in `epoch`; says whether that is news.
     pub fn set_followed(&self, epoch: &str) -> bool {
-        let is_new = self.followed.load().as_ref().is_none_or(|it| it.as_str() != epoch);
-        if is_new {
-            self.followed.store(Some(Arc::new(epoch.to_owned())));
+        let before = self.followed.load();
+        if before.as_ref().is_some_and(|it| it.as_str() == epoch) {
+            return false;
         }
-        is_new
+        self.followed.store(Some(Arc::new(epoch.to_owned())));
+        before.is_some()
     }
 
     /// An answer to who reads records counts only in the epoch that is followed: what another
@@ -106,6 +114,37 @@ impl Client {
                 Err(LinkFault::Moved("it has another primary than is followed".to_owned()))
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The same for who writes in the epoch that is followed: a connection that leads elsewhere is
+    /// given up.
+    pub fn check_write(&self, epoch: &str, live: &Live) -> Result<(), LinkFault> {
+        self.check(epoch).inspect_err(|_| self.write.give_up(live))
+    }
+
+    /// How many replicas were named at most: one that is away for now still counts.
+    pub fn named(&self) -> u32 {
+        self.terms.named.load(Ordering::Relaxed)
+    }
+
+    /// Whether another server may take the primary's place.
+    pub fn may_change_place(&self) -> bool {
+        self.terms.place.topology != Topology::Standalone
+    }
+
+    /// Asks once more who the primary is and how many replicas it has: one may have come.
+    pub async fn ask_for_the_place(&self) {
+        if !self.may_change_place() {
+            return;
+        }
+        let Ok(Ok(primary)) = timeout(self.terms.connect_timeout, self.terms.find()).await else {
+            return;
+        };
+        for link in [&self.sync, &self.write, &self.read] {
+            if let Some(live) = link.known().filter(|it| it.primary.host != primary.host) {
+                link.give_up(&live);
+            }
         }
     }
 
@@ -123,6 +162,11 @@ impl Client {
         [&self.sync, &self.write, &self.read].into_iter().for_each(Link::renew);
     }
 
+    /// The same for all but who follows.
+    pub fn renew_others(&self) {
+        [&self.write, &self.read].into_iter().for_each(Link::renew);
+    }
+
     /// Has an operation carried out once.
     pub async fn once(
         &self,
@@ -130,7 +174,7 @@ impl Client {
         operation: Operation,
         arguments: impl Into<Arguments>,
     ) -> Result<(Reply, Live), LinkFault> {
-        self.once_by(way, operation, arguments.into(), self.end()).await
+        self.once_by(way, operation, arguments.into(), self.end_of(way)).await
     }
 
     async fn once_by(
@@ -168,9 +212,9 @@ impl Client {
         operation: Operation,
         arguments: impl Into<Arguments>,
     ) -> Result<(Reply, Live), LinkFault> {
-        let (arguments, end) = (arguments.into(), self.end());
+        let (arguments, end) = (arguments.into(), self.end_of(way));
         let first = self.once_by(way, operation, arguments.clone(), end).await;
-        let end = if way == Way::Read { end } else { self.end() };
+        let end = if way == Way::Read { end } else { self.end_of(way) };
         match first {
             Err(LinkFault::Moved(_)) => self.once_by(way, operation, arguments, end).await,
             Err(lost @ LinkFault::Lost(_)) => {
@@ -184,6 +228,12 @@ impl Client {
 
     fn end(&self) -> Instant {
         Instant::now() + self.response_timeout()
+    }
+
+    /// Who writes may stand behind one who waits for replicas.
+    fn end_of(&self, way: Way) -> Instant {
+        let behind = u32::from(way == Way::Write && self.named() > 0);
+        self.end() + self.response_timeout() * behind
     }
 
     /// How many replicas hold what was written last over this way, if any have to.
@@ -202,9 +252,18 @@ impl Client {
             return Ok(0);
         }
         let link = self.link(way);
+        // Whoever comes after one that waited in vain does not hold the others up as well.
+        let short = Moment::from_nanos(self.fell_short.load(Ordering::Relaxed));
+        let now = Moment::now();
+        let longest = if now.since(short) < IN_VAIN { longest.min(SHORT_WAIT) } else { longest };
         let held = link.held(live, wanted, longest);
         match timeout(longest + GRACE, held).await {
-            Ok(held) => held,
+            Ok(Ok(held)) => {
+                let short = if held < wanted { now.as_nanos() } else { 0 };
+                self.fell_short.store(short, Ordering::Relaxed);
+                Ok(held)
+            }
+            Ok(fault) => fault,
             Err(_elapsed) => {
                 link.give_up(live);
                 Err(LinkFault::Lost(self.silence()))
@@ -276,7 +335,9 @@ fn reply(value: Value) -> Result<Reply, Malformed> {
 }
 
 /// At a start.
-const PATIENCE_MS: u64 = 5_000;
+const PATIENCE_MS: u64 = 30_000;
 
 /// For the answer to a `WAIT` to come back.
+const IN_VAIN: Duration = Duration::from_secs(1);
+const SHORT_WAIT: Duration = Duration::from_millis(5);
 const GRACE: Duration = Duration::from_millis(100);

@@ -3,10 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::clock::Timestamp;
-use crate::config::Replicas;
 use crate::store::gateway::GatewayId;
 use crate::store::redis::Redis;
 use crate::store::redis::client::Way;
@@ -37,6 +36,8 @@ impl Redis {
         let (mut reply, live) = self.client.once(Way::Sync, Operation::Sync, arguments).await?;
         let (word, epoch) = (reply.text()?, reply.text()?);
         if self.client.set_followed(&epoch) {
+            // The other connections may lead to another primary; and this one may keep less.
+            self.client.renew_others();
             self.sight.nudge();
         }
         if word != "followed" {
@@ -68,7 +69,7 @@ impl Redis {
 
     /// Whether every replica that there is holds this gateway's entry; once it does, it stays.
     async fn entered(&self, live: &Live) -> Entered {
-        let all = live.primary.replicas;
+        let all = self.client.named();
         if !self.is_known_everywhere.load(Ordering::Relaxed) {
             let held = self.client.held_within(Way::Sync, live, (all, ENTRY_WAIT)).await;
             if !held.is_ok_and(|it| it >= all) {
@@ -81,16 +82,11 @@ impl Redis {
 
     /// How many replicas have to hold what this process writes.
     async fn wanted(&self) -> Result<u32, Unavailable> {
-        if let Replicas::Number(number) = self.replicas {
-            return Ok(number);
-        }
-        let live = timeout(self.client.response_timeout(), self.live()).await;
+        // Nobody has named any before the primary was looked for.
+        let live = timeout(self.client.response_timeout(), self.client.link(Way::Sync).live());
         let silent = || Unavailable("it did not answer in time".to_owned());
-        Ok(self.wanted_of(live.map_err(|_elapsed| silent())??.primary.replicas))
-    }
-
-    async fn live(&self) -> Result<Live, LinkFault> {
-        self.client.link(Way::Sync).live().await
+        drop(live.await.map_err(|_elapsed| silent())??);
+        Ok(self.wanted_of(self.client.named()))
     }
 
     /// The newest of these places, which are in the order from new to old, that stands in the
@@ -101,9 +97,9 @@ impl Redis {
                 .iter()
                 .flat_map(|(number, nonce)| [bytes(&number), text::nonce(*nonce).into_bytes()]);
             let values: Vec<_> = values.collect();
-            let (mut reply, _live) = self.client.ask(Way::Write, Operation::Common, values).await?;
+            let (mut reply, live) = self.client.ask(Way::Write, Operation::Common, values).await?;
             let epoch = reply.text()?;
-            self.client.check(&epoch)?;
+            self.client.check_write(&epoch, &live)?;
             // None: -1.
             let Ok(at) = reply.number() else { continue };
             let found = usize::try_from(at).ok().and_then(|it| piece.get(it));
@@ -116,7 +112,11 @@ impl Redis {
     /// From now on leases are given in this life of the store.
     pub async fn open_epoch(&self, epoch: &str) -> Result<(), Unavailable> {
         let arguments = vec![epoch.as_bytes().to_vec()];
-        self.client.ask(Way::Write, Operation::Open, arguments).await?;
+        let (mut reply, live) = self.client.ask(Way::Write, Operation::Open, arguments).await?;
+        if reply.number()? == 0 {
+            self.client.link(Way::Write).give_up(&live);
+            return Err(Unavailable("it has another primary than is followed".to_owned()));
+        }
         Ok(())
     }
 
@@ -139,7 +139,9 @@ impl Redis {
             }
         };
         // Whatever happened is found out by the sync that follows.
-        drop::<Result<(), LinkFault>>(rung.await);
+        if rung.await.is_err() {
+            sleep(PAUSE_AFTER_FAULT).await;
+        }
     }
 
     /// Takes a gateway out of the register, if its beat is this one.
@@ -152,7 +154,8 @@ impl Redis {
 }
 
 /// While a replica is away, the next sync asks again.
-const ENTRY_WAIT: Duration = Duration::from_millis(20);
+const ENTRY_WAIT: Duration = Duration::from_millis(100);
+const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(50);
 
 /// How many places are asked for at once: most often the first one is it.
 const PLACES_AT_ONCE_MAX: usize = 512;

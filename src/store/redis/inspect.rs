@@ -1,4 +1,4 @@
-//! Looks at a store from outside, beside whoever lives on it, without changing anything.
+//! Looks at a store from outside, beside whoever lives on it, without changing any record.
 
 use std::collections::HashMap;
 
@@ -63,7 +63,7 @@ impl Redis {
     /// Gives an empty store the name of one that was lost, and the check value of its pepper.
     pub async fn restore(&self, name: &Identity, check: [u8; 16]) -> Result<(), Unavailable> {
         let values = vec![name.0.clone().into_bytes(), bytes(FORMAT), check.to_vec()];
-        self.client.ask(Way::Write, Operation::Restore, Arguments::for_any(values)).await?;
+        self.client.once(Way::Write, Operation::Restore, Arguments::for_any(values)).await?;
         Ok(())
     }
 }

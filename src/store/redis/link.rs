@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -42,6 +42,18 @@ pub struct Terms {
     pub names: Names,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
+    /// How many replicas were named at most.
+    pub named: AtomicU32,
+}
+
+impl Terms {
+    /// Asks for the primary, and remembers how many replicas it is said to have.
+    pub async fn find(&self) -> Result<Primary, PlaceFault> {
+        let patience = self.connect_timeout / 2;
+        let primary = place::find(&self.place, &self.dial, (self.names.any(), patience)).await?;
+        self.named.fetch_max(primary.replicas, Ordering::Relaxed);
+        Ok(primary)
+    }
 }
 
 /// The way to the primary.
@@ -227,10 +239,14 @@ impl Link {
                 LinkFault::Refused("its memory is full (maxmemory)".to_owned())
             }
             // It said no, as another server would not: a replica, one that loads, one that moved.
-            Some(_code) => {
+            Some(code) if MOVED.contains(&code) || said.contains("-READONLY ") => {
                 self.give_up(live);
                 LinkFault::Moved(said)
             }
+            // It says no before it does anything, and would again.
+            Some(code) if REFUSED.contains(&code) => LinkFault::Refused(said),
+            // A script that broke off may have done something.
+            Some(_code) => LinkFault::Lost(said),
             None => {
                 self.give_up(live);
                 LinkFault::Lost(said)
@@ -358,8 +374,8 @@ impl Supervisor {
         &self,
         number: u64,
     ) -> Result<(Live, impl Future<Output = ()> + use<>), ConnectFault> {
-        let Terms { place, dial, names, .. } = &*self.terms;
-        let primary = place::find(place, dial, names.any()).await?;
+        let dial = &self.terms.dial;
+        let primary = self.terms.find().await?;
         let fault = |fault| PlaceFault::Server { host: primary.host.clone(), fault };
         let mut dialled = dial.connect(&primary.host, Introduce::Yes).await.map_err(fault)?;
         let server = server::ask(&mut dialled).await.map_err(fault)?;
@@ -377,6 +393,13 @@ impl Supervisor {
         Ok((live, dialled.driver))
     }
 }
+
+/// What a server says that is not, or not yet, the right one.
+const MOVED: [&str; 8] =
+    ["READONLY", "MOVED", "ASK", "TRYAGAIN", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "UNBLOCKED"];
+
+/// What it says of us, or of its own state, before it carries anything out.
+const REFUSED: [&str; 6] = ["NOPERM", "NOAUTH", "MISCONF", "NOREPLICAS", "BUSY", "CROSSSLOT"];
 
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);

@@ -48,22 +48,32 @@ pub enum PlaceFault {
 }
 
 /// Asks for the primary; whoever holds the key `ours`.
-pub async fn find(place: &RedisPlace, dial: &Dial, ours: &str) -> Result<Primary, PlaceFault> {
+/// Nobody who is asked is waited for longer than `patience`.
+pub async fn find(
+    place: &RedisPlace,
+    dial: &Dial,
+    (ours, patience): (&str, Duration),
+) -> Result<Primary, PlaceFault> {
+    let patience = patience.min(ANSWER);
     match &place.topology {
         Topology::Standalone => {
             let host = place.hosts.first().cloned();
             let host = host.ok_or_else(|| PlaceFault::NoOwner("no host".to_owned()))?;
             Ok(Primary { host, replicas: 0 })
         }
-        Topology::Sentinel(name) => by_sentinels(place, dial, name).await,
-        Topology::Cluster => by_cluster(place, dial, ours).await,
+        Topology::Sentinel(name) => by_sentinels(place, dial, (name, patience)).await,
+        Topology::Cluster => by_cluster(place, dial, (ours, patience)).await,
     }
 }
 
 /// Asks all of them: one that was cut off may name a primary of the past.
-async fn by_sentinels(place: &RedisPlace, dial: &Dial, name: &str) -> Result<Primary, PlaceFault> {
+async fn by_sentinels(
+    place: &RedisPlace,
+    dial: &Dial,
+    (name, patience): (&str, Duration),
+) -> Result<Primary, PlaceFault> {
     let asked = place.hosts.iter().map(|it| async move {
-        match timeout(ANSWER, ask_sentinel(dial, it, name)).await {
+        match timeout(patience, ask_sentinel(dial, it, name)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(PlaceFault::Silent(it.clone())),
         }
@@ -122,9 +132,13 @@ fn read_sentinel(said: Value) -> Result<(u64, Primary), Malformed> {
 }
 
 /// Asks all of them, and believes what most say: one that was cut off names an owner of the past.
-async fn by_cluster(place: &RedisPlace, dial: &Dial, ours: &str) -> Result<Primary, PlaceFault> {
+async fn by_cluster(
+    place: &RedisPlace,
+    dial: &Dial,
+    (ours, patience): (&str, Duration),
+) -> Result<Primary, PlaceFault> {
     let asked = place.hosts.iter().map(|it| async move {
-        match timeout(ANSWER, ask_node(dial, it, ours)).await {
+        match timeout(patience, ask_node(dial, it, ours)).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(PlaceFault::Silent(it.clone())),
         }
@@ -155,10 +169,24 @@ async fn ask_node(dial: &Dial, host: &HostPort, ours: &str) -> Result<Primary, P
     let slot = node.ask(&slot).await.map_err(server)?;
     let slots = node.ask(&slots).await.map_err(server)?;
     let owner = read_slots(&slot, slots, host).ok().flatten();
-    owner.ok_or_else(|| PlaceFault::NoOwner(format!("{host} knows of no owner")))
+    let unknown = || PlaceFault::NoOwner(format!("{host} knows of no owner"));
+    let (owner, id) = owner.ok_or_else(unknown)?;
+    // The list of slots leaves out replicas that are away; they count all the same.
+    let mut replicas = redis::cmd("CLUSTER");
+    replicas.arg("REPLICAS").arg(id);
+    let Value::Array(replicas) = node.ask(&replicas).await.map_err(server)? else {
+        return Err(unknown());
+    };
+    let replicas = u32::try_from(replicas.len()).unwrap_or(u32::MAX);
+    Ok(Primary { host: owner, replicas })
 }
 
-fn read_slots(slot: &Value, slots: Value, asked: &HostPort) -> Result<Option<Primary>, Malformed> {
+/// Who owns a slot: where it is, and its name in the cluster.
+fn read_slots(
+    slot: &Value,
+    slots: Value,
+    asked: &HostPort,
+) -> Result<Option<(HostPort, String)>, Malformed> {
     let Value::Int(slot) = *slot else { return Err(Malformed) };
     let mut ranges = Reply::of(slots)?;
     while let Ok(range) = ranges.any() {
@@ -172,11 +200,7 @@ fn read_slots(slot: &Value, slots: Value, asked: &HostPort) -> Result<Option<Pri
         let host = owner.text().ok().filter(|it| !it.is_empty());
         let host = host.unwrap_or_else(|| asked.host.clone());
         let port = u16::try_from(owner.number()?).map_err(|_large| Malformed)?;
-        let mut replicas = 0;
-        while range.any().is_ok() {
-            replicas += 1;
-        }
-        return Ok(Some(Primary { host: HostPort { host, port }, replicas }));
+        return Ok(Some((HostPort { host, port }, owner.text()?)));
     }
     Ok(None)
 }

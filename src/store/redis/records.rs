@@ -29,16 +29,23 @@ impl Redis {
         after: Option<PageMark>,
         count: usize,
     ) -> Result<Vec<Row>, Unavailable> {
-        let mark = after.map_or_else(|| "+".to_owned(), |it| format!("({}", text::member(&it)));
-        let arguments = vec![mark.into_bytes(), bytes(&count)];
-        let (reply, _live) = self.client.ask(Way::Read, Operation::Page, arguments).await?;
-        self.rows(reply)
+        let mut mark = after.map_or_else(|| "+".to_owned(), |it| format!("({}", text::member(&it)));
+        loop {
+            let arguments = vec![mark.into_bytes(), bytes(&count)];
+            let (reply, _live) = self.client.ask(Way::Read, Operation::Page, arguments).await?;
+            let (rows, last) = self.rows(reply)?;
+            // Members whose records are gone are no end.
+            match last {
+                Some(last) if rows.is_empty() => mark = format!("({last}"),
+                Some(_) | None => return Ok(rows),
+            }
+        }
     }
 
     /// Every operator's record, newest first.
     pub async fn operators(&self) -> Result<Vec<Row>, Unavailable> {
         let (reply, _live) = self.client.ask(Way::Read, Operation::Operators, vec![]).await?;
-        let mut rows = self.rows(reply)?;
+        let (mut rows, _last) = self.rows(reply)?;
         rows.sort_by_key(|it| std::cmp::Reverse(it.mark()));
         Ok(rows)
     }
@@ -60,23 +67,8 @@ impl Redis {
     /// Takes and announces the records that are missing here, or are here in an older state.
     /// Answers how many those were.
     pub async fn offer(&self, rows: Vec<Row>) -> Result<usize, Unavailable> {
-        let mut pieces = Vec::new();
-        for piece in rows.chunks(ROWS_AT_ONCE_MAX) {
-            let mut values = vec![bytes(&CHANGES_KEPT)];
-            for row in piece {
-                values.extend([
-                    bytes(&row.id),
-                    text::state(row.revoked).as_bytes().to_vec(),
-                    bytes(&row.revision),
-                    text::head(row).into_bytes(),
-                    row.sealed.as_bytes().to_vec(),
-                    text::nonce(text::draw()?).into_bytes(),
-                    text::member(&row.mark()).into_bytes(),
-                ]);
-            }
-            pieces.push(values);
-        }
-        self.count(Operation::Offer, pieces).await
+        let pieces = rows.chunks(ROWS_AT_ONCE_MAX).map(offer_arguments);
+        self.count(Operation::Offer, pieces.collect::<Result<_, _>>()?).await
     }
 
     async fn count(
@@ -86,8 +78,8 @@ impl Redis {
     ) -> Result<usize, Unavailable> {
         let mut count = 0;
         for piece in pieces {
-            let (mut reply, _live) = self.client.ask(Way::Write, operation, piece).await?;
-            self.client.check(&reply.text()?)?;
+            let (mut reply, live) = self.client.ask(Way::Write, operation, piece).await?;
+            self.client.check_write(&reply.text()?, &live)?;
             count += usize::try_from(reply.number()?).unwrap_or(usize::MAX);
         }
         Ok(count)
@@ -125,17 +117,35 @@ impl Redis {
         Ok(census.into_iter().collect())
     }
 
-    fn rows(&self, mut reply: Reply) -> Result<Vec<Row>, Unavailable> {
+    /// The records of a page, and its last member. What is no id is left out: somebody put it there.
+    fn rows(&self, mut reply: Reply) -> Result<(Vec<Row>, Option<String>), Unavailable> {
         self.client.check(&reply.text()?)?;
         let (mut ids, mut records, mut used) = (reply.inner()?, reply.inner()?, reply.inner()?);
         let mut rows = Vec::new();
         while let Some(id) = ids.maybe_bytes()? {
             let (record, used) = (records.maybe_bytes()?, read_used(&mut used)?);
-            let id = text::id(&id)?;
-            rows.extend(record.map(|it| text::row(id, &it, used)));
+            rows.extend(text::id(&id).ok().zip(record).map(|(id, it)| text::row(id, &it, used)));
         }
-        Ok(rows)
+        let last = reply.maybe_bytes()?;
+        Ok((rows, last.map(|it| String::from_utf8_lossy(&it).into_owned())))
     }
+}
+
+/// What the script that takes offers is given.
+pub fn offer_arguments(rows: &[Row]) -> Result<Vec<Vec<u8>>, Unavailable> {
+    let mut values = vec![bytes(&CHANGES_KEPT)];
+    for row in rows {
+        values.extend([
+            bytes(&row.id),
+            text::state(row.revoked).as_bytes().to_vec(),
+            bytes(&row.revision),
+            text::head(row).into_bytes(),
+            row.sealed.as_bytes().to_vec(),
+            text::nonce(text::draw()?).into_bytes(),
+            text::member(&row.mark()).into_bytes(),
+        ]);
+    }
+    Ok(values)
 }
 
 /// When a key was last used, where anybody has said so.

@@ -48,6 +48,17 @@ pub enum Operation {
     Restore,
 }
 
+/// What a script does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nature {
+    /// It changes nothing, and goes on wherever reading does.
+    Reads,
+    /// It goes on where memory is full.
+    WritesLittle,
+    /// It needs room.
+    Writes,
+}
+
 /// What a server understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -92,25 +103,34 @@ impl Operation {
         }
     }
 
-    /// Whether it goes on where memory is full: what revokes, syncs and opens takes little, and
-    /// what keeps a revoked key out must not wait for room.
-    const fn needs_no_room(self) -> bool {
-        !matches!(
-            self,
+    /// What it does, for a server that asks: what revokes, syncs and opens takes little, and what
+    /// keeps a revoked key out must not wait for room.
+    const fn nature(self) -> Nature {
+        match self {
+            Self::Meta | Self::Find | Self::Page | Self::Operators | Self::Look | Self::Common => {
+                Nature::Reads
+            }
+            Self::Revoke | Self::Sync | Self::Open | Self::Offer | Self::Ticket | Self::Leave => {
+                Nature::WritesLittle
+            }
             Self::Init
-                | Self::SetCheck
-                | Self::Write
-                | Self::Reseal
-                | Self::Touch
-                | Self::Note
-                | Self::Restore
-        )
+            | Self::SetCheck
+            | Self::Write
+            | Self::Reseal
+            | Self::Touch
+            | Self::Note
+            | Self::Restore => Nature::Writes,
+        }
     }
 
     fn text(self, dialect: Dialect) -> String {
         let mut text = String::new();
         if dialect == Dialect::Flagged {
-            text.push_str(if self.needs_no_room() { "#!lua flags=allow-oom\n" } else { "#!lua\n" });
+            text.push_str(match self.nature() {
+                Nature::Reads => "#!lua flags=no-writes\n",
+                Nature::WritesLittle => "#!lua flags=allow-oom\n",
+                Nature::Writes => "#!lua\n",
+            });
         }
         // Two operations of one source are two scripts, whatever the dialect.
         write!(text, "-- {self:?}\n{BEGIN}\n{}", self.source()).unwrap_or_default();

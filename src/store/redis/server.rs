@@ -40,7 +40,7 @@ pub enum Disk {
     Never,
 }
 
-/// Asks it. What an ACL user may not ask for is taken to be Redis's default.
+/// Asks it. How it writes its file, where an ACL user may not ask, is taken to be Redis's default.
 pub async fn ask(dialled: &mut Dialled) -> Result<Server, DialFault> {
     let said = dialled.ask(&redis::cmd("INFO")).await?;
     let info = text(said);

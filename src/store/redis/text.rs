@@ -5,6 +5,7 @@ use rand::rngs::SysRng;
 use redis::Value;
 
 use crate::clock::Timestamp;
+use crate::config::WhenUnreachable;
 use crate::key::seal::Sealed;
 use crate::key::text::KeyId;
 use crate::store::gateway::{GatewayCard, GatewayId, Registered};
@@ -122,19 +123,45 @@ pub fn draw() -> Result<u64, Unavailable> {
     SysRng.try_next_u64().map_err(|it| Unavailable(format!("no random number can be drawn: {it}")))
 }
 
-/// One entry of the register: epoch, number, nonce, beat and the card.
-pub fn registered(gateway: &[u8], entry: &[u8]) -> Result<Registered, Malformed> {
+/// One entry of the register. Of one that cannot be read nobody knows what it has confirmed: it is
+/// one who has confirmed nothing, so that no other receipt depends on it.
+pub fn registered(gateway: &[u8], entry: &[u8]) -> Registered {
+    let id = GatewayId(String::from_utf8_lossy(gateway).into_owned());
+    read_registered(&id, entry).unwrap_or_else(|_malformed| Registered {
+        card: GatewayCard {
+            name: format!("{} (cannot be read)", id.0),
+            id,
+            version: String::new(),
+            started_at: Timestamp::from_micros(0),
+            lease_ms: UNREAD_LEASE_MS,
+            policy: WhenUnreachable::ServeKnown,
+            serve_known_for_ms: 0,
+            replicas: 0,
+            keys: 0,
+            complete: false,
+            draining: false,
+            closed: Vec::new(),
+        },
+        confirmed: Position { epoch: String::new(), number: 0, nonce: 0 },
+        beat: 0,
+    })
+}
+
+/// Epoch, number, nonce, beat and the card.
+fn read_registered(id: &GatewayId, entry: &[u8]) -> Result<Registered, Malformed> {
     let mut parts = entry.splitn(5, |it| *it == b' ');
     let mut part = || parts.next().ok_or(Malformed);
     let epoch = String::from_utf8(part()?.to_vec()).map_err(|_bytes| Malformed)?;
     let (at, mark, beat) = (number(part()?)?, read_nonce(part()?)?, number(part()?)?);
     let card: GatewayCard = serde_json::from_slice(part()?).map_err(|_json| Malformed)?;
-    let named = GatewayId(String::from_utf8(gateway.to_vec()).map_err(|_bytes| Malformed)?);
-    if card.id != named {
+    if card.id != *id {
         return Err(Malformed);
     }
     Ok(Registered { card, confirmed: Position { epoch, number: at, nonce: mark }, beat })
 }
+
+/// The longest that a gateway may have.
+const UNREAD_LEASE_MS: u64 = 30_000;
 
 #[cfg(test)]
 mod tests {

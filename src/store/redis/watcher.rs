@@ -18,13 +18,17 @@ use crate::store::sight::Sight;
 /// Looks and shows for as long as it is polled.
 pub async fn run(client: Arc<Client>, sight: Arc<Sight>) {
     let mut watcher = Watcher::default();
-    let mut judged = Moment::default();
+    let (mut judged, mut placed) = (Moment::default(), Moment::now());
     loop {
         // Before the store was opened, nobody is in its register.
         if !client.identity().0.is_empty() {
             let looked = watcher.look_around(&client, &sight).await;
             watcher.mind_the_epoch(&client);
             let now = Moment::now();
+            if now.since(placed) > PLACE_EVERY && !sight.is_attended() {
+                placed = now;
+                client.ask_for_the_place().await;
+            }
             if looked.is_ok() && now.since(judged) > JUDGE_EVERY {
                 judged = now;
                 remove_silent(&client, &sight).await;
@@ -129,7 +133,8 @@ pub fn entries(pairs: Vec<Value>) -> Result<Vec<Registered>, Malformed> {
     let mut pairs = Reply::of(Value::Array(pairs))?;
     let mut entries = Vec::new();
     while let Some(id) = pairs.maybe_bytes()? {
-        entries.push(text::registered(&id, &pairs.bytes()?)?);
+        // One that has left meanwhile has no entry.
+        entries.extend(pairs.maybe_bytes()?.map(|it| text::registered(&id, &it)));
     }
     entries.sort_by(|a, b| a.card.id.cmp(&b.card.id));
     Ok(entries)
@@ -149,5 +154,6 @@ async fn remove_silent(client: &Client, sight: &Sight) {
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 const LOOK_EVERY_UNWATCHED: Duration = Duration::from_millis(250);
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
+const PLACE_EVERY: Duration = Duration::from_secs(5);
 const LOOKS_MAX: usize = 3;
 const STRANGERS_MAX: u32 = 4;

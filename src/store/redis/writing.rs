@@ -6,7 +6,7 @@ use crate::store::gateway::Register;
 use crate::store::redis::Redis;
 use crate::store::redis::client::{Arguments, Way};
 use crate::store::redis::link::{LinkFault, Live};
-use crate::store::redis::records::read_used;
+use crate::store::redis::records::{offer_arguments, read_used};
 use crate::store::redis::reply::Reply;
 use crate::store::redis::script::Operation;
 use crate::store::redis::text::{self, bytes};
@@ -32,7 +32,9 @@ impl Redis {
         let word = reply.text().map_err(LinkFault::from).map_err(Unavailable::from)?;
         let written = match word.as_str() {
             "applied" => {
-                let ticket = self.ticket_of(&mut reply, &live, Some(write.row)).await?;
+                // It is made, whatever can be read of the rest.
+                let ticket = self.ticket_of(&mut reply, &live, Some(write.row)).await;
+                let ticket = ticket.map_err(|_unreadable| WriteFault::OutcomeUnknown)?;
                 Written::Applied(Ticket { is_own: true, ..ticket })
             }
             "replayed" => {
@@ -89,8 +91,9 @@ impl Redis {
         };
         let moves = reply.number()?;
         let register = Register { moves, entries: watcher::entries(reply.list()?)? };
-        // The register's figures count, never this process's own.
-        let wanted = register.entries.iter().map(|it| it.card.replicas).max().unwrap_or(0);
+        // The register's figures count, and this process's own where it is stricter.
+        let own = self.wanted_of(self.client.named());
+        let wanted = register.entries.iter().map(|it| it.card.replicas).max().unwrap_or(0).max(own);
         let held = match self.client.held(Way::Write, live, wanted).await {
             Ok(held) if held >= wanted => Held::Enough,
             Ok(_) | Err(_) => Held::TooFew,
@@ -105,18 +108,47 @@ impl Redis {
         self.ticket_of(&mut reply, &live, None).await
     }
 
-    /// The same after a change of primary: what was written there may be lost, and is written
-    /// again. `epoch` is the life that everybody else is in by now.
-    pub async fn reassert(&self, ticket: &Ticket, epoch: &str) -> Result<Ticket, Unavailable> {
-        if let Some(row) = &ticket.row {
-            self.offer(vec![row.as_ref().clone()]).await?;
+    /// The same for a record as it was written, which a change of primary may have lost: it is
+    /// offered again, in the life of the store in which the ticket is given. Where another state of it
+    /// stands there instead, the change is not held.
+    pub async fn ticket_for(&self, row: &Row) -> Result<Ticket, Unavailable> {
+        let arguments = offer_arguments(std::slice::from_ref(row))?;
+        let (mut reply, live) = self.client.ask(Way::Write, Operation::Offer, arguments).await?;
+        let (epoch, taken) = (reply.text()?, reply.number()?);
+        let stands = taken > 0 || self.stands(row, &epoch).await?;
+        let ticket = self.ticket().await?;
+        if ticket.position.epoch != epoch {
+            self.client.link(Way::Write).give_up(&live);
+            return Err(Unavailable("its primary changed meanwhile".to_owned()));
         }
-        let again = self.ticket().await?;
+        let held = if stands { ticket.held } else { Held::TooFew };
+        Ok(Ticket { row: Some(Arc::new(row.clone())), held, ..ticket })
+    }
+
+    /// Whether this very record stands there, or one that revokes it too.
+    async fn stands(&self, row: &Row, epoch: &str) -> Result<bool, Unavailable> {
+        let arguments = vec![bytes(&row.id)];
+        let (mut reply, _live) = self.client.ask(Way::Write, Operation::Find, arguments).await?;
+        if reply.text()? != epoch {
+            return Err(Unavailable("its primary changed meanwhile".to_owned()));
+        }
+        let stored = reply.maybe_bytes()?.map(|it| text::row(row.id, &it, None));
+        Ok(stored.is_some_and(|it| {
+            it.sealed == row.sealed || (it.revoked == Revoked::Yes && row.revoked == Revoked::Yes)
+        }))
+    }
+
+    /// The ticket after a change of primary. `epoch` is the life that everybody else is in by now.
+    pub async fn reassert(&self, ticket: &Ticket, epoch: &str) -> Result<Ticket, Unavailable> {
+        let again = match &ticket.row {
+            Some(row) => self.ticket_for(row).await?,
+            None => self.ticket().await?,
+        };
         if again.position.epoch != epoch {
             self.client.link(Way::Write).renew();
             return Err(Unavailable("it has another primary than is followed".to_owned()));
         }
-        Ok(Ticket { row: ticket.row.clone(), ..again })
+        Ok(again)
     }
 }
 

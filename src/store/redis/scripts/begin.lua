@@ -35,14 +35,15 @@ local function moved()
   return redis.call('HINCRBY', META, 'moves', 1)
 end
 
--- Stores a record and announces it; its number.
+-- Announces a record and stores it; its number. The stream goes first: it alone may say no.
 local function announce(id, head, sealed, nonce, member, kept)
-  local number = redis.call('HINCRBY', META, 'seq', 1)
+  local number = tonumber(redis.call('HGET', META, 'seq') or '0') + 1
   local record = head .. number .. ':' .. nonce .. ':' .. sealed
+  redis.call('XADD', CHANGES, 'MAXLEN', kept, number .. '-0', 'nonce', nonce, 'id', id, 'record', record)
+  redis.call('HSET', META, 'seq', number)
   redis.call('HSET', RECORDS, id, record)
   redis.call('ZADD', ORDER, 0, member)
   if string.sub(head, 1, 1) == 'o' then redis.call('SADD', OPERATORS, id) end
-  redis.call('XADD', CHANGES, 'MAXLEN', kept, number .. '-0', 'nonce', nonce, 'id', id, 'record', record)
   return number
 end
 

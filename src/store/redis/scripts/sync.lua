@@ -2,10 +2,14 @@
 -- ARGV: identity, id, epoch, number, nonce, card, how many changes.
 local now = epoch()
 local number, nonce = ARGV[4], ARGV[5]
-if ARGV[3] ~= now or not stands(number, nonce) then return { 'lost', now } end
 local beat = moved()
-local made = redis.call('HSET', GATEWAYS, ARGV[2], table.concat({ now, number, nonce, beat, ARGV[6] }, ' '))
 redis.call('ZADD', BEATS, beat, ARGV[2])
+-- Who is lost is waited for like everybody, and has confirmed nothing of this past.
+if ARGV[3] ~= now or not stands(number, nonce) then
+  redis.call('HSET', GATEWAYS, ARGV[2], table.concat({ '0', 0, '0', beat, ARGV[6] }, ' '))
+  return { 'lost', now }
+end
+local made = redis.call('HSET', GATEWAYS, ARGV[2], table.concat({ now, number, nonce, beat, ARGV[6] }, ' '))
 local changes = redis.call('XRANGE', CHANGES, '(' .. number .. '-0', '+', 'COUNT', ARGV[7])
 local opened = redis.call('HGET', META, 'opened') == now
 return { 'followed', now, opened and 1 or 0, made, redis.call('TIME'), changes }

@@ -12,7 +12,7 @@ local stored = redis.call('HGET', RECORDS, id)
 if stored then
   local _, _, _, _, number, mark = string.match(stored, HEAD)
   -- This very write was made before, and its answer was lost.
-  if mark == nonce then return answer('applied', tonumber(number), mark) end
+  if mark == nonce and stands(number, mark) then return answer('applied', tonumber(number), mark) end
 end
 if ARGV[10] then
   local once = redis.call('GET', KEYS[10])
