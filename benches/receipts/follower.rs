@@ -1,10 +1,11 @@
-//! A gateway as Redis sees it: it runs the real script to follow the changes, confirms them at once,
-//! and serves nobody.
+//! A gateway as Redis sees it: it runs the real scripts to follow the changes and to watch the
+//! register, confirms changes at once, and serves nobody.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
@@ -34,8 +35,10 @@ impl Followers {
         let mut threads = Vec::new();
         for number in 0..count {
             let follower = Follower::new(number, address)?;
-            let stopped = Arc::clone(&stopped);
-            threads.push(thread::spawn(move || follower.run(&stopped)));
+            let watcher = Watcher::new(&follower.identity, address)?;
+            let [one, other] = [Arc::clone(&stopped), Arc::clone(&stopped)];
+            threads.push(thread::spawn(move || follower.run(&one)));
+            threads.push(thread::spawn(move || watcher.run(&other)));
         }
         Ok(Self { stopped, threads })
     }
@@ -56,11 +59,38 @@ impl Drop for Followers {
     }
 }
 
+/// Looks at what has moved in the register, as every gateway does.
+struct Watcher {
+    connection: Connection,
+    script: String,
+    identity: String,
+    moves: String,
+}
+
+impl Watcher {
+    fn new(identity: &str, address: SocketAddr) -> Result<Self> {
+        let mut connection = Connection::open(address)?;
+        let (script, identity) = (load(&mut connection, LOOK)?, identity.to_owned());
+        Ok(Self { connection, script, identity, moves: "0".to_owned() })
+    }
+
+    fn run(mut self, stopped: &AtomicBool) -> Result<()> {
+        while !stopped.load(Ordering::Relaxed) {
+            let mut words = vec!["EVALSHA", &*self.script, "9"];
+            words.extend(KEYS);
+            words.extend([&*self.identity, &*self.moves]);
+            let moves = self.connection.ask(&[&words])?.at(1)?.text()?.to_owned();
+            self.moves = moves;
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+}
+
 impl Follower {
     fn new(number: usize, address: SocketAddr) -> Result<Self> {
         let mut connection = Connection::open(address)?;
-        let text = format!("#!lua flags=allow-oom\n{BEGIN}\n{SYNC}");
-        let script = connection.ask(&[&["SCRIPT", "LOAD", &text]])?.text()?.to_owned();
+        let script = load(&mut connection, SYNC)?;
         let identity = connection.ask(&[&["HGET", "{kw}:meta", "identity"]])?.text()?.to_owned();
         let entries = connection.ask(&[&["HVALS", "{kw}:gateways"]])?;
         // Epoch, number, nonce, beat, card.
@@ -105,6 +135,11 @@ impl Follower {
     }
 }
 
+fn load(connection: &mut Connection, script: &str) -> Result<String> {
+    let text = format!("#!lua flags=allow-oom\n{BEGIN}\n{script}");
+    Ok(connection.ask(&[&["SCRIPT", "LOAD", &text]])?.text()?.to_owned())
+}
+
 impl Value {
     /// Whether the register holds so many.
     pub fn is_count(&self, count: usize) -> bool {
@@ -114,6 +149,7 @@ impl Value {
 
 const BEGIN: &str = include_str!("../../src/store/redis/scripts/begin.lua");
 const SYNC: &str = include_str!("../../src/store/redis/scripts/sync.lua");
+const LOOK: &str = include_str!("../../src/store/redis/scripts/look.lua");
 const KEYS: [&str; 9] = [
     "{kw}:meta",
     "{kw}:records",
@@ -128,3 +164,6 @@ const KEYS: [&str; 9] = [
 
 /// A quarter of the lease.
 const ALARM_MS: &str = "500";
+
+/// While nobody waits for receipts there.
+const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -2,7 +2,7 @@
 //!
 //! First three gateways at 500 requests a second each and an admin node: 1,000 revocations, one
 //! after another, and beside each a bare `SET` and `XADD` over one connection. Then 1, 3, 10 and 30
-//! followers, all but the node simulated: they run the real script, and serve nobody. On one machine
+//! followers, all but the node simulated: they run the real scripts, and serve nobody. On one machine
 //! they share its cores with what they follow; so the latency there is an upper bound.
 
 #![expect(
