@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims faults faults-caught fuzz compose deps deps-test deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims faults faults-caught fuzz compose receipts deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -29,8 +29,9 @@ lint:
 	$(CARGO) clippy --profile $(PROFILE) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile $(PROFILE) --no-deps --document-private-items
 
-## make bench         everything that is measured: versus, protocols, instructions, floods, restarts, idle
-bench: versus protocols instructions floods restarts idle
+## make bench         everything that is measured: versus, protocols, instructions, floods, restarts,
+##                    receipts, idle
+bench: versus protocols instructions floods restarts receipts idle
 
 ## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
 versus: deps-bench
@@ -57,6 +58,11 @@ restarts: deps-bench
 protocols: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --profile $(PROFILE) --bench protocols -- --keyward target/release/keyward
+
+## make receipts      how soon a revocation is complete on Redis, and what followers cost it
+receipts: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --profile $(PROFILE) --bench receipts -- --keyward target/release/keyward
 
 ## make idle          what a connection costs in memory on which nobody asks
 idle: deps-bench
@@ -98,7 +104,7 @@ deps-test:
 	@.ci/deps curl h2load chromium haproxy nginx redis-server redis-cli python:grpc python:websockets
 
 deps-bench:
-	@.ci/deps curl nginx haproxy wrk h2load valgrind taskset
+	@.ci/deps curl nginx haproxy wrk h2load valgrind taskset redis-server
 
 clean:
 	$(CARGO) clean

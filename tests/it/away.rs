@@ -120,8 +120,9 @@ fn a_redis_that_may_drop_records_is_refused() {
 #[test]
 fn a_redis_that_keeps_nothing_is_named_loudly() {
     let upstream = Upstream::echo();
-    let redis =
-        Redis::start_with(&Terms::default().durability(crate::support::redis::Durability::Nothing));
+    let redis = Redis::start_with(
+        &Terms::default().durability(crate::support::redis::durability::Durability::Nothing),
+    );
     let place = Place::new(&on(&redis, &upstream));
     let process = place.start();
     eventually("it is said", || process.log().contains("appendonly yes"));

@@ -102,12 +102,13 @@ fn suffer(stand: &mut Stand, seed: u64, time: Duration, last: impl FnOnce(&mut S
             stand.await_health();
         }
         stand.journal.note(&format!("{fault:?}"));
-        let mut struck = vec![stand.strike(fault, &mut chance)];
+        let mut struck = vec![stand.strike(fault, None, &mut chance)];
         let second = *chance.any(&all);
         if !is_alone && second.is_light() && second != fault {
             *tally.entry(second).or_default() += 1;
             stand.journal.note(&format!("{second:?} beside it"));
-            struck.push(stand.strike(second, &mut chance));
+            let beside = stand.strike(second, struck.first(), &mut chance);
+            struck.push(beside);
         }
         thread::sleep(chance.millis(100, 2_500));
         for it in &struck {

@@ -2,7 +2,8 @@
 
 use crate::support::cluster::{Cluster, Replicas};
 use crate::support::issuer::{Issuer, Validity};
-use crate::support::redis::{Durability, Redis, Terms, Tls};
+use crate::support::redis::durability::Durability;
+use crate::support::redis::{Redis, Terms, Tls};
 use crate::support::sentinel::Sentinel;
 use crate::support::wait::eventually;
 

@@ -156,9 +156,9 @@ async fn a_redis_that_drops_what_it_likes_is_not_used() {
 #[tokio::test]
 async fn what_it_survives_is_what_its_file_survives() {
     for (durability, endurance) in [
-        (redis::Durability::Always, Endurance::Always),
-        (redis::Durability::EverySecond, Endurance::EverySecond),
-        (redis::Durability::Nothing, Endurance::Memory),
+        (redis::durability::Durability::Always, Endurance::Always),
+        (redis::durability::Durability::EverySecond, Endurance::EverySecond),
+        (redis::durability::Durability::Nothing, Endurance::Memory),
     ] {
         let terms = redis::Terms::default().durability(durability);
         let place = Place::on(redis::Redis::start_with(&terms)).await;

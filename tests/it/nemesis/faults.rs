@@ -104,10 +104,20 @@ impl Fault {
     }
 }
 
+impl Begun {
+    /// Whether it has to do with this process.
+    fn strikes(&self, place: usize) -> bool {
+        self.place == place || self.fault == Fault::KillMidReceipt && place == GATEWAYS
+    }
+}
+
 impl Stand {
-    /// Begins a fault.
-    pub fn strike(&mut self, fault: Fault, chance: &mut Chance) -> Begun {
-        let place = chance.below(PROCESSES);
+    /// Begins a fault, elsewhere than the one that there is already.
+    pub fn strike(&mut self, fault: Fault, beside: Option<&Begun>, chance: &mut Chance) -> Begun {
+        let mut place = chance.below(PROCESSES);
+        while beside.is_some_and(|it| it.strikes(place)) {
+            place = (place + 1) % PROCESSES;
+        }
         let mut begun = Begun { fault, place, server: 0, word: String::new(), key: None };
         match fault {
             Fault::Reset => self.networks[place].reset(),

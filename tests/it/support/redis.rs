@@ -13,10 +13,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use durability::Durability;
 use patience::{await_stillness, eventually, run_within};
 use port::Port;
 
 // Their places are said, so that they are found however this file is included.
+#[path = "redis/durability.rs"]
+pub mod durability;
 #[path = "redis/patience.rs"]
 pub mod patience;
 #[path = "redis/port.rs"]
@@ -42,18 +45,6 @@ pub struct Terms {
     role: Role,
     lines: Vec<String>,
     variables: Vec<(String, String)>,
-}
-
-/// What survives its death.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// Everything that was answered.
-    #[default]
-    Always,
-    /// Everything, but for the last second where the power fails.
-    EverySecond,
-    /// Nothing.
-    Nothing,
 }
 
 /// Who may speak to it: a user with rights as an ACL file gives them. Beside them there is `test`,
@@ -145,16 +136,6 @@ impl Terms {
             writeln!(text, "{line}").unwrap();
         }
         text
-    }
-}
-
-impl Durability {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Always => "save \"\"\nappendonly yes\nappendfsync always\n",
-            Self::EverySecond => "save \"\"\nappendonly yes\nappendfsync everysec\n",
-            Self::Nothing => "save \"\"\nappendonly no\n",
-        }
     }
 }
 
