@@ -16,12 +16,15 @@ pepper=/run/secrets/keyward.pepper
 password=/run/secrets/redis.password
 users=/data/users.acl
 
-# Redis first: a pepper that is made anew beside old records would be refused by every gateway.
+if [ ! -s "$pepper" ] && [ -e /data/appendonlydir ]; then
+    echo "the pepper is gone, and what Redis holds was sealed with it: put it back into the volume" >&2
+    exit 1
+fi
+[ -s "$pepper" ] || head -c 32 /dev/urandom | keep "$pepper"
 [ -s "$password" ] || head -c 24 /dev/urandom | od -An -v -tx1 | tr -d ' \n' | keep "$password"
 hash=$(sha256sum "$password" | cut -d ' ' -f 1)
 keep "$users" <<EOT
 user default reset on nopass +ping
 user keyward reset on #$hash ~{kw}:* +eval +evalsha +script|load +info +config|get +select +wait +time +get +set +@hash +@set +@sortedset +@stream +ping
 EOT
-[ -s "$pepper" ] || head -c 32 /dev/urandom | keep "$pepper"
 chown "$owner" /run/secrets /data
