@@ -14,9 +14,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::clock::Moment;
 use crate::config::Topology;
 use crate::key::seal::Identity;
-use crate::store::redis::link::{Call, Link, LinkFault, Live, Terms, Voice};
+use crate::store::redis::link::{Call, Link, LinkFault};
 use crate::store::redis::reply::{Malformed, Reply};
 use crate::store::redis::script::{Names, Operation};
+use crate::store::redis::supervisor::{Live, Terms, Voice};
 use crate::tasks::Tasks;
 
 /// The ways to the primary, and what every operation needs to know.

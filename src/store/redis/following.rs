@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::store::gateway::GatewayId;
 use crate::store::redis::Redis;
 use crate::store::redis::client::Way;
-use crate::store::redis::link::{LinkFault, Live};
+use crate::store::redis::link::LinkFault;
 use crate::store::redis::reply::Malformed;
 use crate::store::redis::script::{Operation, alarm};
+use crate::store::redis::supervisor::Live;
 use crate::store::redis::text::{self, bytes};
 use crate::store::{
     Beat, CHANGES_PER_SYNC_MAX, Entered, Held, Left, More, Opened, Position, Synced, Unavailable,

@@ -4,104 +4,23 @@
 //! to lead to the wrong server. Whoever asks waits for it at most as long as they would wait for an
 //! answer; while an attempt has failed and the next one is under way, they do not wait at all.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, RedisError, Value};
-use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
 
-use crate::config::RedisPlace;
 use crate::store::Unavailable;
-use crate::store::redis::dial::{Dial, DialFault, Introduce};
-use crate::store::redis::place::{self, PlaceFault, Primary};
-use crate::store::redis::script::{Names, Operation};
-use crate::store::redis::server::{self, Eviction, Server};
+use crate::store::redis::script::Operation;
+use crate::store::redis::supervisor::{Breaks, Live, State, Supervisor, Terms, Voice};
 use crate::tasks::Tasks;
-
-/// Whether a link says in the log what becomes of it: of several to one server, one does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Voice {
-    /// It does.
-    Loud,
-    /// It does not.
-    Silent,
-}
-
-/// What every link of one store needs to know.
-#[derive(Debug)]
-pub struct Terms {
-    /// Where the store is.
-    pub place: RedisPlace,
-    /// How connections are made.
-    pub dial: Dial,
-    /// The names of what is kept.
-    pub names: Names,
-    /// How long a connection may take to come about.
-    pub connect_timeout: Duration,
-    /// How many replicas were named at most.
-    pub named: AtomicU32,
-}
-
-impl Terms {
-    /// Asks for the primary, and remembers how many replicas it is said to have.
-    pub async fn find(&self) -> Result<Primary, PlaceFault> {
-        let patience = self.connect_timeout / 2;
-        let primary = place::find(&self.place, &self.dial, (self.names.any(), patience)).await?;
-        self.named.fetch_max(primary.replicas, Ordering::Relaxed);
-        Ok(primary)
-    }
-}
 
 /// The way to the primary.
 #[derive(Debug)]
 pub struct Link {
     state: watch::Receiver<State>,
     breaks: Arc<Breaks>,
-}
-
-#[derive(Debug, Default)]
-struct Breaks {
-    /// The last connection that was found to be no good.
-    number: AtomicU64,
-    word: Notify,
-}
-
-#[derive(Clone)]
-enum State {
-    /// The first attempt, or the first after a connection that worked.
-    Connecting,
-    /// There is one.
-    Up(Live),
-    /// The last attempt failed.
-    Down(Arc<str>),
-    /// There is a server that must not be used.
-    Unfit(Arc<str>),
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Connecting => "Connecting",
-            Self::Up(_) => "Up",
-            Self::Down(_) => "Down",
-            Self::Unfit(_) => "Unfit",
-        })
-    }
-}
-
-/// A connection that works, as far as anybody knows.
-#[derive(Clone)]
-pub struct Live {
-    number: u64,
-    conn: MultiplexedConnection,
-    /// What the server is, as it said when the connection was made.
-    pub server: Server,
-    /// Who it is.
-    pub primary: Primary,
 }
 
 /// Why an operation has no answer.
@@ -274,132 +193,9 @@ fn not_ours(found: &str) -> String {
     }
 }
 
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-enum ConnectFault {
-    /// Nobody is there, or not yet.
-    #[error("{0}")]
-    Away(String),
-    /// There is a server that must not be used.
-    #[error("{0}")]
-    Unfit(String),
-}
-
-impl From<ConnectFault> for State {
-    fn from(fault: ConnectFault) -> Self {
-        match fault {
-            ConnectFault::Away(why) => Self::Down(why.into()),
-            ConnectFault::Unfit(why) => Self::Unfit(why.into()),
-        }
-    }
-}
-
-impl From<PlaceFault> for ConnectFault {
-    fn from(fault: PlaceFault) -> Self {
-        Self::Away(fault.to_string())
-    }
-}
-
-struct Supervisor {
-    terms: Arc<Terms>,
-    voice: Voice,
-    state: watch::Sender<State>,
-    breaks: Arc<Breaks>,
-}
-
-impl Supervisor {
-    async fn run(self) {
-        let mut pause = PAUSE_MIN;
-        let mut number = 0;
-        let mut said: Option<String> = None;
-        loop {
-            number += 1;
-            match self.connect(number).await {
-                Ok((live, driver)) => {
-                    pause = PAUSE_MIN;
-                    self.say_up(&mut said, &live);
-                    self.state.send_replace(State::Up(live));
-                    tokio::select! {
-                        () = driver => {}
-                        () = self.is_given_up(number) => {}
-                    }
-                    self.state.send_replace(State::Connecting);
-                }
-                Err(fault) => {
-                    self.say_down(&mut said, &fault);
-                    self.state.send_replace(State::from(fault));
-                    sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
-            }
-        }
-    }
-
-    fn say_up(&self, said: &mut Option<String>, live: &Live) {
-        if said.take().is_some() && self.voice == Voice::Loud {
-            tracing::info!(primary = %live.primary.host, "the store is reached again");
-        }
-    }
-
-    fn say_down(&self, said: &mut Option<String>, fault: &ConnectFault) {
-        let why = fault.to_string();
-        if said.as_ref() != Some(&why) && self.voice == Voice::Loud {
-            tracing::warn!(fault = why, "the store cannot be reached");
-        }
-        *said = Some(why);
-    }
-
-    async fn is_given_up(&self, number: u64) {
-        while self.breaks.number.load(Ordering::Acquire) < number {
-            self.breaks.word.notified().await;
-        }
-    }
-
-    async fn connect(
-        &self,
-        number: u64,
-    ) -> Result<(Live, impl Future<Output = ()> + use<>), ConnectFault> {
-        let limit = self.terms.connect_timeout;
-        match timeout(limit, self.try_connect(number)).await {
-            Ok(connected) => connected,
-            Err(_elapsed) => Err(ConnectFault::Away(format!(
-                "{}: no connection within {} ms",
-                self.terms.place,
-                limit.as_millis()
-            ))),
-        }
-    }
-
-    async fn try_connect(
-        &self,
-        number: u64,
-    ) -> Result<(Live, impl Future<Output = ()> + use<>), ConnectFault> {
-        let dial = &self.terms.dial;
-        let primary = self.terms.find().await?;
-        let fault = |fault| PlaceFault::Server { host: primary.host.clone(), fault };
-        let mut dialled = dial.connect(&primary.host, Introduce::Yes).await.map_err(fault)?;
-        let server = server::ask(&mut dialled).await.map_err(fault)?;
-        if !server.is_primary {
-            return Err(fault(DialFault::Replica).into());
-        }
-        if server.eviction == Eviction::On {
-            return Err(ConnectFault::Unfit(format!(
-                "the store at {} drops records where its memory is full: set its maxmemory-policy \
-                 to noeviction",
-                primary.host
-            )));
-        }
-        let live = Live { number, conn: dialled.conn, server, primary };
-        Ok((live, dialled.driver))
-    }
-}
-
 /// What a server says that is not, or not yet, the right one.
 const MOVED: [&str; 8] =
     ["READONLY", "MOVED", "ASK", "TRYAGAIN", "LOADING", "CLUSTERDOWN", "MASTERDOWN", "UNBLOCKED"];
 
 /// What it says of us, or of its own state, before it carries anything out.
 const REFUSED: [&str; 6] = ["NOPERM", "NOAUTH", "MISCONF", "NOREPLICAS", "BUSY", "CROSSSLOT"];
-
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_millis(500);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use crate::store::gateway::Register;
 use crate::store::redis::Redis;
 use crate::store::redis::client::{Arguments, Way};
-use crate::store::redis::link::{LinkFault, Live};
+use crate::store::redis::link::LinkFault;
 use crate::store::redis::records::{offer_arguments, read_used};
 use crate::store::redis::reply::Reply;
 use crate::store::redis::script::Operation;
+use crate::store::redis::supervisor::Live;
 use crate::store::redis::text::{self, bytes};
 use crate::store::redis::watcher;
 use crate::store::{
