@@ -16,6 +16,7 @@ pub mod entries;
 pub mod fill;
 pub mod follow;
 pub mod hashing;
+pub mod index;
 pub mod keyring;
 pub mod known;
 pub mod lease;

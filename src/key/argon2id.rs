@@ -5,6 +5,7 @@ use std::fmt;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 use crate::key::text::Digest;
 
@@ -36,17 +37,44 @@ pub fn hash(
 ) -> Result<String, Argon2Fault> {
     let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN))
         .map_err(Argon2Fault::Refused)?;
-    let mut salt = [0; 16];
+    let mut salt = [0; SALT_LEN];
     rng.fill_bytes(&mut salt);
     let output = run(digest, &params, &salt, scratch)?;
-    let hash = PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: (&params).try_into().map_err(|_own| Argon2Fault::Malformed)?,
-        salt: Some(Salt::new(&salt).map_err(|_own| Argon2Fault::Malformed)?),
-        hash: Some(output),
-    };
-    Ok(hash.to_string())
+    phc(&params, &salt, output)
+}
+
+/// A PHC string of the usual kind, without its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    memory_kib: u32,
+    iterations: u32,
+    lanes: u32,
+    salt: [u8; SALT_LEN],
+    hash: [u8; OUTPUT_LEN],
+}
+
+impl Parts {
+    /// Those of `phc`, if they are all there is to it.
+    pub fn of(phc: &str) -> Option<Self> {
+        let hash = PasswordHash::new(phc).ok()?;
+        let params = Params::try_from(&hash).ok()?;
+        let parts = Self {
+            memory_kib: params.m_cost(),
+            iterations: params.t_cost(),
+            lanes: params.p_cost(),
+            salt: hash.salt?.as_ref().try_into().ok()?,
+            hash: hash.hash?.as_ref().try_into().ok()?,
+        };
+        (parts.phc().ok()? == phc).then_some(parts)
+    }
+
+    /// The string.
+    pub fn phc(&self) -> Result<String, Argon2Fault> {
+        let params = Params::new(self.memory_kib, self.iterations, self.lanes, Some(OUTPUT_LEN))
+            .map_err(Argon2Fault::Refused)?;
+        let output = Output::new(&self.hash).map_err(|_length| Argon2Fault::Malformed)?;
+        phc(&params, &self.salt, output)
+    }
 }
 
 /// Whether a digest is the one that `phc` was made from; compared in constant time.
@@ -82,6 +110,17 @@ pub enum Argon2Fault {
     Refused(argon2::Error),
 }
 
+fn phc(params: &Params, salt: &[u8], output: Output) -> Result<String, Argon2Fault> {
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: params.try_into().map_err(|_own| Argon2Fault::Malformed)?,
+        salt: Some(Salt::new(salt).map_err(|_own| Argon2Fault::Malformed)?),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
+}
+
 fn run(
     digest: &Digest,
     params: &Params,
@@ -102,6 +141,7 @@ fn run(
     Output::new(out).map_err(|_length| Argon2Fault::Malformed)
 }
 
+const SALT_LEN: usize = 16;
 const OUTPUT_LEN: usize = 32;
 const MEMORY_KIB_MAX: u32 = 64 * 1024;
 
@@ -127,6 +167,27 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(matches(&digest(1), &phc, &mut scratch), Ok(true));
             assert_eq!(matches(&digest(2), &phc, &mut scratch), Ok(false));
+        }
+    }
+
+    #[test]
+    fn a_string_comes_back_from_its_parts_as_it_was_or_has_none() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let usual = hash(&digest(1), CHEAP, &mut rng, &mut Scratch::default()).unwrap();
+        assert_eq!(Parts::of(&usual).unwrap().phc(), Ok(usual.clone()));
+        let salt = "AAAAAAAAAAAAAAAAAAAAAA";
+        for other in [
+            String::new(),
+            "$argon2id$v=19$m=8,t=1,p=1".to_owned(),
+            usual.replace("argon2id", "argon2i"),
+            usual.replace("v=19", "v=16"),
+            usual.replace("$v=19", ""),
+            usual.replace("p=1", "p=1,keyid=AAAA"),
+            usual.replace("m=8,t=1", "t=1,m=8"),
+            usual.get(..usual.len() - 5).unwrap().to_owned(),
+            format!("$argon2id$v=19$m=8,t=1,p=1${salt}AA$AAAAAAAAAAAAAAAAAAAAAA"),
+        ] {
+            assert_eq!(Parts::of(&other), None, "{other}");
         }
     }
 
