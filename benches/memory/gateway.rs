@@ -47,7 +47,9 @@ impl Gateway {
         let key = place::key(place.keys / 2)?;
         let request = asking(key.expose());
         self.eventually("a key is let in", || {
-            Ok(Connection::open(self.address)?.send(&request)?.status == 200)
+            let answer = Connection::open(self.address)?.send(&request)?;
+            ensure!(answer.status == 200, "answered {}: {}", answer.status, answer.body);
+            Ok(())
         })
     }
 
@@ -61,7 +63,8 @@ impl Gateway {
             let mut admin = Connection::open(self.admin)?;
             let scrape = admin.send(&request("GET /metrics", &headers, ""))?;
             let says = |line: &str| scrape.body.lines().any(|it| it == line);
-            Ok(says(&wanted) && says("keyward_key_entries_complete 1"))
+            ensure!(says(&wanted) && says("keyward_key_entries_complete 1"), "not {wanted}");
+            Ok(())
         })
     }
 
@@ -73,9 +76,11 @@ impl Gateway {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
     }
 
-    fn eventually(&self, what: &str, holds: impl Fn() -> Result<bool>) -> Result<f64> {
-        while !holds().unwrap_or(false) {
-            ensure!(self.begun.elapsed() < PATIENCE, "waited in vain: {what}");
+    fn eventually(&self, what: &str, ask: impl Fn() -> Result<()>) -> Result<f64> {
+        while let Err(fault) = ask() {
+            if self.begun.elapsed() > PATIENCE {
+                return Err(fault.context(format!("waited in vain: {what}")));
+            }
             thread::sleep(PAUSE);
         }
         Ok(self.begun.elapsed().as_secs_f64())
@@ -91,7 +96,7 @@ impl Drop for Gateway {
 
 /// A request that shows a key.
 pub fn asking(key: &str) -> String {
-    request("GET /", &[("host", "bench"), ("authorization", &format!("Bearer {key}"))], "")
+    request("GET /", &[("host", "bench"), ("api-key", key)], "")
 }
 
 fn free() -> Result<SocketAddr> {
@@ -101,4 +106,4 @@ fn free() -> Result<SocketAddr> {
 /// Longer than an allocator keeps what was freed.
 const REST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(2);

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::cluster::{Cluster, Replicas};
-use super::opened;
 use super::redis::{Redis, Terms, Tls};
 use super::sentinel::Sentinel;
+use super::opened;
 use crate::store::conformance::{Gateway, applied, id, mint, row};
 use crate::store::endurance::Endurance;
 use crate::store::{Held, Store};
