@@ -13,6 +13,7 @@ use crate::key::text::PresentedKey;
 
 pub mod crossing;
 pub mod entries;
+pub mod entry;
 pub mod fill;
 pub mod follow;
 pub mod hashing;

@@ -34,12 +34,7 @@ mod gateway;
 mod http;
 mod place;
 mod price;
-#[expect(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "shared with tests"
-)]
+#[expect(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared with tests")]
 #[path = "../../tests/it/support/redis.rs"]
 mod redis;
 #[path = "../versus/spread.rs"]

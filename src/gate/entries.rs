@@ -1,111 +1,17 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Timestamp;
-use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
-use crate::gate::index::{Index, Part, Removal};
-use crate::gate::known::{Known, Rights, Stored};
-use crate::gate::turns::Turns;
-use crate::key::seal::Tag;
-use crate::key::text::KeyId;
-use arc_swap::{ArcSwap, Guard};
-use once_cell::race::OnceBox;
 use quick_cache::sync::Cache;
 
-/// What is known of one key. Whoever holds it sees every change at once.
-#[derive(Debug)]
-pub struct Entry {
-    id: KeyId,
-    known: ArcSwap<Known>,
-    last_used: AtomicI64,
-    /// When it had been used last, as of when it was last asked to leave.
-    spared: AtomicI64,
-    turns: OnceBox<Turns>,
-}
-
-impl Entry {
-    fn new(id: KeyId, known: Known) -> Self {
-        Self {
-            id,
-            known: ArcSwap::from_pointee(known),
-            last_used: AtomicI64::new(0),
-            spared: AtomicI64::new(0),
-            turns: OnceBox::new(),
-        }
-    }
-
-    /// The public half of the key.
-    pub fn id(&self) -> KeyId {
-        self.id
-    }
-
-    /// What is known now.
-    pub fn known(&self) -> Guard<Arc<Known>> {
-        self.known.load()
-    }
-
-    /// Who may run argon2 for this key.
-    pub fn turns(&self) -> &Turns {
-        self.turns.get_or_init(Box::default)
-    }
-
-    /// Merges what the store says; what is older than what is known changes nothing.
-    fn merge(&self, stored: Stored) -> Merge {
-        let stored = Arc::new(stored.over(&self.known()));
-        let before = self.known.rcu(|known| {
-            if known.yields_to(&stored) { Arc::clone(&stored) } else { Arc::clone(known) }
-        });
-        if !before.yields_to(&stored) {
-            Merge::Kept
-        } else if before.opens_the_same_as(&stored) {
-            Merge::Same
-        } else {
-            Merge::Changed
-        }
-    }
-
-    /// Keeps a tag that was made for `revision`.
-    pub fn learn(&self, revision: u64, tag: &Tag) {
-        self.known
-            .rcu(|known| known.with_tag(revision, tag).map_or_else(|| Arc::clone(known), Arc::new));
-    }
-
-    /// Notes a use, at most once a second: the line is shared by all workers.
-    pub fn used(&self, now: Timestamp) {
-        if now.as_micros() - self.last_used.load(Ordering::Relaxed) >= 1_000_000 {
-            self.last_used.store(now.as_micros(), Ordering::Relaxed);
-        }
-    }
-
-    /// When it was last used here.
-    pub fn last_used(&self) -> Option<Timestamp> {
-        let micros = self.last_used.load(Ordering::Relaxed);
-        (micros != 0).then(|| Timestamp::from_micros(micros))
-    }
-
-    /// Nobody uses it, nor has since it was last asked, and it is no operator's: a flood of
-    /// callers' keys must not lock operators out.
-    fn may_leave(self: &Arc<Self>) -> bool {
-        let used = self.last_used.load(Ordering::Relaxed);
-        Arc::strong_count(self) == 1
-            && self.known().rights() != Rights::Operator
-            && self.spared.swap(used, Ordering::Relaxed) == used
-    }
-}
-
-/// What became of a record that the store told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Merge {
-    /// It is what is known now, and opens something else.
-    Changed,
-    /// It is what is known now, and opens the same.
-    Same,
-    /// What was known is newer.
-    Kept,
-}
+use crate::clock::Timestamp;
+use crate::gate::entry::{Entry, Merge};
+use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
+use crate::gate::index::{Index, Part, Removal};
+use crate::gate::known::{Rights, Stored};
+use crate::key::text::KeyId;
 
 /// What the store told of a key did to the map.
 #[derive(Debug)]
@@ -241,12 +147,12 @@ impl Entries {
 
     /// The id of every key in memory.
     pub fn held(&self) -> Vec<KeyId> {
-        self.each(|it| Some(it.id))
+        self.each(|it| Some(it.id()))
     }
 
     /// Every key that was used since it was last asked, with the time.
     pub fn used_since(&self, since: Timestamp) -> Vec<(KeyId, Timestamp)> {
-        self.each(|it| it.last_used().filter(|used| *used >= since).map(|used| (it.id, used)))
+        self.each(|it| it.last_used().filter(|used| *used >= since).map(|used| (it.id(), used)))
     }
 
     fn each<T>(&self, look: impl Fn(&Entry) -> Option<T>) -> Vec<T> {

@@ -10,7 +10,7 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::OccupiedEntry;
 
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::fill::Fill;
 use crate::key::text::KeyId;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::keyring::Keyring;
 use crate::store::{Row, Unavailable};
 

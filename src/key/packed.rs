@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::key::argon2id;
-use crate::key::record::{Holder, KeyRecord, Permissions, Scope};
+use crate::key::record::{Holder, KeyRecord, Label, Permissions, Scope};
 use crate::key::seal::{SealFault, Sealed, Tag};
 use crate::key::text::KeyId;
 
@@ -145,7 +145,7 @@ fn pack(record: &KeyRecord) -> Result<Vec<u8>, postcard::Error> {
                 serde_json::to_string(&scope.metadata)
                     .map_err(|_own| postcard::Error::SerdeSerCustom)?
             };
-            let owner = scope.owner.as_ref().map(|it| it.as_str());
+            let owner = scope.owner.as_ref().map(Label::as_str);
             let metadata = Cow::Owned(metadata);
             let holder = PackedHolder::Caller { scheme: &scope.scheme, owner, metadata };
             (scope.routes.as_deref(), scope.allow_addresses.as_deref(), holder)
