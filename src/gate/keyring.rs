@@ -294,19 +294,16 @@ impl Keyring {
         entry.known().judge_state(time).map_err(|_state| Refusal::UnknownKey)?;
         self.throttle.slow(address).map_err(|_throttled| self.overloaded())?;
         let turn = entry.turns().take(network(address)).await.map_err(|_full| self.overloaded())?;
-        let (phc, revision) = {
-            let known = entry.known();
-            (known.argon2id().ok_or(Refusal::StoreUnreachable)?, known.revision())
-        };
         match self.compare(entry, &digest) {
             Compared::Same => return Ok(()),
             Compared::Another => return Err(Refusal::UnknownKey),
             Compared::NeedsArgon2 => {}
         }
+        let (phc, revision) = entry.known().argon2id().ok_or(Refusal::StoreUnreachable)?;
         while let Some(pause) = self.throttle.pause_before_run(entry.id()) {
             tokio::time::sleep(pause).await;
         }
-        let pending = self.hashing.verify(digest, phc.into()).map_err(|_full| self.overloaded())?;
+        let pending = self.hashing.verify(digest, phc).map_err(|_full| self.overloaded())?;
         let verified = pending.await.map_err(|_ended| Refusal::StoreUnreachable)?;
         match verified.verdict {
             Ok(true) => self.renew_tag(entry, revision, &verified.digest),

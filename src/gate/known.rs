@@ -182,9 +182,10 @@ impl Known {
         self.tag.as_ref()
     }
 
-    /// The slow verifier, a PHC string; none where the record could not be read.
-    pub fn argon2id(&self) -> Option<String> {
-        self.packed.argon2id()
+    /// The slow verifier, a PHC string, and of which revision; none where the record could not be
+    /// read.
+    pub fn argon2id(&self) -> Option<(Box<str>, u64)> {
+        self.packed.argon2id().map(|it| (it.into(), self.revision))
     }
 
     /// What the record opens.

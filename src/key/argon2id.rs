@@ -10,12 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::key::text::Digest;
 
 /// What argon2id costs: OWASP's minimum by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Memory in KiB.
     pub memory_kib: u32,
     /// Passes.
     pub iterations: u32,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1024, iterations: 2 }
+    }
 }
 
 /// Memory for argon2, used again and again by one thread.
@@ -35,45 +41,35 @@ pub fn hash(
     rng: &mut impl CryptoRng,
     scratch: &mut Scratch,
 ) -> Result<String, Argon2Fault> {
-    let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN))
-        .map_err(Argon2Fault::Refused)?;
+    let params = params(cost)?;
     let mut salt = [0; SALT_LEN];
     rng.fill_bytes(&mut salt);
     let output = run(digest, &params, &salt, scratch)?;
     phc(&params, &salt, output)
 }
 
-/// A PHC string of the usual kind, without its text.
+/// What argon2id has made: salt and output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parts {
-    memory_kib: u32,
-    iterations: u32,
-    lanes: u32,
+pub struct Hash {
     salt: [u8; SALT_LEN],
-    hash: [u8; OUTPUT_LEN],
+    output: [u8; OUTPUT_LEN],
 }
 
-impl Parts {
-    /// Those of `phc`, if they are all there is to it.
-    pub fn of(phc: &str) -> Option<Self> {
-        let hash = PasswordHash::new(phc).ok()?;
-        let params = Params::try_from(&hash).ok()?;
-        let parts = Self {
-            memory_kib: params.m_cost(),
-            iterations: params.t_cost(),
-            lanes: params.p_cost(),
-            salt: hash.salt?.as_ref().try_into().ok()?,
-            hash: hash.hash?.as_ref().try_into().ok()?,
-        };
-        (parts.phc().ok()? == phc).then_some(parts)
-    }
+/// What a PHC string says, if it is one that [`hash`] may have made.
+pub fn parts(phc: &str) -> Option<(Cost, Hash)> {
+    let read = PasswordHash::new(phc).ok()?;
+    let params = Params::try_from(&read).ok()?;
+    let cost = Cost { memory_kib: params.m_cost(), iterations: params.t_cost() };
+    let salt = read.salt?.as_ref().try_into().ok()?;
+    let hash = Hash { salt, output: read.hash?.as_ref().try_into().ok()? };
+    (hash.phc(cost).ok()? == phc).then_some((cost, hash))
+}
 
-    /// The string.
-    pub fn phc(&self) -> Result<String, Argon2Fault> {
-        let params = Params::new(self.memory_kib, self.iterations, self.lanes, Some(OUTPUT_LEN))
-            .map_err(Argon2Fault::Refused)?;
-        let output = Output::new(&self.hash).map_err(|_length| Argon2Fault::Malformed)?;
-        phc(&params, &self.salt, output)
+impl Hash {
+    /// The PHC string.
+    pub fn phc(&self, cost: Cost) -> Result<String, Argon2Fault> {
+        let output = Output::new(&self.output).map_err(|_length| Argon2Fault::Malformed)?;
+        phc(&params(cost)?, &self.salt, output)
     }
 }
 
@@ -108,6 +104,10 @@ pub enum Argon2Fault {
     /// The library refused its parameters.
     #[error("argon2 refused: {0}")]
     Refused(argon2::Error),
+}
+
+fn params(cost: Cost) -> Result<Params, Argon2Fault> {
+    Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN)).map_err(Argon2Fault::Refused)
 }
 
 fn phc(params: &Params, salt: &[u8], output: Output) -> Result<String, Argon2Fault> {
@@ -174,7 +174,8 @@ mod tests {
     fn a_string_comes_back_from_its_parts_as_it_was_or_has_none() {
         let mut rng = StdRng::seed_from_u64(1);
         let usual = hash(&digest(1), CHEAP, &mut rng, &mut Scratch::default()).unwrap();
-        assert_eq!(Parts::of(&usual).unwrap().phc(), Ok(usual.clone()));
+        let (cost, made) = parts(&usual).unwrap();
+        assert_eq!((cost, made.phc(cost)), (CHEAP, Ok(usual.clone())));
         let salt = "AAAAAAAAAAAAAAAAAAAAAA";
         for other in [
             String::new(),
@@ -182,12 +183,13 @@ mod tests {
             usual.replace("argon2id", "argon2i"),
             usual.replace("v=19", "v=16"),
             usual.replace("$v=19", ""),
+            usual.replace("p=1", "p=2"),
             usual.replace("p=1", "p=1,keyid=AAAA"),
             usual.replace("m=8,t=1", "t=1,m=8"),
             usual.get(..usual.len() - 5).unwrap().to_owned(),
             format!("$argon2id$v=19$m=8,t=1,p=1${salt}AA$AAAAAAAAAAAAAAAAAAAAAA"),
         ] {
-            assert_eq!(Parts::of(&other), None, "{other}");
+            assert_eq!(parts(&other), None, "{other}");
         }
     }
 

@@ -11,7 +11,7 @@ use postcard::{take_from_bytes, to_extend};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::key::argon2id;
+use crate::key::argon2id::{self, Cost};
 use crate::key::record::{Holder, KeyRecord, Label, Permissions, Scope};
 use crate::key::seal::{SealFault, Sealed, Tag};
 use crate::key::text::KeyId;
@@ -26,7 +26,7 @@ pub struct Packed(Box<[u8]>);
 
 #[derive(Serialize, Deserialize)]
 struct Rest<'a> {
-    prefix: &'a str,
+    prefix: Word<'a>,
     last_digits: &'a str,
     name: &'a str,
     #[serde(borrow)]
@@ -44,7 +44,7 @@ struct Rest<'a> {
 #[derive(Serialize, Deserialize)]
 enum PackedHolder<'a> {
     Caller {
-        scheme: &'a str,
+        scheme: Word<'a>,
         owner: Option<&'a str>,
         /// As JSON; nothing where there is none.
         #[serde(borrow)]
@@ -53,9 +53,17 @@ enum PackedHolder<'a> {
     Operator(Permissions),
 }
 
+/// What most records have takes a byte.
+#[derive(Serialize, Deserialize)]
+enum Word<'a> {
+    Usual,
+    Other(&'a str),
+}
+
 #[derive(Serialize, Deserialize)]
 enum Slow<'a> {
-    Parts(argon2id::Parts),
+    Usual(argon2id::Hash),
+    Parts(Cost, argon2id::Hash),
     Text(&'a str),
 }
 
@@ -147,13 +155,14 @@ fn pack(record: &KeyRecord) -> Result<Vec<u8>, postcard::Error> {
             };
             let owner = scope.owner.as_ref().map(Label::as_str);
             let metadata = Cow::Owned(metadata);
-            let holder = PackedHolder::Caller { scheme: &scope.scheme, owner, metadata };
+            let holder =
+                PackedHolder::Caller { scheme: Word::of(&scope.scheme, SCHEME), owner, metadata };
             (scope.routes.as_deref(), scope.allow_addresses.as_deref(), holder)
         }
         Holder::Operator(permissions) => (None, None, PackedHolder::Operator(permissions.clone())),
     };
     let rest = Rest {
-        prefix: record.prefix.as_str(),
+        prefix: Word::of(record.prefix.as_str(), PREFIX),
         last_digits: &record.last_digits,
         name: record.name.as_str(),
         holder,
@@ -178,7 +187,7 @@ fn unpack(bytes: &[u8], id: KeyId, tag: Option<Tag>) -> Option<KeyRecord> {
             let (has_routes, bytes) = each(bytes, |it: &str| routes.push(it.to_owned()))?;
             let (has_networks, _) = each(bytes, |it: IpNet| networks.push(it))?;
             Holder::Caller(Scope {
-                scheme: scheme.to_owned(),
+                scheme: scheme.text(SCHEME).to_owned(),
                 owner: owner.map(str::parse).transpose().ok()?,
                 routes: has_routes.then(routes),
                 allow_addresses: has_networks.then(networks),
@@ -191,7 +200,7 @@ fn unpack(bytes: &[u8], id: KeyId, tag: Option<Tag>) -> Option<KeyRecord> {
     };
     Some(KeyRecord {
         id,
-        prefix: rest.prefix.parse().ok()?,
+        prefix: rest.prefix.text(PREFIX).parse().ok()?,
         last_digits: rest.last_digits.to_owned(),
         name: rest.name.parse().ok()?,
         holder,
@@ -213,18 +222,40 @@ fn rest(bytes: &[u8]) -> Option<(Rest<'_>, &[u8])> {
     take_from_bytes(bytes).ok()
 }
 
+impl<'a> Word<'a> {
+    fn of(text: &'a str, usual: &str) -> Self {
+        if text == usual { Self::Usual } else { Self::Other(text) }
+    }
+
+    fn text(&self, usual: &'a str) -> &'a str {
+        match self {
+            Self::Usual => usual,
+            Self::Other(text) => text,
+        }
+    }
+}
+
 impl<'a> Slow<'a> {
     fn of(phc: &'a str) -> Self {
-        argon2id::Parts::of(phc).map_or(Self::Text(phc), Self::Parts)
+        match argon2id::parts(phc) {
+            Some((cost, hash)) if cost == Cost::default() => Self::Usual(hash),
+            Some((cost, hash)) => Self::Parts(cost, hash),
+            None => Self::Text(phc),
+        }
     }
 
     fn text(&self) -> Option<String> {
         match self {
-            Self::Parts(parts) => parts.phc().ok(),
+            Self::Usual(hash) => hash.phc(Cost::default()).ok(),
+            Self::Parts(cost, hash) => hash.phc(*cost).ok(),
             Self::Text(phc) => Some((*phc).to_owned()),
         }
     }
 }
+
+/// What keys begin with, and their scheme, where nobody says another.
+const PREFIX: &str = "kw";
+const SCHEME: &str = "default";
 
 /// Whether there is a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Claims about packed records.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -23,11 +25,15 @@ fn sealed(record: &KeyRecord) -> Sealed {
     peppers().seal(&store(), record).unwrap()
 }
 
-/// The most usual record there is.
+/// The most usual record there is; made once, since argon2 takes its time.
 fn usual() -> KeyRecord {
+    static USUAL: LazyLock<KeyRecord> = LazyLock::new(mint);
+    USUAL.clone()
+}
+
+fn mint() -> KeyRecord {
     let mut rng = StdRng::seed_from_u64(1);
     let key = ApiKey::mint(&"kw".parse().unwrap(), &mut rng);
-    let cost = Cost { memory_kib: 8, iterations: 1 };
     KeyRecord {
         id: key.id(),
         prefix: "kw".parse().unwrap(),
@@ -44,7 +50,7 @@ fn usual() -> KeyRecord {
         disabled: false,
         revoked_at: None,
         revision: 1,
-        argon2id: hash(&key.digest(), cost, &mut rng, &mut Scratch::default()).unwrap(),
+        argon2id: hash(&key.digest(), Cost::default(), &mut rng, &mut Scratch::default()).unwrap(),
         tag: Some(peppers().tag(&key.digest())),
     }
 }
@@ -68,7 +74,7 @@ fn address(text: &str) -> IpAddr {
 fn a_usual_record_takes_a_quarter_of_what_a_store_holds() {
     let record = usual();
     let packed = packed(&record);
-    assert!(packed.0.len() <= 160, "{}", packed.0.len());
+    assert!(packed.0.len() <= 128, "{}", packed.0.len());
     assert!(packed.kept().is_none());
     let names = Names { name: "integration-0123456", owner: Some("customer-012345") };
     assert_eq!(packed.names(), Some(names));
@@ -131,7 +137,7 @@ fn network() -> impl Strategy<Value = IpNet> {
 
 prop_compose! {
     fn scope()(
-        scheme in ".{0,20}",
+        scheme in prop_oneof![Just("default".to_owned()), ".{0,20}"],
         owner in proptest::option::of(text()),
         routes in proptest::option::of(proptest::collection::vec(".{0,20}", 0..4)),
         allow_addresses in proptest::option::of(proptest::collection::vec(network(), 0..4)),
@@ -152,7 +158,7 @@ prop_compose! {
         times in any::<(i64, Option<i64>, Option<i64>)>(),
         disabled in any::<bool>(),
         revision in any::<u64>(),
-        argon2id in prop_oneof![Just(usual().argon2id), ".{0,40}"],
+        argon2id in prop_oneof![Just(usual().argon2id), Just(usual().argon2id.replace("t=2", "t=3")), ".{0,40}"],
         tag in any::<bool>(),
     ) -> KeyRecord {
         KeyRecord {
