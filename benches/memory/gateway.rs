@@ -106,4 +106,4 @@ fn free() -> Result<SocketAddr> {
 /// Longer than an allocator keeps what was freed.
 const REST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_mins(2);
+const PATIENCE: Duration = Duration::from_mins(5);

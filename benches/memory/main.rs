@@ -71,8 +71,8 @@ fn main() -> ExitCode {
 fn measure() -> Result<bool> {
     let many = argument("--keys").map_or(Ok(MANY), |it| it.parse())?;
     let redis = Redis::start_with(&Terms::default().durability(Durability::Nothing));
-    let (sqlite_met, sqlite) = round("SQLite", "sqlite:keyward.db", many)?;
     let (redis_met, redis) = round("Redis", &redis.url(), many)?;
+    let (sqlite_met, sqlite) = round("SQLite", "sqlite:keyward.db", many)?;
     fs::create_dir_all("benches/results")?;
     let results = json!({ "keys": many, "sqlite": sqlite, "redis": redis });
     fs::write("benches/results/memory.json", serde_json::to_string_pretty(&results)? + "\n")?;
