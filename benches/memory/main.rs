@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::cpu::CpuTime;
 use crate::gateway::Gateway;
 use crate::place::Place;
 use crate::redis::{Durability, Redis, Terms};
@@ -117,11 +118,14 @@ struct Held {
 
 fn held(name: &str, place: &Place) -> Result<Held> {
     let gateway = Gateway::start(place)?;
+    let before = CpuTime::of_tree(gateway.process.id())?;
     let served = gateway.await_answer(place)?;
     let seconds = gateway.await_all(place)?;
+    let spent = CpuTime::of_tree(gateway.process.id())?.since(&before).as_secs_f64();
     let bytes = gateway.rest_and_weigh()?;
     eprintln!(
-        "{name}: {} keys: served after {served:.2} s, all there after {seconds:.2} s, {} KiB resident",
+        "{name}: {} keys: served after {served:.2} s, all there after {seconds:.2} s \
+         ({spent:.2} s of CPU), {} KiB resident",
         place.keys,
         bytes / 1024
     );
