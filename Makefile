@@ -8,7 +8,7 @@ CARGO ?= cargo
 PROFILE := ci
 KEYWARD := target/$(PROFILE)/keyward
 
-.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims faults faults-caught fuzz compose receipts deps deps-test deps-bench clean
+.PHONY: help demo test lint bench versus instructions floods restarts idle protocols claims faults faults-caught fuzz compose receipts memory deps deps-test deps-bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -30,8 +30,8 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --profile $(PROFILE) --no-deps --document-private-items
 
 ## make bench         everything that is measured: versus, protocols, instructions, floods, restarts,
-##                    receipts, idle
-bench: versus protocols instructions floods restarts receipts idle
+##                    receipts, idle, memory
+bench: versus protocols instructions floods restarts receipts idle memory
 
 ## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
 versus: deps-bench
@@ -69,6 +69,11 @@ idle: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --profile $(PROFILE) --bench idle -- --keyward target/release/keyward
 
+## make memory        what a key costs in memory and a million of them in time, with SQLite and Redis
+memory: deps-bench
+	$(CARGO) build --release
+	$(CARGO) bench --profile $(PROFILE) --bench memory -- --keyward target/release/keyward
+
 ## make claims        the long forms: 1,000 revocations under load, 100 crashes, 100,000 retries
 claims: deps-test
 	CLAIMS=full $(CARGO) test --profile $(PROFILE) --test it --test model -- --nocapture
@@ -104,7 +109,7 @@ deps-test:
 	@.ci/deps curl h2load chromium haproxy nginx redis-server redis-cli python:grpc python:websockets
 
 deps-bench:
-	@.ci/deps curl nginx haproxy wrk h2load valgrind taskset redis-server
+	@.ci/deps curl nginx haproxy wrk h2load valgrind taskset redis-server redis-cli
 
 clean:
 	$(CARGO) clean

@@ -13,9 +13,11 @@ use crate::key::text::PresentedKey;
 
 pub mod crossing;
 pub mod entries;
+pub mod entry;
 pub mod fill;
 pub mod follow;
 pub mod hashing;
+pub mod index;
 pub mod keyring;
 pub mod known;
 pub mod lease;

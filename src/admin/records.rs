@@ -9,7 +9,7 @@ use crate::admin::documents::{Document, Moments};
 use crate::admin::rejection::Rejection;
 use crate::admin::writing::{Action, Author, Deed};
 use crate::clock::Timestamp;
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::vault::kind;
 use crate::key::record::{KeyRecord, State};
 use crate::key::text::KeyId;

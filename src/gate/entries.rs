@@ -1,111 +1,17 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::Timestamp;
-use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
-use crate::gate::known::{Known, Rights, Stored};
-use crate::gate::turns::Turns;
-use crate::key::seal::Tag;
-use crate::key::text::KeyId;
-use arc_swap::{ArcSwap, Guard};
-use dashmap::mapref::entry::Entry as Place;
-use dashmap::{DashMap, DashSet};
 use quick_cache::sync::Cache;
 
-/// What is known of one key. Whoever holds it sees every change at once.
-#[derive(Debug)]
-pub struct Entry {
-    id: KeyId,
-    known: ArcSwap<Known>,
-    last_used: AtomicI64,
-    /// When it had been used last, as of when it was last asked to leave.
-    spared: AtomicI64,
-    turns: Turns,
-}
-
-impl Entry {
-    fn new(id: KeyId, known: Known) -> Self {
-        Self {
-            id,
-            known: ArcSwap::from_pointee(known),
-            last_used: AtomicI64::new(0),
-            spared: AtomicI64::new(0),
-            turns: Turns::default(),
-        }
-    }
-
-    /// The public half of the key.
-    pub fn id(&self) -> KeyId {
-        self.id
-    }
-
-    /// What is known now.
-    pub fn known(&self) -> Guard<Arc<Known>> {
-        self.known.load()
-    }
-
-    /// Who may run argon2 for this key.
-    pub fn turns(&self) -> &Turns {
-        &self.turns
-    }
-
-    /// Merges what the store says; what is older than what is known changes nothing.
-    fn merge(&self, stored: Stored) -> Merge {
-        let stored = Arc::new(stored.over(&self.known()));
-        let before = self.known.rcu(|known| {
-            if known.yields_to(&stored) { Arc::clone(&stored) } else { Arc::clone(known) }
-        });
-        if !before.yields_to(&stored) {
-            Merge::Kept
-        } else if before.opens_the_same_as(&stored) {
-            Merge::Same
-        } else {
-            Merge::Changed
-        }
-    }
-
-    /// Keeps a tag that was made for `revision`.
-    pub fn learn(&self, revision: u64, tag: &Tag) {
-        self.known
-            .rcu(|known| known.with_tag(revision, tag).map_or_else(|| Arc::clone(known), Arc::new));
-    }
-
-    /// Notes a use, at most once a second: the line is shared by all workers.
-    pub fn used(&self, now: Timestamp) {
-        if now.as_micros() - self.last_used.load(Ordering::Relaxed) >= 1_000_000 {
-            self.last_used.store(now.as_micros(), Ordering::Relaxed);
-        }
-    }
-
-    /// When it was last used here.
-    pub fn last_used(&self) -> Option<Timestamp> {
-        let micros = self.last_used.load(Ordering::Relaxed);
-        (micros != 0).then(|| Timestamp::from_micros(micros))
-    }
-
-    /// Nobody uses it, nor has since it was last asked, and it is no operator's: a flood of
-    /// callers' keys must not lock operators out.
-    fn may_leave(self: &Arc<Self>) -> bool {
-        let used = self.last_used.load(Ordering::Relaxed);
-        Arc::strong_count(self) == 1
-            && !matches!(self.known().rights(), Rights::Operator(_))
-            && self.spared.swap(used, Ordering::Relaxed) == used
-    }
-}
-
-/// What became of a record that the store told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Merge {
-    /// It is what is known now, and opens something else.
-    Changed,
-    /// It is what is known now, and opens the same.
-    Same,
-    /// What was known is newer.
-    Kept,
-}
+use crate::clock::Timestamp;
+use crate::gate::entry::{Entry, Merge};
+use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
+use crate::gate::index::{Index, Part, Removal};
+use crate::gate::known::{Rights, Stored};
+use crate::key::text::KeyId;
 
 /// What the store told of a key did to the map.
 #[derive(Debug)]
@@ -121,24 +27,24 @@ pub enum Merged {
 /// The map.
 #[derive(Debug)]
 pub struct Entries {
-    map: DashMap<KeyId, Slot, ahash::RandomState>,
-    /// A hash of every id that is known to exist, in memory or not.
-    ids: DashSet<u64, ahash::RandomState>,
-    /// Whether that is every id of the store.
+    index: Index,
+    /// Whether every id of the store is in it.
     loaded: AtomicBool,
     unknown: Cache<KeyId, (), quick_cache::UnitWeighter, ahash::RandomState>,
-    /// In the order in which they came, or were last spared.
-    order: Mutex<VecDeque<KeyId>>,
+    order: Mutex<Order>,
     count: AtomicUsize,
     max: usize,
     evicted: AtomicU64,
-    hasher: ahash::RandomState,
 }
 
-#[derive(Clone, Debug)]
-enum Slot {
-    Known(Arc<Entry>),
-    Filling(Arc<Fill>),
+/// Who is asked to leave next.
+#[derive(Debug, Default)]
+struct Order {
+    /// In the order in which they came, or were last spared.
+    queue: VecDeque<KeyId>,
+    /// Whether everybody stands in it. Until somebody has to leave for the first time, only who was
+    /// asked for does; the others came before.
+    whole: bool,
 }
 
 /// What the map says of an id.
@@ -157,49 +63,46 @@ pub enum Looked {
 impl Entries {
     /// An empty map for at most `max` keys.
     pub fn new(max: usize) -> Self {
-        let hasher = ahash::RandomState::new();
         Self {
-            map: DashMap::with_hasher(hasher.clone()),
-            ids: DashSet::with_hasher(hasher.clone()),
+            index: Index::new(),
             loaded: AtomicBool::new(false),
             unknown: Cache::with(
                 ABSENT_MAX,
                 ABSENT_MAX as u64,
                 quick_cache::UnitWeighter,
-                hasher.clone(),
+                ahash::RandomState::new(),
                 quick_cache::sync::DefaultLifecycle::default(),
             ),
             order: Mutex::default(),
             count: AtomicUsize::new(0),
             max,
             evicted: AtomicU64::new(0),
-            hasher,
         }
     }
 
     /// The entry, if it is in memory: the hot path.
     pub fn get(&self, id: KeyId) -> Option<Arc<Entry>> {
-        self.map.view(&id, |_, slot| match slot {
-            Slot::Known(entry) => Some(Arc::clone(entry)),
-            Slot::Filling(_) => None,
-        })?
+        self.index.look(id, |part, place| part.get(place).cloned())
     }
 
     /// What is known of an id, for who may have to ask.
     pub fn look(&self, id: KeyId) -> Looked {
-        match self.map.view(&id, |_, slot| slot.clone()) {
-            Some(Slot::Known(entry)) => Looked::Known(entry),
-            Some(Slot::Filling(fill)) => Looked::Filling(fill),
-            None if self.is_loaded() && !self.exists(id) => Looked::Absent,
-            None if self.unknown.get(&id).is_some() => Looked::Absent,
+        let looked =
+            self.index.look(id, |part, place| match (part.get(place), part.fills.get(&id)) {
+                (Some(entry), _) => Some(Looked::Known(Arc::clone(entry))),
+                (None, Some(fill)) => Some(Looked::Filling(Arc::clone(fill))),
+                (None, None) if self.is_loaded() && !part.has(place) => Some(Looked::Absent),
+                (None, None) => None,
+            });
+        looked.unwrap_or_else(|| match self.unknown.get(&id) {
+            Some(()) => Looked::Absent,
             None => Looked::New,
-        }
+        })
     }
 
-    /// Whether a key is known to be in the store, in memory or not. Judged by a hash: one id in 10¹²
-    /// that is not may seem to be, and costs a read.
+    /// Whether a key is known to be in the store, in memory or not.
     pub fn exists(&self, id: KeyId) -> bool {
-        self.ids.contains(&self.hasher.hash_one(id))
+        self.index.look(id, Part::has)
     }
 
     /// Whether every id of the store is known.
@@ -222,16 +125,14 @@ impl Entries {
 
     /// What is being read may be of the past: it is read again.
     pub fn overtake_fills(&self) {
-        for slot in &self.map {
-            if let Slot::Filling(fill) = slot.value() {
-                fill.overtake();
-            }
-        }
+        self.index.each(|part| part.fills.values().for_each(|it| it.overtake()));
     }
 
     /// Whether every key of the store is in the map.
     pub fn is_complete(&self) -> bool {
-        self.is_loaded() && self.count() >= self.ids.len()
+        let mut elsewhere = 0;
+        self.index.each(|part| elsewhere += part.elsewhere.len());
+        self.is_loaded() && elsewhere == 0
     }
 
     /// How many keys are in memory.
@@ -246,29 +147,31 @@ impl Entries {
 
     /// The id of every key in memory.
     pub fn held(&self) -> Vec<KeyId> {
-        self.each(|it| Some(it.id))
+        self.each(|it| Some(it.id()))
     }
 
     /// Every key that was used since it was last asked, with the time.
     pub fn used_since(&self, since: Timestamp) -> Vec<(KeyId, Timestamp)> {
-        self.each(|it| it.last_used().filter(|used| *used >= since).map(|used| (it.id, used)))
+        self.each(|it| it.last_used().filter(|used| *used >= since).map(|used| (it.id(), used)))
     }
 
     fn each<T>(&self, look: impl Fn(&Entry) -> Option<T>) -> Vec<T> {
-        let looked = self.map.iter().filter_map(|slot| match slot.value() {
-            Slot::Known(entry) => look(entry),
-            Slot::Filling(_) => None,
-        });
-        looked.collect()
+        let mut looked = Vec::new();
+        self.index.each(|part| looked.extend(part.entries().filter_map(|it| look(it))));
+        looked
     }
 
     /// Stands in the map before its read is sent, so that no change can pass it unseen.
     /// `None`: somebody was faster.
     pub fn begin_fill(&self, id: KeyId) -> Option<Arc<Fill>> {
-        let Place::Vacant(place) = self.map.entry(id) else { return None };
-        let fill = Arc::new(Fill::default());
-        place.insert(Slot::Filling(Arc::clone(&fill)));
-        Some(fill)
+        self.index.change(id, |part, place| {
+            if part.get(place).is_some() || part.fills.contains_key(&id) {
+                return None;
+            }
+            let fill = Arc::new(Fill::default());
+            part.fills.insert(id, Arc::clone(&fill));
+            Some(fill)
+        })
     }
 
     /// Ends a fill with what its read said. What nobody uses makes room for it; that is read
@@ -276,8 +179,8 @@ impl Entries {
     pub fn end_fill(&self, id: KeyId, fill: &Fill, read: FillRead) -> Ended {
         let Some(outcome) = self.settle(id, fill, read) else { return Ended::Overtaken };
         if matches!(outcome, Outcome::Found(_)) {
-            self.ids.insert(self.hasher.hash_one(id));
-            self.note(id);
+            self.count.fetch_add(1, Ordering::Relaxed);
+            self.order().queue.push_back(id);
             self.make_room();
         }
         fill.settle(outcome);
@@ -285,62 +188,66 @@ impl Entries {
     }
 
     fn settle(&self, id: KeyId, fill: &Fill, read: FillRead) -> Option<Outcome> {
-        let Place::Occupied(mut place) = self.map.entry(id) else { return Some(Outcome::Failed) };
-        match read {
-            FillRead::Failed => {
-                place.remove();
-                Some(Outcome::Failed)
-            }
-            FillRead::Found(_) | FillRead::Absent if fill.was_overtaken() => None,
-            FillRead::Found(stored) => {
-                let entry = Arc::new(Entry::new(id, stored.alone()));
-                place.insert(Slot::Known(Arc::clone(&entry)));
-                Some(Outcome::Found(entry))
-            }
-            FillRead::Absent => {
-                self.unknown.insert(id, ());
-                place.remove();
-                Some(Outcome::Absent)
-            }
-        }
+        self.index.change(id, |part, place| {
+            let outcome = match read {
+                FillRead::Failed => Outcome::Failed,
+                FillRead::Found(_) | FillRead::Absent if fill.was_overtaken() => return None,
+                FillRead::Found(_) if !part.fills.contains_key(&id) => Outcome::Failed,
+                FillRead::Found(stored) => {
+                    let entry = Arc::new(Entry::new(id, stored.alone()));
+                    part.insert(place, Arc::clone(&entry));
+                    Outcome::Found(entry)
+                }
+                FillRead::Absent => {
+                    self.unknown.insert(id, ());
+                    Outcome::Absent
+                }
+            };
+            part.fills.remove(&id);
+            Some(outcome)
+        })
     }
 
     /// Takes over what the store tells of a key: from a change, or while loading. A key that is
     /// not in memory comes in where there is room, an operator's always.
     pub fn merge(&self, id: KeyId, stored: Stored) -> Merged {
-        self.ids.insert(self.hasher.hash_one(id));
-        match self.map.entry(id) {
-            Place::Occupied(place) => match place.get() {
-                Slot::Known(entry) => match entry.merge(stored) {
+        let met = self.index.change(id, |part, place| {
+            if let Some(entry) = part.get(place) {
+                return Met::Known(match entry.merge(stored) {
                     Merge::Changed => Merged::Changed(Arc::clone(entry)),
                     Merge::Kept => Merged::Kept(Arc::clone(entry)),
                     Merge::Same => Merged::Quiet,
-                },
-                Slot::Filling(fill) => {
-                    fill.overtake();
-                    Merged::Quiet
-                }
-            },
-            Place::Vacant(place) => {
-                let known = stored.alone();
-                let enters =
-                    matches!(known.rights(), Rights::Operator(_)) || self.count() < self.max;
-                if enters {
-                    drop(place.insert(Slot::Known(Arc::new(Entry::new(id, known)))));
-                    self.note(id);
-                } else {
-                    drop(place);
-                }
-                self.unknown.remove(&id);
-                Merged::Quiet
+                });
             }
+            if let Some(fill) = part.fills.get(&id) {
+                fill.overtake();
+                part.elsewhere.insert(id);
+                return Met::Outside;
+            }
+            let known = stored.alone();
+            self.unknown.remove(&id);
+            if known.rights() != Rights::Operator && self.count() >= self.max {
+                part.elsewhere.insert(id);
+                return Met::Outside;
+            }
+            part.insert(place, Arc::new(Entry::new(id, known)));
+            Met::Entered
+        });
+        match met {
+            Met::Known(merged) => return merged,
+            Met::Outside => {}
+            Met::Entered => self.note_loaded(id),
         }
+        Merged::Quiet
     }
 
     /// One more key is in memory; its place in the map is not held any more.
-    fn note(&self, id: KeyId) {
+    fn note_loaded(&self, id: KeyId) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.order().push_back(id);
+        let mut order = self.order();
+        if order.whole {
+            order.queue.push_back(id);
+        }
     }
 
     /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is
@@ -350,23 +257,45 @@ impl Entries {
             if self.count() <= self.max {
                 return;
             }
-            let Some(id) = self.order().pop_front() else { return };
-            let may_leave = |slot: &Slot| match slot {
-                Slot::Known(entry) => entry.may_leave(),
-                Slot::Filling(_) => false,
-            };
-            if self.map.remove_if(&id, |_, slot| may_leave(slot)).is_some() {
-                self.count.fetch_sub(1, Ordering::Relaxed);
-                self.evicted.fetch_add(1, Ordering::Relaxed);
-            } else {
-                self.order().push_back(id);
+            let Some(id) = self.next_to_leave() else { return };
+            let asked =
+                self.index.change(id, |part, place| part.remove_if(place, Entry::may_leave));
+            match asked {
+                Some(Removal::Gone) => {
+                    self.count.fetch_sub(1, Ordering::Relaxed);
+                    self.evicted.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(Removal::Stays) => self.order().queue.push_back(id),
+                None => {}
             }
         }
     }
 
-    fn order(&self) -> MutexGuard<'_, VecDeque<KeyId>> {
+    fn next_to_leave(&self) -> Option<KeyId> {
+        let mut order = self.order();
+        if !order.whole {
+            let asked_for: HashSet<KeyId> = order.queue.iter().copied().collect();
+            let mut queue = VecDeque::from(self.held());
+            queue.retain(|it| !asked_for.contains(it));
+            queue.append(&mut order.queue);
+            *order = Order { queue, whole: true };
+        }
+        order.queue.pop_front()
+    }
+
+    fn order(&self) -> MutexGuard<'_, Order> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a record met that the store told of.
+enum Met {
+    /// An entry.
+    Known(Merged),
+    /// Nothing, and it came in.
+    Entered,
+    /// Nothing, or a read that is under way.
+    Outside,
 }
 
 /// How many ids are remembered as unknown.

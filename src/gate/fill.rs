@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::SetOnce;
 
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::known::Stored;
 
 /// Stands in the map in place of an entry while the store is asked.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::gate::crossing::{Crossing, Ring};
-use crate::gate::entries::{Entry, Merged};
+use crate::gate::entries::Merged;
+use crate::gate::entry::Entry;
 use crate::gate::keyring::Keyring;
 use crate::key::text::KeyId;
 use crate::store::gateway::GatewayCard;

@@ -10,10 +10,11 @@ use tokio::sync::Semaphore;
 use crate::clock::Moment;
 use crate::config;
 use crate::gate::Refusal;
-use crate::gate::entries::{Entries, Entry, Looked, Merged};
+use crate::gate::entries::{Entries, Looked, Merged};
+use crate::gate::entry::Entry;
 use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
 use crate::gate::hashing::Hashing;
-use crate::gate::known::{Known, OperatorRights, Rights, Stored, Verifier};
+use crate::gate::known::{Known, OperatorRights, Rights, Stored};
 use crate::gate::lease::{Lease, Standing};
 use crate::gate::recheck::Workers;
 use crate::gate::throttle::{Throttle, network};
@@ -88,7 +89,7 @@ impl Keyring {
             match self.compare(&entry, &digest) {
                 Compared::Same => return Ok((entry, now)),
                 Compared::Another => return Err(Refusal::UnknownKey),
-                Compared::NeedsArgon2 { .. } => {}
+                Compared::NeedsArgon2 => {}
             }
         }
         Box::pin(self.prove_slowly(key.id(), digest, address)).await
@@ -109,8 +110,11 @@ impl Keyring {
         known.judge_state(self.lease.store_time(now))?;
         entry.used(self.lease.store_time(now));
         match known.rights() {
-            Rights::Operator(rights) => Ok((entry.id(), rights.clone())),
-            Rights::Caller(_) => Err(Refusal::UnknownKey),
+            Rights::Operator => {
+                let rights = known.operator().ok_or(Refusal::StoreUnreachable)?;
+                Ok((entry.id(), rights))
+            }
+            Rights::Caller | Rights::LimitedCaller => Err(Refusal::UnknownKey),
             Rights::Unreadable => Err(Refusal::StoreUnreachable),
         }
     }
@@ -178,8 +182,8 @@ impl Keyring {
 
     /// What the gate needs of a stored row; one that cannot be read lets nobody in.
     fn read(&self, row: &Row) -> Stored {
-        match self.vault.open(row) {
-            Ok(record) => Stored::Readable(Box::new(Known::new(&record, row, &self.vault))),
+        match self.vault.open(row).and_then(|it| Known::new(&it, row)) {
+            Ok(known) => Stored::Readable(Box::new(known)),
             Err(fault) => {
                 self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(key.id = %row.id, %fault, "a record cannot be read: its key gets 503");
@@ -190,18 +194,15 @@ impl Keyring {
 
     fn compare(&self, entry: &Entry, digest: &Digest) -> Compared {
         let known = entry.known();
-        match known.verifier() {
-            Verifier::Tag(tag) => match self.vault.compare(tag, digest) {
-                Comparison::Match if self.vault.is_current(tag.pepper()) => Compared::Same,
-                Comparison::Match => {
-                    self.renew_tag(entry, known.revision(), digest);
-                    Compared::Same
-                }
-                Comparison::Mismatch | Comparison::UnknownPepper => Compared::Another,
-            },
-            Verifier::Slow(phc) => {
-                Compared::NeedsArgon2 { phc: phc.clone(), revision: known.revision() }
+        let Some(tag) = known.tag() else { return Compared::NeedsArgon2 };
+        match self.vault.compare(tag, digest) {
+            Comparison::Match if self.vault.is_current(tag.pepper()) => Compared::Same,
+            Comparison::Match => {
+                self.renew_tag(entry, known.revision(), digest);
+                Compared::Same
             }
+            Comparison::Mismatch => Compared::Another,
+            Comparison::UnknownPepper => Compared::NeedsArgon2,
         }
     }
 
@@ -216,7 +217,7 @@ impl Keyring {
         match self.compare(&entry, &digest) {
             Compared::Same => {}
             Compared::Another => return Err(Refusal::UnknownKey),
-            Compared::NeedsArgon2 { .. } => self.run_argon2(&entry, digest, address).await?,
+            Compared::NeedsArgon2 => self.run_argon2(&entry, digest, address).await?,
         }
         let now = Moment::now();
         match self.lease.standing(now) {
@@ -287,17 +288,18 @@ impl Keyring {
         address: IpAddr,
     ) -> Result<(), Refusal> {
         let time = self.lease.store_time(Moment::now());
-        if matches!(entry.known().rights(), Rights::Unreadable) {
+        if entry.known().rights() == Rights::Unreadable {
             return Err(Refusal::StoreUnreachable);
         }
         entry.known().judge_state(time).map_err(|_state| Refusal::UnknownKey)?;
         self.throttle.slow(address).map_err(|_throttled| self.overloaded())?;
         let turn = entry.turns().take(network(address)).await.map_err(|_full| self.overloaded())?;
-        let (phc, revision) = match self.compare(entry, &digest) {
+        match self.compare(entry, &digest) {
             Compared::Same => return Ok(()),
             Compared::Another => return Err(Refusal::UnknownKey),
-            Compared::NeedsArgon2 { phc, revision } => (phc, revision),
-        };
+            Compared::NeedsArgon2 => {}
+        }
+        let (phc, revision) = entry.known().argon2id().ok_or(Refusal::StoreUnreachable)?;
         while let Some(pause) = self.throttle.pause_before_run(entry.id()) {
             tokio::time::sleep(pause).await;
         }
@@ -322,7 +324,8 @@ impl Keyring {
         // Where too many wait to be written back, a retired pepper still does: the next use of the
         // key tries again. What argon2 has proved is kept here at least.
         let waits = self.write_back(new);
-        if waits || matches!(entry.known().verifier(), Verifier::Slow(_)) {
+        let is_slow = !entry.known().tag().is_some_and(|it| self.vault.knows(it.pepper()));
+        if waits || is_slow {
             entry.learn(revision, &tag);
         }
     }
@@ -388,7 +391,7 @@ pub struct Parts {
 enum Compared {
     Same,
     Another,
-    NeedsArgon2 { phc: Box<str>, revision: u64 },
+    NeedsArgon2,
 }
 
 /// How many ids are asked for at once.

@@ -1,28 +1,46 @@
 //! Holds what the gate needs of a record, and judges with it.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use ipnet::IpNet;
+use once_cell::race::OnceBox;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::clock::Timestamp;
-use crate::gate::vault::Vault;
+use crate::gate::vault::{self, Vault};
 use crate::gate::{Refusal, Terms};
+use crate::key::packed::{Names, Packed};
 use crate::key::record::{Holder, KeyRecord, Life, Permissions, Scope, State};
-use crate::key::seal::Tag;
-use crate::store::{Revoked, Row, Seniority};
+use crate::key::seal::{SealFault, Tag};
+use crate::key::text::KeyId;
+use crate::store::{Row, Seniority};
 
 /// A record, as far as the gate needs it. Replaced whole when the record changes.
-#[derive(Clone, Debug)]
+///
+/// There may be a million: what a request looks at stands by itself, the rest is packed.
+#[derive(Debug)]
 pub struct Known {
     revision: u64,
-    life: Life,
-    verifier: Verifier,
+    /// Where it does not end, at the end of time.
+    expires_at: Timestamp,
+    /// The fast verifier, if there is one.
+    tag: Option<Tag>,
+    switch: Switch,
     rights: Rights,
-    /// As the store held it, should it ever lose it.
-    row: Option<Arc<Row>>,
+    packed: Packed,
+    /// Made with the first use.
+    identity: OnceBox<CallerIdentity>,
+}
+
+/// Whether a record is good for anything, but for its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Switch {
+    /// It is.
+    On,
+    /// Not until enabled again.
+    Off,
+    /// Withdrawn for good.
+    Revoked,
 }
 
 /// What the gate needs of a stored record, if it could be read.
@@ -52,36 +70,20 @@ impl Stored {
     }
 }
 
-/// By what a shown key is compared.
-#[derive(Clone, Debug)]
-pub enum Verifier {
-    /// A tag under a pepper that is here.
-    Tag(Tag),
-    /// Nothing but argon2id: a PHC string.
-    Slow(Box<str>),
-}
-
 /// What a record opens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rights {
-    /// Routes behind the gateway.
-    Caller(CallerRights),
+    /// Every route behind the gateway, from everywhere.
+    Caller,
+    /// Some routes, or from some addresses.
+    LimitedCaller,
     /// The admin listener.
-    Operator(OperatorRights),
+    Operator,
     /// The record could not be read: nobody is let in, and nobody is told that the key is wrong.
     Unreadable,
 }
 
-/// What a caller's key opens, and what the upstream is told of it.
-#[derive(Clone, Debug)]
-pub struct CallerRights {
-    routes: Option<Box<[Box<str>]>>,
-    addresses: Option<Box<[IpNet]>>,
-    /// Id, name and owner, percent-encoded outside visible ASCII.
-    pub identity: CallerIdentity,
-}
-
-/// What the upstream is told of a caller.
+/// What the upstream is told of a caller: percent-encoded outside visible ASCII.
 #[derive(Clone, Debug)]
 pub struct CallerIdentity {
     /// The key's id.
@@ -103,45 +105,45 @@ pub struct OperatorRights {
 
 impl Known {
     /// What the gate needs of `record`, which was in `row`.
-    pub fn new(record: &KeyRecord, row: &Row, vault: &Vault) -> Self {
-        let tag = record.tag.as_ref().filter(|it| vault.knows(it.pepper()));
-        Self {
+    pub fn new(record: &KeyRecord, row: &Row) -> Result<Self, SealFault> {
+        let life = record.life();
+        Ok(Self {
             revision: record.revision,
-            life: record.life(),
-            verifier: match tag {
-                Some(tag) => Verifier::Tag(tag.clone()),
-                None => Verifier::Slow(record.argon2id.as_str().into()),
+            expires_at: life.expires_at.unwrap_or(NEVER),
+            tag: record.tag.clone(),
+            switch: match life {
+                Life { revoked: true, .. } => Switch::Revoked,
+                Life { disabled: true, .. } => Switch::Off,
+                Life { .. } => Switch::On,
             },
-            rights: match &record.holder {
-                Holder::Caller(scope) => Rights::Caller(caller_rights(record, scope)),
-                Holder::Operator(permissions) => Rights::Operator(OperatorRights {
-                    name: record.name.as_str().into(),
-                    permissions: permissions.clone(),
-                }),
-            },
-            row: Some(Arc::new(plainly(record, row))),
-        }
+            rights: rights(&record.holder),
+            packed: Packed::new(record, &row.sealed)?,
+            identity: OnceBox::new(),
+        })
     }
 
     /// A record that cannot be read; `before` is what was known of it.
     fn unreadable(before: Option<&Self>) -> Self {
+        let revoked = before.is_some_and(|it| it.switch == Switch::Revoked);
         Self {
             revision: before.map_or(0, |it| it.revision),
-            life: Life {
-                revoked: before.is_some_and(|it| it.life.revoked),
-                disabled: false,
-                expires_at: None,
-            },
-            verifier: Verifier::Slow(Box::default()),
+            expires_at: NEVER,
+            tag: None,
+            switch: if revoked { Switch::Revoked } else { Switch::On },
             rights: Rights::Unreadable,
-            row: None,
+            packed: Packed::nothing(),
+            identity: OnceBox::new(),
         }
     }
 
     /// The same with a tag, if the record is still at `revision`.
     pub fn with_tag(&self, revision: u64, tag: &Tag) -> Option<Self> {
-        let verifier = Verifier::Tag(tag.clone());
-        (self.revision == revision).then(|| Self { verifier, ..self.clone() })
+        (self.revision == revision).then(|| Self {
+            tag: Some(tag.clone()),
+            packed: self.packed.clone(),
+            identity: OnceBox::new(),
+            ..*self
+        })
     }
 
     /// Whether `stored` takes its place: on a tie too, as only its tag or seal may be newer.
@@ -151,17 +153,23 @@ impl Known {
 
     /// Whether whoever was let in by the one is let in by the other.
     pub fn opens_the_same_as(&self, other: &Self) -> bool {
-        let unreadable = |it: &Self| matches!(it.rights, Rights::Unreadable);
+        let unreadable = |it: &Self| it.rights == Rights::Unreadable;
         self.seniority() == other.seniority() && unreadable(self) == unreadable(other)
     }
 
-    fn seniority(&self) -> Seniority {
-        Seniority { revoked: self.life.revoked, revision: self.revision }
+    /// By which it is compared with another state of the same record.
+    pub fn seniority(&self) -> Seniority {
+        Seniority { revoked: self.switch == Switch::Revoked, revision: self.revision }
     }
 
-    /// The record as the store held it; none where it could not be read.
-    pub fn row(&self) -> Option<&Arc<Row>> {
-        self.row.as_ref()
+    /// The record of `id` as a store may have it, should it have lost it; none where it could not be
+    /// read.
+    pub fn row(&self, id: KeyId, vault: &Vault) -> Option<Row> {
+        let record = self.packed.record(id, self.tag.clone())?;
+        match self.packed.kept() {
+            Some(sealed) => Some(vault::row(id, &record, sealed)),
+            None => vault.seal(&record).ok(),
+        }
     }
 
     /// Counts the changes by operators.
@@ -169,28 +177,54 @@ impl Known {
         self.revision
     }
 
-    /// By what a shown key is compared.
-    pub fn verifier(&self) -> &Verifier {
-        &self.verifier
+    /// The fast verifier, if there is one.
+    pub fn tag(&self) -> Option<&Tag> {
+        self.tag.as_ref()
+    }
+
+    /// The slow verifier, a PHC string, and of which revision; none where the record could not be
+    /// read.
+    pub fn argon2id(&self) -> Option<(Box<str>, u64)> {
+        self.packed.argon2id().map(|it| (it.into(), self.revision))
     }
 
     /// What the record opens.
-    pub fn rights(&self) -> &Rights {
-        &self.rights
+    pub fn rights(&self) -> Rights {
+        self.rights
+    }
+
+    /// What the upstream is told of the caller `id`; `None`: it is none.
+    pub fn identity(&self, id: KeyId) -> Option<&CallerIdentity> {
+        match self.rights {
+            Rights::Caller | Rights::LimitedCaller => {
+                let told = || {
+                    Ok::<_, ()>(Box::new(CallerIdentity::new(id, self.packed.names().ok_or(())?)))
+                };
+                self.identity.get_or_try_init(told).ok()
+            }
+            Rights::Operator | Rights::Unreadable => None,
+        }
+    }
+
+    /// What an operator's token opens; `None`: it is none.
+    pub fn operator(&self) -> Option<OperatorRights> {
+        let permissions = self.packed.permissions()?;
+        Some(OperatorRights { name: self.packed.names()?.name.into(), permissions })
     }
 
     /// Whether a request on a route, from an address, is let in at `now`.
     pub fn judge(&self, terms: &Terms, address: IpAddr, now: Timestamp) -> Result<(), Refusal> {
-        let rights = match &self.rights {
-            Rights::Caller(rights) => rights,
-            Rights::Operator(_) => return Err(Refusal::UnknownKey),
+        let is_limited = match self.rights {
+            Rights::Caller => false,
+            Rights::LimitedCaller => true,
+            Rights::Operator => return Err(Refusal::UnknownKey),
             Rights::Unreadable => return Err(Refusal::StoreUnreachable),
         };
         self.judge_state(now)?;
-        if !rights.routes.as_ref().is_none_or(|it| it.iter().any(|it| **it == *terms.name)) {
+        if is_limited && !self.packed.opens(&terms.name) {
             return Err(Refusal::RouteNotAllowed);
         }
-        if !rights.addresses.as_ref().is_none_or(|it| it.iter().any(|it| it.contains(&address))) {
+        if is_limited && !self.packed.admits(address) {
             return Err(Refusal::AddressNotAllowed);
         }
         Ok(())
@@ -198,36 +232,51 @@ impl Known {
 
     /// Whether the record is good for anything at `now`.
     pub fn judge_state(&self, now: Timestamp) -> Result<(), Refusal> {
-        match self.life.state(now) {
+        match self.life().state(now) {
             State::Active | State::Retiring => Ok(()),
             State::Disabled => Err(Refusal::DisabledKey),
             State::Expired => Err(Refusal::ExpiredKey),
             State::Revoked => Err(Refusal::RevokedKey),
         }
     }
-}
-
-/// The row with what its record says: what stands beside the seal, anybody may have written.
-fn plainly(record: &KeyRecord, row: &Row) -> Row {
-    let revoked = if record.life().revoked { Revoked::Yes } else { Revoked::No };
-    Row { revision: record.revision, revoked, created_at: record.created_at, ..row.clone() }
-}
-
-fn caller_rights(record: &KeyRecord, scope: &Scope) -> CallerRights {
-    CallerRights {
-        routes: scope.routes.as_ref().map(|it| it.iter().map(|it| it.as_str().into()).collect()),
-        addresses: scope.allow_addresses.as_ref().map(|it| it.as_slice().into()),
-        identity: CallerIdentity {
-            id: Bytes::copy_from_slice(record.id.as_str().as_bytes()),
-            name: encode(record.name.as_str()),
-            owner: scope.owner.as_ref().map(|it| encode(it.as_str())),
-        },
+    fn life(&self) -> Life {
+        Life {
+            revoked: self.switch == Switch::Revoked,
+            disabled: self.switch == Switch::Off,
+            expires_at: Some(self.expires_at),
+        }
     }
 }
 
-fn encode(text: &str) -> Bytes {
-    Bytes::from(utf8_percent_encode(text, NOT_VISIBLE).to_string())
+fn rights(holder: &Holder) -> Rights {
+    match holder {
+        Holder::Operator(_) => Rights::Operator,
+        Holder::Caller(Scope { routes: None, allow_addresses: None, .. }) => Rights::Caller,
+        Holder::Caller(_) => Rights::LimitedCaller,
+    }
+}
+
+impl CallerIdentity {
+    /// All in one piece of memory.
+    fn new(id: KeyId, names: Names<'_>) -> Self {
+        let mut text = id.as_str().to_owned();
+        let mut encode = |it: &str| {
+            let start = text.len();
+            text.extend(utf8_percent_encode(it, NOT_VISIBLE));
+            start..text.len()
+        };
+        let (name, owner) = (encode(names.name), names.owner.map(encode));
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        Self {
+            id: text.slice(..id.as_str().len()),
+            name: text.slice(name),
+            owner: owner.map(|it| text.slice(it)),
+        }
+    }
 }
 
 /// Everything but visible ASCII, and `%` itself, so that decoding gives the name back.
 const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// Nothing that ends does so later.
+const NEVER: Timestamp = Timestamp::from_micros(i64::MAX);

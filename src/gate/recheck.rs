@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Timestamp;
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::running::Running;
 
 /// The way to every worker.

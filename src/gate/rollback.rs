@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::keyring::Keyring;
 use crate::store::{Row, Unavailable};
 
@@ -31,16 +31,22 @@ impl Keyring {
 
     fn newer(&self, stored: &Row) -> Option<(Arc<Entry>, Row)> {
         let entry = self.entries().get(stored.id)?;
-        let known = entry.known().row().cloned()?;
-        let is_newer = known.seniority() > stored.seniority();
-        is_newer.then(|| (entry, Row { last_used_at: stored.last_used_at, ..Row::clone(&known) }))
+        let known = entry.known();
+        if known.seniority() <= stored.seniority() {
+            return None;
+        }
+        let row = known.row(stored.id, self.vault())?;
+        Some((Arc::clone(&entry), Row { last_used_at: stored.last_used_at, ..row }))
     }
 
     /// Has the store take those of these records that it lacks or holds in an older state, and counts
-    /// them.
+    /// them. They are sealed piece by piece: it may be all that there is.
     pub async fn offer(&self, known: &[Arc<Entry>]) -> Result<(), Unavailable> {
-        let rows = known.iter().filter_map(|it| it.known().row().map(|it| Row::clone(it)));
-        self.offer_rows(rows.collect()).await
+        for piece in known.chunks(SEALED_AT_ONCE) {
+            let rows = piece.iter().filter_map(|it| it.known().row(it.id(), self.vault()));
+            self.offer_rows(rows.collect()).await?;
+        }
+        Ok(())
     }
 
     /// The same for records as they were told of.
@@ -59,3 +65,5 @@ impl Keyring {
         Ok(())
     }
 }
+
+const SEALED_AT_ONCE: usize = 2_000;

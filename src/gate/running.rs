@@ -9,7 +9,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use crate::clock::{Moment, Timestamp};
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::{Caller, Refusal, Terms};
 use crate::tasks::deadline::{Deadline, Timed};
 use crate::tasks::{Ending, Signal, Verdict};

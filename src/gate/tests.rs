@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::clock::{Moment, Timestamp};
 use crate::config::{Limits, Location, Network, Store as Settings, WhenUnreachable};
 use crate::gate::Refusal;
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::hashing::Hashing;
 use crate::gate::keyring::{Keyring, Parts};
 use crate::gate::vault::Vault;

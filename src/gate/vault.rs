@@ -43,15 +43,7 @@ impl Vault {
 
     /// A record as a store's row.
     pub fn seal(&self, record: &KeyRecord) -> Result<Row, SealFault> {
-        Ok(Row {
-            id: record.id,
-            kind: kind(&record.holder),
-            created_at: record.created_at,
-            revision: record.revision,
-            revoked: if record.revoked_at.is_some() { Revoked::Yes } else { Revoked::No },
-            last_used_at: None,
-            sealed: self.peppers().seal(self.identity()?, record)?,
-        })
+        Ok(row(record.id, record, self.peppers().seal(self.identity()?, record)?))
     }
 
     /// Makes a tag under the current pepper.
@@ -88,6 +80,19 @@ impl Vault {
 /// The id under which a row is known, for messages.
 pub fn named(id: KeyId, fault: &SealFault) -> String {
     format!("record {id}: {fault}")
+}
+
+/// A row under `id` that says beside the seal what its record says.
+pub fn row(id: KeyId, record: &KeyRecord, sealed: Sealed) -> Row {
+    Row {
+        id,
+        kind: kind(&record.holder),
+        created_at: record.created_at,
+        revision: record.revision,
+        revoked: if record.revoked_at.is_some() { Revoked::Yes } else { Revoked::No },
+        last_used_at: None,
+        sealed,
+    }
 }
 
 /// Whose credential a holder's is.

@@ -5,16 +5,23 @@ use std::fmt;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rand::CryptoRng;
+use serde::{Deserialize, Serialize};
 
 use crate::key::text::Digest;
 
 /// What argon2id costs: OWASP's minimum by default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cost {
     /// Memory in KiB.
     pub memory_kib: u32,
     /// Passes.
     pub iterations: u32,
+}
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1024, iterations: 2 }
+    }
 }
 
 /// Memory for argon2, used again and again by one thread.
@@ -34,19 +41,36 @@ pub fn hash(
     rng: &mut impl CryptoRng,
     scratch: &mut Scratch,
 ) -> Result<String, Argon2Fault> {
-    let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN))
-        .map_err(Argon2Fault::Refused)?;
-    let mut salt = [0; 16];
+    let params = params(cost)?;
+    let mut salt = [0; SALT_LEN];
     rng.fill_bytes(&mut salt);
     let output = run(digest, &params, &salt, scratch)?;
-    let hash = PasswordHash {
-        algorithm: Algorithm::Argon2id.ident(),
-        version: Some(Version::V0x13.into()),
-        params: (&params).try_into().map_err(|_own| Argon2Fault::Malformed)?,
-        salt: Some(Salt::new(&salt).map_err(|_own| Argon2Fault::Malformed)?),
-        hash: Some(output),
-    };
-    Ok(hash.to_string())
+    phc(&params, &salt, output)
+}
+
+/// What argon2id has made: salt and output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hash {
+    salt: [u8; SALT_LEN],
+    output: [u8; OUTPUT_LEN],
+}
+
+/// What a PHC string says, if it is one that [`hash`] may have made.
+pub fn parts(phc: &str) -> Option<(Cost, Hash)> {
+    let read = PasswordHash::new(phc).ok()?;
+    let params = Params::try_from(&read).ok()?;
+    let cost = Cost { memory_kib: params.m_cost(), iterations: params.t_cost() };
+    let salt = read.salt?.as_ref().try_into().ok()?;
+    let hash = Hash { salt, output: read.hash?.as_ref().try_into().ok()? };
+    (hash.phc(cost).ok()? == phc).then_some((cost, hash))
+}
+
+impl Hash {
+    /// The PHC string.
+    pub fn phc(&self, cost: Cost) -> Result<String, Argon2Fault> {
+        let output = Output::new(&self.output).map_err(|_length| Argon2Fault::Malformed)?;
+        phc(&params(cost)?, &self.salt, output)
+    }
 }
 
 /// Whether a digest is the one that `phc` was made from; compared in constant time.
@@ -82,6 +106,21 @@ pub enum Argon2Fault {
     Refused(argon2::Error),
 }
 
+fn params(cost: Cost) -> Result<Params, Argon2Fault> {
+    Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT_LEN)).map_err(Argon2Fault::Refused)
+}
+
+fn phc(params: &Params, salt: &[u8], output: Output) -> Result<String, Argon2Fault> {
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: params.try_into().map_err(|_own| Argon2Fault::Malformed)?,
+        salt: Some(Salt::new(salt).map_err(|_own| Argon2Fault::Malformed)?),
+        hash: Some(output),
+    };
+    Ok(hash.to_string())
+}
+
 fn run(
     digest: &Digest,
     params: &Params,
@@ -102,6 +141,7 @@ fn run(
     Output::new(out).map_err(|_length| Argon2Fault::Malformed)
 }
 
+const SALT_LEN: usize = 16;
 const OUTPUT_LEN: usize = 32;
 const MEMORY_KIB_MAX: u32 = 64 * 1024;
 
@@ -127,6 +167,29 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(matches(&digest(1), &phc, &mut scratch), Ok(true));
             assert_eq!(matches(&digest(2), &phc, &mut scratch), Ok(false));
+        }
+    }
+
+    #[test]
+    fn a_string_comes_back_from_its_parts_as_it_was_or_has_none() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let usual = hash(&digest(1), CHEAP, &mut rng, &mut Scratch::default()).unwrap();
+        let (cost, made) = parts(&usual).unwrap();
+        assert_eq!((cost, made.phc(cost)), (CHEAP, Ok(usual.clone())));
+        let salt = "AAAAAAAAAAAAAAAAAAAAAA";
+        for other in [
+            String::new(),
+            "$argon2id$v=19$m=8,t=1,p=1".to_owned(),
+            usual.replace("argon2id", "argon2i"),
+            usual.replace("v=19", "v=16"),
+            usual.replace("$v=19", ""),
+            usual.replace("p=1", "p=2"),
+            usual.replace("p=1", "p=1,keyid=AAAA"),
+            usual.replace("m=8,t=1", "t=1,m=8"),
+            usual.get(..usual.len() - 5).unwrap().to_owned(),
+            format!("$argon2id$v=19$m=8,t=1,p=1${salt}AA$AAAAAAAAAAAAAAAAAAAAAA"),
+        ] {
+            assert_eq!(parts(&other), None, "{other}");
         }
     }
 

@@ -120,13 +120,18 @@ impl Peppers {
     pub fn seal(&self, identity: &Identity, record: &KeyRecord) -> Result<Sealed, SealFault> {
         let body =
             serde_json::to_vec(record).map_err(|fault| SealFault::Unreadable(fault.to_string()))?;
-        let mac = mac(&self.current, identity, record.id, &body);
+        Ok(self.seal_body(identity, record.id, &body))
+    }
+
+    /// Seals a body as it is.
+    pub fn seal_body(&self, identity: &Identity, id: KeyId, body: &[u8]) -> Sealed {
+        let mac = mac(&self.current, identity, id, body);
         let mut bytes = Vec::with_capacity(HEAD_LEN + body.len());
         bytes.push(FORMAT);
         bytes.extend_from_slice(&self.current.name.0);
         bytes.extend_from_slice(mac.as_bytes());
-        bytes.extend_from_slice(&body);
-        Ok(Sealed(bytes))
+        bytes.extend_from_slice(body);
+        Sealed(bytes)
     }
 
     /// Opens what a store holds under `id`, if it was sealed for that store and that id.
@@ -242,6 +247,12 @@ impl Sealed {
     pub fn vouched(&self) -> Result<KeyRecord, SealFault> {
         serde_json::from_slice(self.parts()?.body)
             .map_err(|fault| SealFault::Unreadable(fault.to_string()))
+    }
+
+    /// Whether its body is what would be written of `record`, to the byte.
+    pub fn spells(&self, record: &KeyRecord) -> bool {
+        let body = self.parts().map(|it| it.body);
+        body.is_ok_and(|body| serde_json::to_vec(record).is_ok_and(|it| it == body))
     }
 
     fn parts(&self) -> Result<Parts<'_>, SealFault> {

@@ -154,7 +154,7 @@ impl Exchange {
 
     /// The gate let it in.
     pub fn admitted(&mut self, grant: &Grant) {
-        self.notes.key = grant.entry().map(crate::gate::entries::Entry::id);
+        self.notes.key = grant.entry().map(crate::gate::entry::Entry::id);
         self.proxy.counters.decided(if self.notes.key.is_some() { "allowed" } else { "public" });
         self.progress.attend(Rc::clone(grant.run()) as _);
     }

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use crate::clock::Moment;
-use crate::gate::entries::Entry;
+use crate::gate::entry::Entry;
 use crate::gate::running::Grant;
 use crate::gate::{Caller, Refusal};
 use crate::proxy::check::check;

@@ -7,7 +7,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 use hyper::body::{Body, Incoming};
 
 use crate::config::UpstreamHost;
-use crate::gate::known::Rights;
 use crate::gate::running::Grant;
 use crate::proxy::amend::edit;
 use crate::proxy::forwarded::tell;
@@ -77,8 +76,7 @@ fn frame(parts: &mut Parts, body: &Incoming) {
 fn identify(headers: &mut HeaderMap, grant: &Grant) {
     let Some(entry) = grant.entry() else { return };
     let known = entry.known();
-    let Rights::Caller(rights) = known.rights() else { return };
-    let identity = &rights.identity;
+    let Some(identity) = known.identity(entry.id()) else { return };
     let told = [
         (X_KEYWARD_KEY_ID, Some(&identity.id)),
         (X_KEYWARD_KEY_NAME, Some(&identity.name)),

@@ -8,7 +8,7 @@ use crate::key::text::KeyId;
 
 fn known(place: &Place, minted: &Minted) -> Stored {
     let row = place.row(&minted.record);
-    Stored::Readable(Box::new(Known::new(&minted.record, &row, place.keyring.vault())))
+    Stored::Readable(Box::new(Known::new(&minted.record, &row).unwrap()))
 }
 
 fn fill(entries: &Entries, id: KeyId, read: FillRead) -> Outcome {
@@ -139,7 +139,7 @@ async fn an_older_state_changes_nothing_and_revoked_wins() {
         let record = KeyRecord { revision, ..key.record.clone() };
         let record = if revoked { record.revoked(NOW) } else { record };
         let row = place.row(&record);
-        Stored::Readable(Box::new(Known::new(&record, &row, place.keyring.vault())))
+        Stored::Readable(Box::new(Known::new(&record, &row).unwrap()))
     };
     let id = key.record.id;
     assert!(matches!(entries.merge(id, at(5, false)), Merged::Quiet));

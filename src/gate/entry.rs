@@ -1,0 +1,119 @@
+//! Holds what is known of one key, where every change of it is seen at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use once_cell::race::OnceBox;
+
+use crate::clock::Timestamp;
+use crate::gate::known::{Known, Rights, Stored};
+use crate::gate::turns::Turns;
+use crate::key::seal::Tag;
+use crate::key::text::KeyId;
+
+/// What is known of one key. Whoever holds it sees every change at once.
+#[derive(Debug)]
+pub struct Entry {
+    id: KeyId,
+    known: ArcSwap<Known>,
+    last_used: AtomicI64,
+    /// When it had been used last, as of when it was last asked to leave.
+    spared: AtomicI64,
+    turns: OnceBox<Turns>,
+}
+
+impl Entry {
+    /// The first that is known of it.
+    pub fn new(id: KeyId, known: Known) -> Self {
+        Self {
+            id,
+            known: ArcSwap::from_pointee(known),
+            last_used: AtomicI64::new(0),
+            spared: AtomicI64::new(0),
+            turns: OnceBox::new(),
+        }
+    }
+
+    /// The public half of the key.
+    pub fn id(&self) -> KeyId {
+        self.id
+    }
+
+    /// What is known now.
+    pub fn known(&self) -> Guard<Arc<Known>> {
+        self.known.load()
+    }
+
+    /// Who may run argon2 for this key.
+    pub fn turns(&self) -> &Turns {
+        self.turns.get_or_init(Box::default)
+    }
+
+    /// Merges what the store says; what is older than what is known changes nothing.
+    pub fn merge(&self, stored: Stored) -> Merge {
+        let stored = Arc::new(stored.over(&self.known()));
+        let before = self.known.rcu(|known| {
+            if known.yields_to(&stored) { Arc::clone(&stored) } else { Arc::clone(known) }
+        });
+        if !before.yields_to(&stored) {
+            Merge::Kept
+        } else if before.opens_the_same_as(&stored) {
+            Merge::Same
+        } else {
+            Merge::Changed
+        }
+    }
+
+    /// Keeps a tag that was made for `revision`.
+    pub fn learn(&self, revision: u64, tag: &Tag) {
+        self.known
+            .rcu(|known| known.with_tag(revision, tag).map_or_else(|| Arc::clone(known), Arc::new));
+    }
+
+    /// Notes a use, at most once a second: the line is shared by all workers.
+    pub fn used(&self, now: Timestamp) {
+        if now.as_micros() - self.last_used.load(Ordering::Relaxed) >= 1_000_000 {
+            self.last_used.store(now.as_micros(), Ordering::Relaxed);
+        }
+    }
+
+    /// When it was last used here.
+    pub fn last_used(&self) -> Option<Timestamp> {
+        let micros = self.last_used.load(Ordering::Relaxed);
+        (micros != 0).then(|| Timestamp::from_micros(micros))
+    }
+
+    /// Nobody uses it, nor has since it was last asked, and it is no operator's: a flood of
+    /// callers' keys must not lock operators out.
+    pub fn may_leave(self: &Arc<Self>) -> bool {
+        let used = self.last_used.load(Ordering::Relaxed);
+        Arc::strong_count(self) == 1
+            && self.known().rights() != Rights::Operator
+            && self.spared.swap(used, Ordering::Relaxed) == used
+    }
+}
+
+/// What became of a record that the store told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    /// It is what is known now, and opens something else.
+    Changed,
+    /// It is what is known now, and opens the same.
+    Same,
+    /// What was known is newer.
+    Kept,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside the two words of their counts. A word more moves each of a million into the next size
+    /// that the allocator has.
+    #[test]
+    fn an_entry_and_what_it_knows_fill_their_places() {
+        assert_eq!(size_of::<Entry>(), 64 - 16);
+        assert_eq!(size_of::<Known>(), 96 - 16);
+    }
+}
