@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use durability::Durability;
+pub use durability::Durability;
 use patience::{await_stillness, eventually, run_within};
 use port::Port;
 
