@@ -18,6 +18,7 @@ pub mod fill;
 pub mod follow;
 pub mod hashing;
 pub mod index;
+pub mod intake;
 pub mod keyring;
 pub mod known;
 pub mod lease;

@@ -80,6 +80,15 @@ impl Store {
         }
     }
 
+    /// The same for who lets its holder in: not in a life of the store to which what the life before
+    /// has lost was not brought back yet.
+    pub async fn find_settled(&self, id: KeyId) -> Result<Option<Row>, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.find(id).await,
+            Self::Redis(store) => store.find_settled(id).await,
+        }
+    }
+
     /// At most `count` records, newest first, after `after` in that order.
     pub async fn page(
         &self,
@@ -152,10 +161,15 @@ impl Store {
     }
 
     /// Resolves when the changes may end elsewhere than at `after`, or at the latest after
-    /// `longest`: an alarm clock only. What moved before the call counts too.
-    pub async fn alarm(&self, after: &Position, longest: Duration) {
+    /// `longest`: an alarm clock. What moved before the call counts too. What it brings was heard
+    /// from nobody knows which life of the store: it may be applied, and counts once a sync has
+    /// found it behind `after`.
+    pub async fn alarm(&self, after: &Position, longest: Duration) -> Vec<Change> {
         match self {
-            Self::Embedded(store) => store.alarm(after, longest).await,
+            Self::Embedded(store) => {
+                store.alarm(after, longest).await;
+                Vec::new()
+            }
             Self::Redis(store) => store.alarm(after, longest).await,
         }
     }

@@ -51,7 +51,13 @@ impl Ring {
     /// past the same numbers were other changes, so they are forgotten.
     pub fn owe_behind(&mut self, number: u64) {
         let kept = self.changes.iter().take_while(|it| it.number <= number).count();
-        for Change { row, .. } in self.changes.split_off(kept) {
+        let behind = self.changes.split_off(kept);
+        self.owe(behind);
+    }
+
+    /// The store may lack these, which were applied here.
+    pub fn owe(&mut self, changes: impl IntoIterator<Item = Change>) {
+        for Change { row, .. } in changes {
             let owed = self.owed.get(&row.id).map(Row::seniority);
             if owed.is_none_or(|it| it <= row.seniority()) {
                 self.owed.insert(row.id, row);

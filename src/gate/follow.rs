@@ -3,22 +3,21 @@
 //! One task does all of it, so that what it reads is applied in the order in which it was read,
 //! and a page of the load can never overtake a change.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::gate::crossing::{Crossing, Ring};
-use crate::gate::entries::Merged;
-use crate::gate::entry::Entry;
+use crate::gate::intake::Intake;
 use crate::gate::keyring::Keyring;
+use crate::gate::lease::Standing;
 use crate::key::text::KeyId;
 use crate::store::gateway::GatewayCard;
 use crate::store::sight::Watched;
 use crate::store::{
-    Beat, CHANGES_PER_SYNC_MAX, Change, Held, More, Opened, PageMark, Position, Row, Synced,
-    Unavailable,
+    Beat, Change, Heard, Held, More, Opened, PageMark, Position, Row, Synced, Unavailable,
 };
 use crate::tasks::Tasks;
 
@@ -55,8 +54,11 @@ pub struct Follower {
     keyring: Arc<Keyring>,
     card: GatewayCard,
     draining: Arc<AtomicBool>,
+    intake: Intake,
     /// What was applied; `None`: nothing yet.
     position: Option<Position>,
+    /// What was applied behind that, and is confirmed once a sync has found it there.
+    heard: Vec<Change>,
     load: Load,
     /// What was applied last, to find it again after a change of primary.
     ring: Ring,
@@ -66,8 +68,6 @@ pub struct Follower {
     is_stale: bool,
     /// Between two lives of the store.
     crossing: Option<Crossing>,
-    /// How many requests the last changes ended.
-    closed: VecDeque<(u64, u64)>,
 }
 
 /// How far the load has come.
@@ -83,20 +83,18 @@ enum Load {
 impl Follower {
     /// Has applied nothing yet.
     pub fn new(keyring: Arc<Keyring>, card: GatewayCard) -> Self {
-        let load = Load::Pages(None);
-        let (draining, closed) = (Arc::default(), VecDeque::new());
-        let (position, ring, fellows, crossing) = (None, Ring::default(), None, None);
         Self {
+            intake: Intake::new(Arc::clone(&keyring)),
             keyring,
             card,
-            draining,
-            position,
-            load,
-            ring,
-            fellows,
+            draining: Arc::default(),
+            position: None,
+            heard: Vec::new(),
+            load: Load::Pages(None),
+            ring: Ring::default(),
+            fellows: None,
             is_stale: false,
-            crossing,
-            closed,
+            crossing: None,
         }
     }
 
@@ -116,15 +114,26 @@ impl Follower {
         }
         let position = self.start().await?;
         let sent = Moment::now();
-        let beat = Beat { card: self.card(), position };
-        let (changes, more, opened, held) = match self.keyring.store().sync(beat).await? {
-            Synced::Followed { changes, more, opened, entered, held, time } => {
+        let heard = self.heard.last().map(|it| (it.number, it.nonce));
+        let beat = Beat { card: self.card(), position, heard };
+        let (heard, changes, more, opened, held) = match self.keyring.store().sync(beat).await? {
+            Synced::Followed { heard, changes, more, opened, entered, held, time } => {
                 self.keyring.lease().set_clock(sent, time);
                 self.keyring.lease().set_entered(entered);
-                (changes, more, opened, held)
+                (heard, changes, more, opened, held)
             }
             Synced::Lost { epoch } => return self.cross(epoch).await,
         };
+        let applied = std::mem::take(&mut self.heard);
+        match heard {
+            Heard::Stands => self.advance(applied),
+            Heard::Unknown if applied.is_empty() => {}
+            // What was heard is of another past: the store is offered what it lacks of that.
+            Heard::Unknown => {
+                self.load = Load::Again;
+                return Ok(());
+            }
+        }
         let quiet = changes.is_empty();
         self.apply(changes).await?;
         if held == Held::TooFew {
@@ -153,6 +162,7 @@ impl Follower {
     /// offered. Where there is none, all is read again.
     async fn cross(&mut self, epoch: String) -> Result<(), Unavailable> {
         let is_new = self.position.as_ref().is_some_and(|it| it.epoch != epoch);
+        self.ring.owe(std::mem::take(&mut self.heard));
         if !is_new {
             self.load = Load::Again;
             return Ok(());
@@ -176,7 +186,7 @@ impl Follower {
             *after = None;
         }
         // In another past the same numbers were other changes.
-        self.closed.retain(|(number, _)| *number <= common.number);
+        self.intake.forget_closed(common.number);
         self.position = Some(common);
         Ok(())
     }
@@ -215,9 +225,13 @@ impl Follower {
             );
             self.keyring.entries().set_stale();
         }
+        // Which life is read, a sync says: it may be another one by now.
+        let position = self.start().await?;
+        let beat = Beat { card: self.card(), position, heard: None };
+        drop(self.keyring.store().sync(beat).await?);
         let position = self.keyring.store().ticket().await?.position;
         let mut unseen: HashSet<KeyId> = self.keyring.entries().held().into_iter().collect();
-        let mut after = None;
+        let (mut after, mut is_all) = (None, true);
         loop {
             let rows = self.keyring.store().page(after, PAGE).await?;
             let Some(last) = rows.last() else { break };
@@ -225,16 +239,35 @@ impl Follower {
             for row in &rows {
                 unseen.remove(&row.id);
             }
-            self.take(rows).await?;
+            let read = rows.len();
+            let taken = if self.is_unsettled() { self.known(rows) } else { rows };
+            is_all &= taken.len() == read;
+            self.intake.rows(taken).await?;
         }
         let lost = unseen.into_iter().filter_map(|id| self.keyring.entries().get(id));
         self.keyring.offer(&lost.collect::<Vec<_>>()).await?;
-        self.finish_load();
+        if is_all {
+            self.finish_load();
+        } else {
+            (self.load, self.is_stale) = (Load::Pages(None), false);
+        }
         // In another past the same numbers were other changes.
-        self.closed.clear();
+        self.intake.forget_closed(0);
         self.ring.begin(&position);
         self.position = Some(position);
         Ok(())
+    }
+
+    /// Whether somebody may be let in here by a lease of the life before, while this one lacks what
+    /// was lost with it: then nothing is taken from it of a key that is not known here. That it was
+    /// revoked may be what is lost.
+    fn is_unsettled(&self) -> bool {
+        self.crossing.is_some() && self.keyring.lease().standing(Moment::now()) != Standing::Lost
+    }
+
+    fn known(&self, rows: Vec<Row>) -> Vec<Row> {
+        let entries = self.keyring.entries();
+        rows.into_iter().filter(|it| entries.get(it.id).is_some()).collect()
     }
 
     /// Where to follow from: the end of the changes, taken before the load begins.
@@ -248,43 +281,47 @@ impl Follower {
         Ok(end)
     }
 
-    /// Applies changes in order: first the entries, then the cuts; only the next sync confirms.
-    /// A record of a newer format gets its key 503; neither it nor what comes after it is confirmed,
-    /// though it is applied: a key that is revoked behind it is not let in.
+    /// Applies changes in order; only the next sync confirms. Of a newer format neither the change nor
+    /// what comes after it is confirmed, though it is applied: a key that is revoked behind it is not
+    /// let in.
     async fn apply(&mut self, changes: Vec<Change>) -> Result<(), Unavailable> {
         #[cfg(feature = "seeded-bugs")]
         self.confirm_too_soon(&changes).await?;
+        let newer = self.intake.changes(&changes).await;
+        self.keyring.offer(&newer).await?;
         let newer_format = changes.iter().position(|it| it.row.sealed.is_newer());
-        // By key: what several changes of one key end is told with the last of them.
-        let mut moved: HashMap<KeyId, (u64, Arc<Entry>)> = HashMap::new();
-        let mut newer = Vec::new();
-        for change in &changes {
-            match self.keyring.merge(&change.row) {
-                Merged::Changed(entry) => drop(moved.insert(change.row.id, (change.number, entry))),
-                Merged::Kept(entry) => newer.push(entry),
-                Merged::Quiet => {}
-            }
-        }
-        if !moved.is_empty() {
-            let (numbers, entries): (Vec<u64>, Vec<Arc<Entry>>) = moved.into_values().unzip();
-            let counts = self.recheck(entries).await;
-            self.closed.extend(numbers.into_iter().zip(counts).filter(|(_, count)| *count > 0));
-            let surplus = self.closed.len().saturating_sub(CLOSED_KEPT);
-            self.closed.drain(..surplus);
-        }
         let understood = newer_format.unwrap_or(changes.len());
-        let reached = changes.get(..understood).and_then(|it| it.last());
-        if let (Some(position), Some(change)) = (&mut self.position, reached) {
-            (position.number, position.nonce) = (change.number, change.nonce);
-        }
-        self.ring.extend(changes.into_iter().take(understood));
+        self.advance(changes.into_iter().take(understood).collect());
         if newer_format.is_some() {
             tracing::error!(
                 "a change was written by a newer version: update this gateway, it cannot confirm"
             );
             tokio::time::sleep(self.keyring.lease().length() / 4).await;
         }
-        self.keyring.offer(&newer).await
+        Ok(())
+    }
+
+    /// What was applied is where this gateway goes on from.
+    fn advance(&mut self, applied: Vec<Change>) {
+        if let (Some(position), Some(last)) = (&mut self.position, applied.last()) {
+            (position.number, position.nonce) = (last.number, last.nonce);
+        }
+        self.ring.extend(applied);
+    }
+
+    /// Applies what the alarm clock brought, so that one sync both finds it in the past that this
+    /// gateway follows and confirms it. What does not go on from here is left to the sync alone.
+    async fn hear(&mut self, after: u64, heard: Vec<Change>) -> Result<(), Unavailable> {
+        let goes_on = heard.iter().zip(after + 1..).all(|(it, number)| it.number == number);
+        if !goes_on || heard.iter().any(|it| it.row.sealed.is_newer()) {
+            return Ok(());
+        }
+        #[cfg(feature = "seeded-bugs")]
+        self.confirm_too_soon(&heard).await?;
+        let newer = self.intake.changes(&heard).await;
+        self.keyring.offer(&newer).await?;
+        self.heard = heard;
+        Ok(())
     }
 
     /// Confirms what is applied only a while later.
@@ -295,7 +332,8 @@ impl Follower {
         if is_wrong {
             let (number, nonce) = (last.number, last.nonce);
             let position = Position { number, nonce, ..position.clone() };
-            self.keyring.store().sync(Beat { card: self.card(), position }).await?;
+            let beat = Beat { card: self.card(), position, heard: None };
+            self.keyring.store().sync(beat).await?;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(())
@@ -303,13 +341,15 @@ impl Follower {
 
     /// Nothing new: loads one more page, or waits for the alarm.
     async fn go_on(&mut self) -> Result<(), Unavailable> {
-        if let Load::Pages(after) = self.load {
+        if let Load::Pages(after) = self.load
+            && !self.is_unsettled()
+        {
             let rows = self.keyring.store().page(after, PAGE).await?;
             let Some(last) = rows.last().map(Row::mark) else {
                 self.finish_load();
                 return Ok(());
             };
-            self.take(rows).await?;
+            self.intake.rows(rows).await?;
             self.load = Load::Pages(Some(last));
             return Ok(());
         }
@@ -317,8 +357,8 @@ impl Follower {
         let pace = if self.crossing.is_some() { CROSSING } else { self.keyring.lease().length() };
         let longest = pace / 4;
         let position = self.start().await?;
-        self.keyring.store().alarm(&position, longest).await;
-        Ok(())
+        let heard = self.keyring.store().alarm(&position, longest).await;
+        self.hear(position.number, heard).await
     }
 
     fn finish_load(&mut self) {
@@ -332,49 +372,13 @@ impl Follower {
         }
     }
 
-    /// Takes over one page of records; what is newer here is offered back, and what is sealed under
-    /// a retired pepper is sealed anew.
-    async fn take(&self, rows: Vec<Row>) -> Result<(), Unavailable> {
-        let (mut changed, mut newer) = (Vec::new(), Vec::new());
-        for row in &rows {
-            match self.keyring.merge(row) {
-                Merged::Changed(entry) => changed.push(entry),
-                Merged::Kept(entry) => newer.push(entry),
-                Merged::Quiet => {}
-            }
-        }
-        // Reading all again, after changes were missed, may take something away as they would have.
-        if !changed.is_empty() {
-            self.recheck(changed).await;
-        }
-        self.keyring.offer(&newer).await?;
-        self.reseal(&rows).await
-    }
-
-    async fn recheck(&self, entries: Vec<Arc<Entry>>) -> Vec<u64> {
-        let now = self.keyring.lease().store_time(Moment::now());
-        self.keyring.workers().recheck(entries.into(), now).await
-    }
-
-    /// Seals anew, under the current pepper, what is sealed under a retired one.
-    async fn reseal(&self, rows: &[Row]) -> Result<(), Unavailable> {
-        let vault = self.keyring.vault();
-        let retired = rows.iter().filter(|it| vault.is_retired(&it.sealed));
-        let sealed: Vec<Row> =
-            retired.filter_map(|it| vault.open(it).and_then(|it| vault.seal(&it)).ok()).collect();
-        if !sealed.is_empty() {
-            self.keyring.store().reseal(sealed).await?;
-        }
-        Ok(())
-    }
-
     fn card(&self) -> GatewayCard {
         let entries = self.keyring.entries();
         GatewayCard {
             keys: entries.count() as u64,
             complete: entries.is_complete(),
             draining: self.draining.load(Ordering::Acquire),
-            closed: self.closed.iter().copied().collect(),
+            closed: self.intake.closed(),
             ..self.card.clone()
         }
     }
@@ -384,7 +388,5 @@ impl Follower {
 const CROSSING: Duration = Duration::from_millis(200);
 const PAGE: usize = 2_000;
 
-/// As many as one sync may bring, so that no receipt misses its number.
-const CLOSED_KEPT: usize = CHANGES_PER_SYNC_MAX;
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(50);
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);

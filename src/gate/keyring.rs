@@ -352,7 +352,7 @@ impl Filling<'_> {
     /// Reads until no change has passed the read.
     async fn read(&self) {
         loop {
-            let read = match self.keyring.store.find(self.id).await {
+            let read = match self.keyring.store.find_settled(self.id).await {
                 Ok(Some(row)) => FillRead::Found(self.keyring.read(&row)),
                 Ok(None) => FillRead::Absent,
                 Err(_unavailable) => FillRead::Failed,

@@ -153,6 +153,8 @@ pub struct Gateway {
     pub card: GatewayCard,
     /// What it has applied.
     pub position: Position,
+    /// What it has heard behind that.
+    pub heard: Option<(u64, u64)>,
     /// In the order in which they came.
     pub changes: Vec<Change>,
 }
@@ -176,7 +178,7 @@ impl Gateway {
         };
         let epoch = store.meta().await.unwrap().end.epoch;
         let position = Position { epoch, number: 0, nonce: 0 };
-        Self { card, position, changes: Vec::new() }
+        Self { card, position, heard: None, changes: Vec::new() }
     }
 
     /// The same with another lease and policy.
@@ -188,9 +190,10 @@ impl Gateway {
 
     /// One sync.
     pub async fn sync(&mut self, store: &Store) -> Option<More> {
-        let beat = Beat { card: self.card.clone(), position: self.position.clone() };
+        let (card, position, heard) = (self.card.clone(), self.position.clone(), self.heard);
+        let beat = Beat { card, position, heard };
         match store.sync(beat).await.unwrap() {
-            Synced::Followed { changes, more, opened: _, entered: _, held: _, time: _ } => {
+            Synced::Followed { changes, more, .. } => {
                 if let Some(last) = changes.last() {
                     self.position.number = last.number;
                     self.position.nonce = last.nonce;

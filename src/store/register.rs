@@ -83,7 +83,6 @@ async fn in_one_epoch(
 ) -> Result<Propagation, Arc<str>> {
     let mut round = Round::start(ticket, begun, Moment::now());
     let mut sight = store.sight().watch();
-    let mut done: Option<Moment> = None;
     loop {
         let seen = sight.borrow_and_update().clone();
         let now = Moment::now();
@@ -104,12 +103,8 @@ async fn in_one_epoch(
             }
             None => match round.until_the_epoch_is_known(&seen, now) {
                 Some(rest) => rest,
-                // A last look, after all waiting: it may be another epoch by now.
-                None if done.is_some_and(|it| seen.looked > it) => return Ok(round.end(now)),
-                None => {
-                    done.get_or_insert(now);
-                    JUST_PAST
-                }
+                None if round.is_settled_by(&seen, now) => return Ok(round.end(now)),
+                None => JUST_PAST,
             },
         };
         // What was seen, or that it is time to look at the clock again: the same thing follows.
@@ -142,6 +137,8 @@ struct Round<'a> {
     /// The longest lease in the register, and a tenth more.
     longest: Duration,
     waiting: Vec<&'a Registered>,
+    /// When somebody's time was last found to be over by this process's own clock.
+    elapsed: Moment,
     receipts: Vec<Receipt>,
     unconfirmed: Vec<GatewayId>,
 }
@@ -149,7 +146,10 @@ struct Round<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Confirmed,
+    /// It was seen standing still for so long.
     LeaseOver,
+    /// So much time has passed since the write.
+    Elapsed,
     Gone,
     Waiting(Duration),
 }
@@ -166,6 +166,7 @@ impl<'a> Round<'a> {
             start,
             longest: leases.max().unwrap_or_default(),
             waiting: ticket.register.entries.iter().collect(),
+            elapsed: Moment::default(),
             receipts: Vec::new(),
             unconfirmed: Vec::new(),
         }
@@ -183,6 +184,10 @@ impl<'a> Round<'a> {
             match self.verdict(entry, seen, now) {
                 Verdict::Confirmed => self.confirm(entry, seen, now),
                 Verdict::LeaseOver => self.give_up(&entry.card, now),
+                Verdict::Elapsed => {
+                    self.elapsed = now;
+                    self.give_up(&entry.card, now);
+                }
                 Verdict::Gone => {}
                 Verdict::Waiting(rest) => {
                     self.waiting.push(entry);
@@ -203,8 +208,16 @@ impl<'a> Round<'a> {
             return None;
         }
         // Whose entry was lost with a primary may have had the longest lease.
-        let (known, longest) = (now.since(seen.epoch_since), self.longest.max(seen.longest));
+        let longest = self.longest.max(seen.longest);
+        let known = seen.looked.since(seen.epoch_since);
         (known <= longest).then(|| longest.saturating_sub(known) + JUST_PAST)
+    }
+
+    /// Whether the register was seen in this epoch after all waiting by the clock, and just now: the
+    /// change may have been lost since, with a primary. Whoever was only ever seen to have confirmed
+    /// needs no further look.
+    fn is_settled_by(&self, seen: &Seen, now: Moment) -> bool {
+        seen.looked > self.elapsed && now.since(seen.looked) < LOOK_COUNTS_FOR
     }
 
     fn verdict(&self, entry: &Registered, seen: &Seen, now: Moment) -> Verdict {
@@ -220,8 +233,10 @@ impl<'a> Round<'a> {
             Verdict::Confirmed
         } else if watched.is_none() && seen.moves >= self.moves {
             Verdict::Gone
-        } else if still || now.since(self.start) > limit {
+        } else if still {
             Verdict::LeaseOver
+        } else if now.since(self.start) > limit {
+            Verdict::Elapsed
         } else {
             Verdict::Waiting((limit + JUST_PAST).saturating_sub(now.since(self.start)))
         }
@@ -284,6 +299,9 @@ const LEASE_ANY: Duration = Duration::from_secs(2);
 
 /// A change that is made again in another epoch waits anew, and not for ever.
 const EPOCHS_MAX: u32 = 4;
+
+/// Far less than any lease.
+const LOOK_COUNTS_FOR: Duration = Duration::from_millis(50);
 
 /// How long a standing beat may go unnoticed.
 const TICK: Duration = Duration::from_millis(25);

@@ -5,7 +5,7 @@
 //! monotonic clock: wall clocks are stepped, and a process that slept has seen nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -18,6 +18,8 @@ use crate::store::gateway::{GatewayId, Register, Registered};
 pub struct Sight {
     seen: watch::Sender<Seen>,
     attentive: AtomicUsize,
+    /// How many have begun to wait so far.
+    begun: AtomicU64,
     attention: Notify,
 }
 
@@ -58,8 +60,8 @@ impl Sight {
             looked: Moment::default(),
             longest: Duration::ZERO,
         };
-        let (attentive, attention) = (AtomicUsize::new(0), Notify::new());
-        Self { seen: watch::Sender::new(seen), attentive, attention }
+        let (attentive, begun) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { seen: watch::Sender::new(seen), attentive, begun, attention: Notify::new() }
     }
 
     /// Shows a register that was read, beginning at `before`, and has been read by `now`.
@@ -96,6 +98,7 @@ impl Sight {
     /// often.
     pub fn attend(&self) -> Attention<'_> {
         self.attentive.fetch_add(1, Ordering::AcqRel);
+        self.begun.fetch_add(1, Ordering::AcqRel);
         self.attention.notify_one();
         Attention(self)
     }
@@ -108,6 +111,11 @@ impl Sight {
     /// Whether anybody waits for what is seen.
     pub fn is_attended(&self) -> bool {
         self.attentive.load(Ordering::Acquire) > 0
+    }
+
+    /// How many have begun to wait so far.
+    pub fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Acquire)
     }
 
     /// Resolves when somebody begins to wait.

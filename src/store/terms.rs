@@ -218,6 +218,9 @@ pub struct Beat {
     pub card: GatewayCard,
     /// What it has applied.
     pub position: Position,
+    /// The end of what it has heard behind that and applied too, by number and nonce: see
+    /// [`crate::store::Store::alarm`].
+    pub heard: Option<(u64, u64)>,
 }
 
 /// What a sync brings.
@@ -225,6 +228,8 @@ pub struct Beat {
 pub enum Synced {
     /// The position stands in the changes: what came after it, and the store's own time.
     Followed {
+        /// Whether what was heard stands there too: then it counts, and the changes are behind it.
+        heard: Heard,
         /// In order, without gaps, at most [`CHANGES_PER_SYNC_MAX`].
         changes: Vec<Change>,
         /// Whether there are still more: then the lease is not renewed yet.
@@ -243,6 +248,15 @@ pub enum Synced {
         /// The present life.
         epoch: String,
     },
+}
+
+/// Whether what a gateway has heard belongs to the past that it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// It stands in the changes.
+    Stands,
+    /// It is of another past.
+    Unknown,
 }
 
 /// Who has a gateway's entry in the register.

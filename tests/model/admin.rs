@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Op, Policy, Row, Seed};
 use crate::gateway::watch_anew;
-use crate::state::{Admin, Fault, Held, Load, Minted, NONE, State, Wait};
+use crate::state::{Admin, Fault, Held, Load, Minted, NONE, Settled, State, Wait};
 use crate::values::Set;
 
 impl State {
@@ -39,6 +39,7 @@ impl State {
             awaited: self.members(node),
             silent: Set::default(),
             confirmed: Set::default(),
+            settled: Settled::No,
         });
         self.collect(config, admin, node);
     }
@@ -60,6 +61,7 @@ impl State {
             wait.t0 = if wait.held == Held::Yes { config.margin() + config.serve() } else { 0 };
             wait.awaited = self.members(node);
             wait.silent = Set::default();
+            wait.settled = Settled::No;
             self.admins[admin].wait = Some(wait);
         }
         self.learn(config, admin, node);
@@ -109,6 +111,9 @@ impl State {
                 wait.awaited.remove(g);
             }
         }
+        if wait.awaited.is_empty() && self.admins[admin].known == 0 {
+            wait.settled = Settled::ByLooking;
+        }
         self.admins[admin].wait = Some(wait);
     }
 
@@ -137,6 +142,12 @@ impl State {
         let waits = !wait.awaited.is_empty() && wait.t0 > config.serve();
         let trusts = it.known == 0 || config.seed == Seed::QuickInNewEpoch;
         wait.held == Held::Yes && !waits && trusts
+    }
+
+    /// What was read before the last waiting by the clock says nothing of the time after it.
+    pub fn needs_a_last_look(&self, config: &Config, admin: usize) -> bool {
+        let is_settled = self.admins[admin].wait.is_some_and(|it| it.settled == Settled::ByLooking);
+        !is_settled && config.seed != Seed::NoLastLook
     }
 
     pub fn reply(&mut self, config: &Config, admin: usize) {

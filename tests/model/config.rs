@@ -88,6 +88,10 @@ pub enum Seed {
     NoLastLook,
     /// A gateway serves past its lease before all replicas had its entry.
     ServeUnjoined,
+    /// What a gateway has heard is confirmed by number only.
+    HeardWithoutNonce,
+    /// An answer is given by a look of long ago.
+    OldLook,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +115,7 @@ pub struct Config {
     /// Do admins watch beats?
     pub watch: Watch,
     pub loading: Loading,
+    pub hearing: Hearing,
     pub ticks: Ticks,
 }
 
@@ -119,6 +124,13 @@ pub struct Config {
 pub enum Loading {
     AtOnce,
     Slow,
+}
+
+/// Does the alarm clock bring changes, which are applied before any sync says whose they are?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    Off,
+    On,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +155,7 @@ impl Config {
             budget: NOTHING,
             watch: Watch::Off,
             loading: Loading::AtOnce,
+            hearing: Hearing::Off,
             ticks: LONG,
         }
     }

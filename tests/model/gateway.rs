@@ -1,7 +1,9 @@
 //! What a gateway does: sync, answer, failover, start, stop.
 
 use crate::config::{Config, Opening, Seed, Watch};
-use crate::state::{Entry, Fault, Held, Life, Load, NONE, Reply, Safe, Slot, State, Turn, Vouches};
+use crate::state::{
+    Entry, Fault, Heard, Held, Life, Load, NONE, Reply, Safe, Slot, State, Turn, Vouches,
+};
 use crate::values::{Record, Set, Stream};
 
 /// Revoked wins; else the higher revision; on a tie the store's stays.
@@ -26,7 +28,9 @@ impl State {
         let slot = self.slots[g];
         let it = self.nodes[node];
         let is_mine = it.epoch == slot.epoch && has_position(config, &slot, it.stream);
-        let n = u8::try_from(slot.ring.len()).unwrap();
+        let heard = self.heard(config, g, node);
+        let applied = if heard == Heard::Stands { slot.heard } else { slot.ring };
+        let n = u8::try_from(applied.len()).unwrap();
         let old = slot.entries[node];
         let safe = old.map_or(Safe::No, |old| old.safe);
         let beat = if config.watch == Watch::On { self.fresh_beat(g, node) } else { 1 };
@@ -46,10 +50,37 @@ impl State {
             } else {
                 Held::No
             },
+            heard,
             left: config.ticks.lease + config.serve(),
             members: if config.knows() { self.members(node) } else { Set::default() },
             joined: safe,
         });
+    }
+
+    /// Whether what a gateway has heard, wherever that was, stands at a node.
+    fn heard(&self, config: &Config, g: usize, node: usize) -> Heard {
+        let (heard, stream) = (self.slots[g].heard, self.nodes[node].stream);
+        let n = heard.len();
+        let is_same =
+            config.seed == Seed::HeardWithoutNonce || stream.holds(n.max(1), heard.last());
+        match n {
+            0 => Heard::Nothing,
+            _ if n <= stream.len() && is_same => Heard::Stands,
+            _ => Heard::Unknown,
+        }
+    }
+
+    /// The alarm clock brings what stands behind the gateway's number, wherever it rang.
+    pub fn hear(&mut self, config: &Config, g: usize, node: usize) {
+        let stream = self.nodes[node].stream;
+        let slot = &mut self.slots[g];
+        let was = slot.record;
+        for n in slot.ring.len()..stream.len() {
+            slot.record = merge(config, slot.record, stream.get(n).record());
+        }
+        slot.heard = stream;
+        let now = slot.record;
+        self.note_undone(was, now);
     }
 
     /// A beat that neither the other node nor an admin has seen.
@@ -66,8 +97,13 @@ impl State {
     pub fn answer(&mut self, config: &Config, g: usize) {
         let slot = &mut self.slots[g];
         let Some(reply) = slot.sync.take() else { return };
+        slot.heard = Stream::EMPTY;
         if reply.epoch != slot.epoch || !has_position(config, slot, reply.stream) {
             slot.find(config, &reply);
+            return;
+        }
+        // All is read again before anything is confirmed.
+        if reply.heard == Heard::Unknown {
             return;
         }
         let was = slot.record;

@@ -1,7 +1,9 @@
 //! The protocol with all its rules: no promise is broken, in any row and under both policies.
 
 use crate::check::{holds, is_full};
-use crate::config::{Config, LONG, Loading, NOTHING, Op, Opening, Policy, Row, SHORT, Watch};
+use crate::config::{
+    Config, Hearing, LONG, Loading, NOTHING, Op, Opening, Policy, Row, SHORT, Watch,
+};
 use crate::promises::{COMPLETE, DENIED, FENCED, JOINED, LOST, NAMED, REOPENED};
 use crate::state::Budget;
 use crate::values::Record;
@@ -121,6 +123,21 @@ fn who_holds_its_lease_when_it_finds_an_epoch_may_open_it_without_the_others() {
         holds(both, 1_000_000, &[COMPLETE, FENCED, REOPENED, LOST, DENIED]);
         let twice = Budget { failovers: 2, ..NOTHING };
         holds(alone(twice), 4_500_000, &[COMPLETE, FENCED, REOPENED, LOST]);
+    }
+}
+
+#[test]
+fn what_is_heard_may_be_applied_before_anybody_says_whose_it_is() {
+    let hears = |row, budget| Config { hearing: Hearing::On, ..with(row, budget) };
+    holds(hears(Row::Single, RESTART), 1_000, &[COMPLETE, FENCED, REOPENED]);
+    holds(hears(Row::All, FAILOVER), 1_000, &[COMPLETE, FENCED, REOPENED]);
+    let budget = Budget { patches: 1, ..FAILOVER };
+    holds(hears(Row::Fewer, budget), 1_000, &[COMPLETE, FENCED, REOPENED, LOST]);
+    if is_full() {
+        let both = |row| Config { ops: [BOTH, &[]], ..hears(row, FAILOVER) };
+        holds(both(Row::All), 1_000, &[COMPLETE, FENCED, REOPENED, DENIED]);
+        holds(both(Row::Fewer), 1_000, &[COMPLETE, FENCED, REOPENED, DENIED, LOST]);
+        holds(hears(Row::All, budget), 1_000, &[COMPLETE, FENCED, REOPENED]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Each rule left out is found: a counterexample, and the promise that it breaks.
 
 use crate::check::finds;
-use crate::config::{Config, NOTHING, Opening, Policy, Row, SHORT, Seed, Watch};
+use crate::config::{Config, Hearing, NOTHING, Opening, Policy, Row, SHORT, Seed, Watch};
 use crate::promises::{R1, RECEIPT, UNDONE};
 use crate::state::Budget;
 
@@ -60,6 +60,18 @@ fn an_admin_that_trusts_the_epoch_it_starts_in_is_found() {
 #[test]
 fn an_answer_without_a_last_look_is_found() {
     finds(joins(Row::Fewer, Seed::NoLastLook, FAILOVER), R1);
+}
+
+#[test]
+fn an_answer_by_a_look_of_long_ago_is_found() {
+    finds(joins(Row::Fewer, Seed::OldLook, FAILOVER), R1);
+}
+
+#[test]
+fn what_is_heard_without_its_nonce_is_found() {
+    let budget = Budget { patches: 1, ..FAILOVER };
+    let config = seeded(Row::All, Seed::HeardWithoutNonce, budget);
+    finds(Config { hearing: Hearing::On, ..config }, RECEIPT);
 }
 
 #[test]

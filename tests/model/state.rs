@@ -92,10 +92,20 @@ pub struct Reply {
     pub is_open: bool,
     pub stream: Stream,
     pub held: Held,
+    /// Whether what was heard stands there.
+    pub heard: Heard,
     /// What is left of the lease that it brings.
     pub left: u8,
     pub members: Set,
     pub joined: Safe,
+}
+
+/// Does what a gateway has heard stand where it syncs?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Heard {
+    Nothing,
+    Stands,
+    Unknown,
 }
 
 /// Has `WAIT` counted enough replicas?
@@ -112,6 +122,8 @@ pub struct Slot {
     pub epoch: u8,
     /// Its changes up to its position; the position is the last of them.
     pub ring: Stream,
+    /// What it has heard and applied, and no sync has found yet.
+    pub heard: Stream,
     pub record: Record,
     pub load: Load,
     /// Ticks until it lets nothing in any more (lease and `serve_known_for`).
@@ -139,6 +151,7 @@ impl Slot {
         life: Life::Unborn,
         epoch: NONE,
         ring: Stream::EMPTY,
+        heard: Stream::EMPTY,
         record: Record::ABSENT,
         load: Load::Not,
         left: 0,
@@ -177,6 +190,14 @@ pub struct Wait {
     /// Under `serve_known`: not confirmed, and not waited for any longer.
     pub silent: Set,
     pub confirmed: Set,
+    pub settled: Settled,
+}
+
+/// Did one look show that nobody is awaited, in an epoch known for long enough?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settled {
+    No,
+    ByLooking,
 }
 
 /// An admin process.

@@ -2,8 +2,8 @@
 
 use stateright::{Model, Property};
 
-use crate::config::{Config, Loading, Row, Seed, Watch};
-use crate::state::{ADMINS, Admin, Held, Life, Load, Minted, Role, SLOTS, State, Turn};
+use crate::config::{Config, Hearing, Loading, Row, Seed, Watch};
+use crate::state::{ADMINS, Admin, Held, Life, Load, Minted, Role, SLOTS, Settled, State, Turn};
 use crate::values::Stream;
 
 /// One step. Whoever takes no step for a while is paused or cut off.
@@ -15,6 +15,8 @@ pub enum Step {
     Demote(usize),
     Restart(usize),
     Sync(usize, usize),
+    /// The alarm clock rings: any primary may have set it off.
+    Hear(usize, usize),
     Answer(usize),
     Offer(usize, usize),
     Open(usize, usize),
@@ -27,7 +29,8 @@ pub enum Step {
     Poll(usize, usize),
     Watch(usize, usize),
     Sweep(usize, usize),
-    /// The register is read a last time, and the caller answered.
+    /// The register is read a last time, where somebody was waited for by the clock, and the caller
+    /// answered.
     Reply(usize, usize),
     RestartAdmin(usize),
     /// Another operator changes the key's limits.
@@ -157,6 +160,11 @@ impl Config {
         if found {
             steps.push(Step::Offer(g, node));
         }
+        let waits = slot.sync.is_none() && slot.heard == Stream::EMPTY && slot.load == Load::Done;
+        let rings = it.stream.len() > slot.ring.len();
+        if self.hearing == Hearing::On && waits && rings && !matches!(slot.turn, Turn::Found(_)) {
+            steps.push(Step::Hear(g, node));
+        }
         if state.can_open(self, g, node) {
             steps.push(Step::Open(g, node));
         }
@@ -215,12 +223,13 @@ impl Config {
 
     fn take(&self, state: &mut State, step: Step) {
         match step {
-            Step::Tick => state.tick(),
+            Step::Tick => state.tick(self),
             Step::Replicate(node) => state.replicate(self, node),
             Step::FailOver(node) => state.fail_over(self, node),
             Step::Demote(node) => state.demote(self, node),
             Step::Restart(node) => state.restart(node),
             Step::Sync(g, node) => state.sync(self, g, node),
+            Step::Hear(g, node) => state.hear(self, g, node),
             Step::Answer(g) => state.answer(self, g),
             Step::Offer(g, node) => state.offer(self, g, node),
             Step::Open(_, node) => state.open(node),
@@ -250,7 +259,7 @@ impl Config {
             Step::Watch(admin, node) => state.learn(self, admin, node),
             Step::Sweep(g, node) | Step::Expire(g, node) => state.slots[g].entries[node] = None,
             Step::Reply(admin, node) => {
-                if self.seed != Seed::NoLastLook {
+                if state.needs_a_last_look(self, admin) {
                     state.poll(self, admin, node);
                 }
                 if state.can_reply(self, admin) {
@@ -294,7 +303,7 @@ impl State {
     }
 
     /// Time passes for everybody at once; rates are in the bounds, see `config`.
-    fn tick(&mut self) {
+    fn tick(&mut self, config: &Config) {
         let mut timers: Vec<&mut u8> = vec![&mut self.since_failover];
         for slot in &mut self.slots {
             timers.extend([&mut slot.left, &mut slot.two]);
@@ -303,7 +312,12 @@ impl State {
         }
         for admin in &mut self.admins {
             timers.push(&mut admin.known);
-            timers.extend(admin.wait.as_mut().map(|it| &mut it.t0));
+            let Some(wait) = &mut admin.wait else { continue };
+            timers.push(&mut wait.t0);
+            // A look counts for a moment only.
+            if config.seed != Seed::OldLook {
+                wait.settled = Settled::No;
+            }
         }
         for timer in timers {
             *timer = timer.saturating_sub(1);

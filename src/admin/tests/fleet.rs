@@ -10,7 +10,7 @@ impl Place {
     async fn vanished(&self) {
         let store = self.keyring.store();
         let position = store.ticket().await.unwrap().position;
-        store.sync(Beat { card: card("b", 50), position }).await.unwrap();
+        store.sync(Beat { card: card("b", 50), position, heard: None }).await.unwrap();
     }
 
     /// Whom the audit's rows of an action are about.

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use redis::Value;
 use tokio::time::{sleep, timeout};
 
 use crate::clock::Timestamp;
@@ -15,17 +16,19 @@ use crate::store::redis::script::{Operation, alarm};
 use crate::store::redis::supervisor::Live;
 use crate::store::redis::text::{self, bytes};
 use crate::store::{
-    Beat, CHANGES_PER_SYNC_MAX, Entered, Held, Left, More, Opened, Position, Synced, Unavailable,
+    Beat, CHANGES_PER_SYNC_MAX, Change, Entered, Heard, Held, Left, More, Opened, Position, Synced,
+    Unavailable,
 };
 
 impl Redis {
     /// Enters the gateway, what it has applied and a new beat into the register, and reads the
     /// changes after that. It counts once as many replicas hold it as have to.
     pub async fn sync(&self, beat: Beat) -> Result<Synced, Unavailable> {
-        let Beat { mut card, position: Position { epoch, number, nonce } } = beat;
+        let Beat { mut card, position: Position { epoch, number, nonce }, heard } = beat;
         let wanted = self.wanted().await?;
         card.replicas = wanted;
         let json = serde_json::to_vec(&card).map_err(|it| Unavailable(it.to_string()))?;
+        let (heard_number, heard_nonce) = heard.unwrap_or_default();
         let arguments = vec![
             bytes(&card.id.0),
             epoch.into_bytes(),
@@ -33,6 +36,8 @@ impl Redis {
             text::nonce(nonce).into_bytes(),
             json,
             bytes(&(CHANGES_PER_SYNC_MAX + 1)),
+            bytes(&heard_number),
+            text::nonce(heard_nonce).into_bytes(),
         ];
         let (mut reply, live) = self.client.once(Way::Sync, Operation::Sync, arguments).await?;
         let (word, epoch) = (reply.text()?, reply.text()?);
@@ -44,6 +49,7 @@ impl Redis {
         if word != "followed" {
             return Ok(Synced::Lost { epoch });
         }
+        let heard = if reply.number()? == 1 { Heard::Stands } else { Heard::Unknown };
         let opened = if reply.number()? == 1 { Opened::Yes } else { Opened::No };
         if reply.number()? > 0 {
             self.is_known_everywhere.store(false, Ordering::Relaxed);
@@ -65,7 +71,7 @@ impl Redis {
         let more = if changes.len() > CHANGES_PER_SYNC_MAX { More::Yes } else { More::End };
         changes.truncate(CHANGES_PER_SYNC_MAX);
         let entered = self.entered(&live).await;
-        Ok(Synced::Followed { changes, more, opened, entered, held, time })
+        Ok(Synced::Followed { heard, changes, more, opened, entered, held, time })
     }
 
     /// Whether every replica that there is holds this gateway's entry; once it does, it stays.
@@ -122,8 +128,8 @@ impl Redis {
     }
 
     /// Resolves when the changes may end elsewhere than at `after`, or at the latest after
-    /// `longest`.
-    pub async fn alarm(&self, after: &Position, longest: Duration) {
+    /// `longest`, with what it heard.
+    pub async fn alarm(&self, after: &Position, longest: Duration) -> Vec<Change> {
         let millis = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX).max(1);
         let command = alarm(self.client.names().changes(), after.number, millis);
         let link = self.client.link(Way::Sync);
@@ -132,16 +138,20 @@ impl Redis {
             let live = live.unwrap_or_else(|_elapsed| Err(LinkFault::Refused(String::new())))?;
             let limit = longest + self.client.response_timeout();
             match timeout(limit, link.send(&live, &command)).await {
-                Ok(rung) => rung.map(drop),
+                Ok(rung) => rung,
                 Err(_elapsed) => {
                     link.give_up(&live);
-                    Ok(())
+                    Ok(Value::Nil)
                 }
             }
         };
-        // Whatever happened is found out by the sync that follows.
-        if rung.await.is_err() {
-            sleep(PAUSE_AFTER_FAULT).await;
+        // Whatever happened, and whatever cannot be read, is found out by the sync that follows.
+        match rung.await {
+            Ok(rung) => text::heard(rung).unwrap_or_default(),
+            Err(_fault) => {
+                sleep(PAUSE_AFTER_FAULT).await;
+                Vec::new()
+            }
         }
     }
 

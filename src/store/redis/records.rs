@@ -10,17 +10,30 @@ use crate::store::redis::client::Way;
 use crate::store::redis::reply::{Malformed, Reply};
 use crate::store::redis::script::Operation;
 use crate::store::redis::text::{self, bytes};
-use crate::store::{Audit, CHANGES_KEPT, PageMark, Row, Unavailable};
+use crate::store::{Audit, CHANGES_KEPT, Opened, PageMark, Row, Unavailable};
 
 impl Redis {
     /// The record under `id`.
     pub async fn find(&self, id: KeyId) -> Result<Option<Row>, Unavailable> {
+        Ok(self.look_up(id).await?.1)
+    }
+
+    /// The record under `id`, unless this life of the store is not open yet.
+    pub async fn find_settled(&self, id: KeyId) -> Result<Option<Row>, Unavailable> {
+        match self.look_up(id).await? {
+            (Opened::Yes, row) => Ok(row),
+            (Opened::No, _) => Err(Unavailable("not all has been brought back to it yet".into())),
+        }
+    }
+
+    async fn look_up(&self, id: KeyId) -> Result<(Opened, Option<Row>), Unavailable> {
         let arguments = vec![bytes(&id)];
         let (mut reply, _live) = self.client.ask(Way::Read, Operation::Find, arguments).await?;
         self.client.check(&reply.text()?)?;
+        let opened = if reply.number()? == 1 { Opened::Yes } else { Opened::No };
         let record = reply.maybe_bytes()?;
         let used = read_used(&mut reply)?;
-        Ok(record.map(|it| text::row(id, &it, used)))
+        Ok((opened, record.map(|it| text::row(id, &it, used))))
     }
 
     /// At most `count` records, newest first, after `after` in that order.

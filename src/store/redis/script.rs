@@ -187,13 +187,16 @@ impl Names {
     }
 }
 
-/// The alarm clock: resolves when there is something after `number`, or after `millis`.
+/// The alarm clock: resolves when there is something after `number`, or after `millis`; a few of
+/// those changes come with it.
 pub fn alarm(changes: &str, number: u64, millis: u64) -> Cmd {
     let mut command = redis::cmd("XREAD");
-    command.arg("COUNT").arg(1).arg("BLOCK").arg(millis);
+    command.arg("COUNT").arg(HEARD_MAX).arg("BLOCK").arg(millis);
     command.arg("STREAMS").arg(changes).arg(format!("{number}-0"));
     command
 }
+
+const HEARD_MAX: usize = 16;
 
 const BEGIN: &str = include_str!("scripts/begin.lua");
 

@@ -113,6 +113,16 @@ pub fn change(entry: Value) -> Result<Change, Malformed> {
     })
 }
 
+/// What the alarm clock brings: nothing, or the stream's name and its entries.
+pub fn heard(rung: Value) -> Result<Vec<Change>, Malformed> {
+    if rung == Value::Nil {
+        return Ok(Vec::new());
+    }
+    let mut stream = Reply::of(rung)?.inner()?;
+    let _name = stream.any()?;
+    stream.list()?.into_iter().map(change).collect()
+}
+
 /// A value as it is sent.
 pub fn bytes<T: ToString + ?Sized>(value: &T) -> Vec<u8> {
     value.to_string().into_bytes()

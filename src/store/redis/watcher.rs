@@ -19,10 +19,12 @@ use crate::store::sight::Sight;
 pub async fn run(client: Arc<Client>, sight: Arc<Sight>) {
     let mut watcher = Watcher::default();
     let (mut judged, mut placed) = (Moment::default(), Moment::now());
+    let mut pace = Pace::default();
     loop {
         // Before the store was opened, nobody is in its register.
         if !client.identity().0.is_empty() {
             let looked = watcher.look_around(&client, &sight).await;
+            watcher.failed = looked.is_err();
             watcher.mind_the_epoch(&client);
             let now = Moment::now();
             if now.since(placed) > PLACE_EVERY && !sight.is_attended() {
@@ -34,11 +36,47 @@ pub async fn run(client: Arc<Client>, sight: Arc<Sight>) {
                 remove_silent(&client, &sight).await;
             }
         }
-        if sight.is_attended() {
-            sleep(LOOK_EVERY).await;
-        } else {
-            // Nobody waits, or the time is over: either way it is time to look.
-            drop(timeout(LOOK_EVERY_UNWATCHED, sight.attended()).await);
+        match pace.rest(&sight, &watcher) {
+            Rest::None => tokio::task::yield_now().await,
+            Rest::For(rest) => sleep(rest).await,
+            // Somebody waits, or the time is over: either way it is time to look.
+            Rest::UntilAttended(longest) => drop(timeout(longest, sight.attended()).await),
+        }
+    }
+}
+
+/// How often is looked. Receipts come within a few milliseconds or much later; and where nobody
+/// waits, all processes together look about as often, however many there are.
+#[derive(Debug, Default)]
+struct Pace {
+    /// How many had begun to wait, and when that was seen.
+    begun: u64,
+    since: Moment,
+}
+
+/// How long to wait before the next look.
+enum Rest {
+    None,
+    For(Duration),
+    UntilAttended(Duration),
+}
+
+impl Pace {
+    fn rest(&mut self, sight: &Sight, watcher: &Watcher) -> Rest {
+        if !sight.is_attended() {
+            let gateways = if watcher.is_calm() { watcher.entries.len() } else { 0 };
+            let gateways = u32::try_from(gateways).unwrap_or(u32::MAX);
+            let longest = LOOK_EVERY_EACH.saturating_mul(gateways);
+            return Rest::UntilAttended(longest.clamp(UNATTENDED_MIN, UNATTENDED_MAX));
+        }
+        let now = Moment::now();
+        if sight.begun() != self.begun {
+            (self.begun, self.since) = (sight.begun(), now);
+        }
+        match now.since(self.since) {
+            waited if waited < EAGER_FOR && watcher.is_calm() => Rest::None,
+            waited if waited < EAGER_FOR * 10 => Rest::For(LOOK_EVERY),
+            _ => Rest::For(LOOK_EVERY * 5),
         }
     }
 }
@@ -51,6 +89,8 @@ struct Watcher {
     entries: BTreeMap<GatewayId, Registered>,
     /// How often in a row another life was seen than is followed.
     strangers: u32,
+    /// Whether the last look did.
+    failed: bool,
 }
 
 impl Watcher {
@@ -89,6 +129,11 @@ impl Watcher {
         let entries = self.entries.values().cloned().collect();
         sight.show(Register { moves: self.moves, entries }, before, now);
         Ok(Looked::Whole)
+    }
+
+    /// Whether it sees what there is to see.
+    fn is_calm(&self) -> bool {
+        !self.failed && self.strangers == 0
     }
 
     async fn ask(&self, client: &Client) -> Result<Moved, String> {
@@ -152,7 +197,11 @@ async fn remove_silent(client: &Client, sight: &Sight) {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-const LOOK_EVERY_UNWATCHED: Duration = Duration::from_millis(250);
+/// As long as most receipts take.
+const EAGER_FOR: Duration = Duration::from_millis(10);
+const LOOK_EVERY_EACH: Duration = Duration::from_millis(50);
+const UNATTENDED_MIN: Duration = Duration::from_millis(250);
+const UNATTENDED_MAX: Duration = Duration::from_secs(10);
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 const PLACE_EVERY: Duration = Duration::from_secs(5);
 const LOOKS_MAX: usize = 3;

@@ -133,6 +133,7 @@ impl Redis {
         if reply.text()? != epoch {
             return Err(Unavailable("its primary changed meanwhile".to_owned()));
         }
+        let _opened = reply.number()?;
         let stored = reply.maybe_bytes()?.map(|it| text::row(row.id, &it, None));
         Ok(stored.is_some_and(|it| {
             it.sealed == row.sealed || (it.revoked == Revoked::Yes && row.revoked == Revoked::Yes)

@@ -19,7 +19,7 @@ use crate::store::sqlite::room;
 use crate::store::sqlite::rows::{self, Bits};
 use crate::store::sqlite::shared::Shared;
 use crate::store::{
-    Beat, CHANGES_PER_SYNC_MAX, Entered, Held, Left, More, Opened, Position, Synced,
+    Beat, CHANGES_PER_SYNC_MAX, Entered, Heard, Held, Left, More, Opened, Position, Synced,
 };
 use crate::tasks::survive;
 
@@ -99,7 +99,8 @@ impl Follower {
         self.own.insert(beat.card.id.clone());
         self.see(before);
         let (opened, entered, held) = (Opened::Yes, Entered::Everywhere, Held::Enough);
-        Ok(Synced::Followed { changes, more, opened, entered, held, time: Timestamp::now() })
+        let (heard, time) = (Heard::Unknown, Timestamp::now());
+        Ok(Synced::Followed { heard, changes, more, opened, entered, held, time })
     }
 
     fn try_leave(&mut self, gateway: &GatewayId, beat: Option<u64>) -> rusqlite::Result<Left> {
@@ -201,7 +202,7 @@ fn enter(transaction: &Transaction<'_>, beat: &Beat) -> rusqlite::Result<()> {
         "INSERT OR REPLACE INTO gateways (id, card, epoch, number, nonce, beat)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    let Beat { card, position: Position { epoch, number, nonce } } = beat;
+    let Beat { card, position: Position { epoch, number, nonce }, heard: _ } = beat;
     let GatewayCard { id, .. } = card;
     entered.execute(params![id.0, card, epoch, number, Bits(*nonce), moves]).map(drop)
 }

@@ -348,7 +348,8 @@ async fn a_file_that_is_no_longer_there_takes_no_writes_and_gives_no_lease() {
             said.contains("removed or replaced") && said.contains("put the file back"),
             "{said}"
         );
-        let beat = Beat { card: gateway.card.clone(), position: gateway.position.clone() };
+        let (card, position) = (gateway.card.clone(), gateway.position.clone());
+        let beat = Beat { card, position, heard: None };
         assert!(place.store.sync(beat).await.is_err());
     }
     fs::rename(&aside, &place.path).unwrap();

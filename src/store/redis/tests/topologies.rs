@@ -99,7 +99,7 @@ async fn a_failover_is_followed_and_what_every_replica_holds_is_there() {
     assert!(store.find(id(1)).await.is_err());
     let lost = loop {
         let (card, position) = (gateway.card.clone(), gateway.position.clone());
-        match store.sync(Beat { card, position }).await {
+        match store.sync(Beat { card, position, heard: None }).await {
             Ok(Synced::Lost { epoch }) => break epoch,
             Ok(other) => panic!("{other:?}"),
             Err(_) => tokio::time::sleep(PAUSE).await,
@@ -121,7 +121,7 @@ async fn a_write_that_too_few_replicas_hold_is_said_to_be_so() {
     assert_eq!(applied(&store, mint(1)).await.held, Held::TooFew);
     // Nobody renews a lease either.
     let card = gateway.card.clone();
-    let beat = Beat { card, position: gateway.position.clone() };
+    let beat = Beat { card, position: gateway.position.clone(), heard: None };
     let synced = store.sync(beat).await.unwrap();
     assert!(matches!(synced, Synced::Followed { held: Held::TooFew, .. }), "{synced:?}");
     for replica in sentinel.servers() {
