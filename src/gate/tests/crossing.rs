@@ -101,11 +101,11 @@ async fn who_does_not_know_every_key_opens_no_life_of_the_store() {
     let mut followers = [some.follower(), all.follower()];
     for (place, follower) in [&some, &all].into_iter().zip(&mut followers) {
         place.mint(1).await;
-        place.mint(2).await;
         let is_loaded = |it: &Place| it.keyring.entries().is_loaded() && it.is_held();
         place.follow_until(follower, is_loaded).await;
         // Who else follows is seen by now, and remembered with the next lease.
         place.store.sight().trust_the_epoch().await;
+        place.mint(2).await;
         follower.step().await.unwrap();
     }
     assert!(!some.keyring.entries().is_complete());

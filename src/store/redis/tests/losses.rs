@@ -12,7 +12,7 @@ use super::{Place, redis};
 use crate::key::seal::Sealed;
 use crate::store::conformance::{Gateway, applied, id, mint, revoke, row};
 use crate::store::register::receipts;
-use crate::store::{Held, Position, Row, Store, Ticket};
+use crate::store::{Beat, Held, Position, Row, Store, Synced, Ticket};
 
 #[tokio::test]
 async fn a_revocation_that_a_failover_lost_is_there_again_before_it_is_answered_again() {
@@ -44,6 +44,7 @@ async fn a_revocation_that_a_failover_lost_is_there_again_before_it_is_answered_
     drop(seen.wait_for(|it| *it.epoch == *ticket.position.epoch).await);
     store.sight().trust_the_epoch().await;
     gateway.position = Position { epoch: ticket.position.epoch.clone(), ..minted };
+    timeout(PATIENCE, reached(&store, &gateway)).await.expect("it is never followed");
     tokio::select! {
         early = receipts(&store, &ticket) => panic!("nobody has confirmed it: {early:?}"),
         () = sleep(Duration::from_millis(300)) => {}
@@ -68,6 +69,17 @@ async fn repeated(store: &Store, row: &Row, lost: &Position) -> Ticket {
         match store.ticket_for(row).await {
             Ok(ticket) if ticket.position.epoch != lost.epoch => return ticket,
             Ok(_) | Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Resolves once a gateway is answered where it stands.
+async fn reached(store: &Store, gateway: &Gateway) {
+    loop {
+        let beat = Beat { card: gateway.card.clone(), position: gateway.position.clone() };
+        match store.sync(beat).await {
+            Ok(Synced::Followed { .. }) => return,
+            Ok(Synced::Lost { .. }) | Err(_) => sleep(PAUSE).await,
         }
     }
 }
