@@ -8,11 +8,13 @@ use crate::gate::follow::Follower;
 use crate::gate::lease::Standing;
 use crate::store::redis::Redis;
 
-// Shared with the tests of the real program, which need more of them.
+// Shared with the tests of the store and of the real program, which need more of them.
 #[expect(dead_code, reason = "each of its users needs another part of it")]
+#[expect(clippy::duplicate_mod, reason = "no floor may name the tests of another one")]
 #[path = "../../../tests/it/support/redis.rs"]
 mod redis;
 #[expect(dead_code, reason = "each of its users needs another part of it")]
+#[expect(clippy::duplicate_mod, reason = "no floor may name the tests of another one")]
 #[path = "../../../tests/it/support/sentinel.rs"]
 mod sentinel;
 
@@ -33,9 +35,7 @@ impl Place {
     async fn follow_until(&self, follower: &mut Follower, is_so: impl Fn(&Self) -> bool) {
         let steps = async {
             while !is_so(self) {
-                if follower.step().await.is_err() {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                try_step(follower).await;
             }
         };
         timeout(PATIENCE, steps).await.expect("it goes on and on");
@@ -48,6 +48,15 @@ impl Place {
     fn written_back(&self) -> u64 {
         self.keyring.counts().rollbacks.load(Ordering::Relaxed)
     }
+}
+
+/// How many steps it got on: one, or none.
+async fn try_step(follower: &mut Follower) -> usize {
+    let step = follower.step().await;
+    if step.is_err() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    usize::from(step.is_ok())
 }
 
 /// All that a store keeps, as it is now; or puts it back, as after a failover that lost the rest.
@@ -116,10 +125,7 @@ async fn who_does_not_know_every_key_opens_no_life_of_the_store() {
     all.follow_until(sure, |_| opened(primary, "b") != before[1]).await;
     let mut steps = 0;
     while steps < STEPS {
-        match doubtful.step().await {
-            Ok(()) => steps += 1,
-            Err(_away) => tokio::time::sleep(PAUSE).await,
-        }
+        steps += try_step(doubtful).await;
     }
     // It is across, and had its lease.
     let ticket = some.store.ticket().await.unwrap();

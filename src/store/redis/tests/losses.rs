@@ -10,6 +10,7 @@ use super::sentinel::Sentinel;
 use super::topologies::Place as Somewhere;
 use super::{Place, redis};
 use crate::key::seal::Sealed;
+use crate::key::text::KeyId;
 use crate::store::conformance::{Gateway, applied, id, mint, revoke, row};
 use crate::store::register::receipts;
 use crate::store::{Beat, Held, Position, Row, Store, Synced, Ticket};
@@ -31,7 +32,9 @@ async fn a_revocation_that_a_failover_lost_is_there_again_before_it_is_answered_
     let revoked = revoke(1, 1);
     let lost = applied(&store, revoked.clone()).await.position;
     first.kill();
-    replicas.iter().for_each(|it| it.thaw());
+    for it in replicas {
+        it.thaw();
+    }
     let second = sentinel.promoted_after(first.address());
     assert!(second.cli(&record).starts_with("k:a:1:"));
 
@@ -169,14 +172,18 @@ async fn pages_go_on_behind_records_that_are_missing() {
         assert_eq!(server.cli(&["HDEL", "{kw}:records", &id]), "1");
     }
     for count in [1, 2, 3, 20] {
-        let (mut read, mut after) = (Vec::new(), None);
-        loop {
-            let rows = store.page(after, count).await.unwrap();
-            let Some(last) = rows.last() else { break };
-            after = Some(last.mark());
-            read.extend(rows.iter().map(|it| it.id));
-        }
-        assert_eq!(read, [9, 2, 1].map(id), "{count} at once");
+        assert_eq!(walk(&store, count).await, [9, 2, 1].map(id), "{count} at once");
+    }
+}
+
+/// The ids on all pages, so many on each.
+async fn walk(store: &Store, count: usize) -> Vec<KeyId> {
+    let (mut read, mut after) = (Vec::new(), None);
+    loop {
+        let rows = store.page(after, count).await.unwrap();
+        let Some(last) = rows.last() else { return read };
+        after = Some(last.mark());
+        read.extend(rows.iter().map(|it| it.id));
     }
 }
 

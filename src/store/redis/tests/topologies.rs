@@ -73,9 +73,12 @@ async fn every_claim_holds_over_tls_for_a_user_who_may_do_no_more_than_is_needed
 async fn every_claim_holds_in_a_cluster_over_tls_for_a_user_who_may_do_no_more_than_is_needed() {
     let files = Certified::new();
     let terms = Terms::default().tls(files.tls()).user(USER, PASSWORD, &rights().join(" "));
-    let cluster = Cluster::start_with(&terms, Replicas::None);
+    let cluster = Cluster::start_with(&terms, Replicas::One);
     let place = files.place(&cluster.url());
     claims!(in_turn, |claim| place.another(claim));
+    let strict =
+        Place { lines: format!("{}\nwhen_unreachable = \"refuse\"", place.lines), ..place };
+    assert_eq!(applied(&strict.store("strict").await, mint(1)).await.held, Held::Enough);
 }
 
 /// What the README says that a user needs, and what more in a cluster; but for the namespace: each
