@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rusqlite::Connection;
 use serde_json::Map;
+use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -30,6 +31,7 @@ use crate::store::{Audit, Expect, Row, Store, Write, Written};
 use crate::tasks::Tasks;
 
 mod bound;
+mod crossing;
 mod following;
 mod proving;
 
@@ -38,7 +40,7 @@ struct Place {
     store: Store,
     keyring: Arc<Keyring>,
     tags: mpsc::Receiver<NewTag>,
-    directory: tempfile::TempDir,
+    directory: TempDir,
 }
 
 /// A key that was minted.
@@ -69,6 +71,11 @@ impl Place {
         let mut limits = Limits { failures_per_address: None };
         change(&mut settings, &mut limits);
         let store = Store::Embedded(Arc::new(Sqlite::open(&path).unwrap()));
+        Self::on(store, directory, &settings, &limits)
+    }
+
+    /// A gateway with these settings, and a store.
+    fn on(store: Store, directory: TempDir, settings: &Settings, limits: &Limits) -> Self {
         let (writeback, tags) = Writeback::channel();
         let one = NonZeroUsize::MIN;
         let parts = Parts {
@@ -78,7 +85,7 @@ impl Place {
             writeback,
             background: (Tasks::default(), Handle::current()),
         };
-        let keyring = Arc::new(Keyring::new(parts, &limits, &settings));
+        let keyring = Arc::new(Keyring::new(parts, limits, settings));
         Self { store, keyring, tags, directory }
     }
 

@@ -25,6 +25,8 @@ use crate::support::tunnel::{self, Talker};
 use crate::support::upstream::{Upstream, ok};
 use crate::support::wait::{eventually, rounds};
 
+mod on_redis;
+
 /// Processes, each of which started the next one. The last one is killed when this is dropped.
 struct Line {
     /// Whoever began it; its addresses and files are those of all.

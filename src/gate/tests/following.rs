@@ -8,7 +8,7 @@ use crate::key::seal::Sealed;
 use crate::store::gateway::{GatewayCard, GatewayId};
 
 impl Place {
-    fn follower(&self) -> Follower {
+    pub fn follower(&self) -> Follower {
         let card = GatewayCard {
             id: GatewayId("gw_1".to_owned()),
             name: "one".to_owned(),

@@ -15,6 +15,8 @@ use crate::store::endurance::Endurance;
 use crate::store::redis::Redis as Ours;
 use crate::store::{Row, Store, WriteFault, Written};
 
+mod losses;
+mod replicas;
 mod topologies;
 
 // Shared with the tests of the real program, which need more of them.

@@ -97,6 +97,27 @@ fn a_number_confirmed_in_another_epoch_is_no_receipt() {
 }
 
 #[test]
+fn who_cannot_be_read_is_named_and_the_others_have_their_receipts() {
+    let unread = crate::store::redis::text::registered(b"b", b"no entry");
+    let limit = unread.card.lease_over_after();
+    let register = register(2, vec![entry(7, 1), unread]);
+    let sight = Sight::blank();
+    sight.show(register.clone(), at(10_000), at(10_000));
+    let (register, held) = (Arc::new(register), Held::Enough);
+    let ticket = Ticket { position: position(7), is_own: true, register, held, row: None };
+    let seen = sight.watch().borrow().clone();
+    let mut round = Round::start(&ticket, at(10_000), at(10_000));
+    assert!(round.judge(&seen, at(10_000).after(limit)).is_some());
+    let end = at(10_001).after(limit);
+    assert_eq!(round.judge(&seen, end), None);
+    let propagation = round.end(end);
+    assert!(!propagation.complete);
+    assert_eq!(propagation.unconfirmed, [GatewayId("b".to_owned())]);
+    let names: Vec<&str> = propagation.gateways.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names, ["a"]);
+}
+
+#[test]
 fn a_propagation_reads_as_the_admin_api_says() {
     let card = entry(7, 1).card;
     let confirmed = receipt(&card, ReceiptState::Confirmed, Duration::from_micros(1_001));

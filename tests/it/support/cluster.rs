@@ -62,7 +62,9 @@ impl Cluster {
     pub fn url(&self) -> String {
         let addresses: Vec<String> =
             self.servers.iter().map(|it| it.address().to_string()).collect();
-        format!("redis+cluster://{}", addresses.join(","))
+        let is_tls = self.servers[0].terms().tls_files().is_some();
+        let scheme = if is_tls { "rediss" } else { "redis" };
+        format!("{scheme}+cluster://{}", addresses.join(","))
     }
 
     /// All servers, whoever is what.

@@ -35,15 +35,17 @@ local function moved()
   return redis.call('HINCRBY', META, 'moves', 1)
 end
 
--- Announces a record and stores it; its number. The stream goes first: it alone may say no.
+-- Announces a record and stores it; its number. The stream goes first, so that nothing is stored
+-- that was not announced; the record goes last: where it stands, all was done. Where a script broke
+-- off between them, the stream is further than the count.
 local function announce(id, head, sealed, nonce, member, kept)
-  local number = tonumber(redis.call('HGET', META, 'seq') or '0') + 1
+  local number = math.max(tonumber(redis.call('HGET', META, 'seq') or '0'), last()[1]) + 1
   local record = head .. number .. ':' .. nonce .. ':' .. sealed
   redis.call('XADD', CHANGES, 'MAXLEN', kept, number .. '-0', 'nonce', nonce, 'id', id, 'record', record)
   redis.call('HSET', META, 'seq', number)
-  redis.call('HSET', RECORDS, id, record)
   redis.call('ZADD', ORDER, 0, member)
   if string.sub(head, 1, 1) == 'o' then redis.call('SADD', OPERATORS, id) end
+  redis.call('HSET', RECORDS, id, record)
   return number
 end
 

@@ -15,14 +15,14 @@ use crate::store::endurance::Endurance;
 use crate::store::{Beat, Held, Store, Synced};
 
 /// Where a store is: what stands in `[store]`, but for its namespace.
-struct Place {
+pub struct Place {
     lines: String,
     directory: TempDir,
     stores: AtomicUsize,
 }
 
 impl Place {
-    fn new(lines: &str) -> Self {
+    pub fn new(lines: &str) -> Self {
         Self {
             lines: lines.to_owned(),
             directory: tempfile::tempdir().unwrap(),
@@ -31,7 +31,7 @@ impl Place {
     }
 
     /// A store of its own, among others in the same place.
-    async fn store(&self, name: &str) -> Store {
+    pub async fn store(&self, name: &str) -> Store {
         let lines = format!("{}\nnamespace = {name:?}", self.lines);
         opened(&lines, &self.directory).await
     }
@@ -60,22 +60,42 @@ async fn every_claim_holds_in_a_cluster() {
 #[tokio::test]
 async fn every_claim_holds_over_tls_for_a_user_who_may_do_no_more_than_is_needed() {
     let files = Certified::new();
-    let terms = Terms::default().tls(files.tls()).user("keyward", "s3cret", RIGHTS);
+    let [rights, _in_a_cluster] = rights();
+    let terms = Terms::default().tls(files.tls()).user(USER, PASSWORD, &rights);
     let server = Redis::start_with(&terms);
-    let password = files.directory.path().join("password");
-    std::fs::write(&password, "s3cret\n").unwrap();
     let url = server.url();
     assert!(url.starts_with("rediss://"), "{url}");
-    let place = Place::new(&format!(
-        "url = {url:?}\nuser = \"keyward\"\npassword_file = {password:?}\nca = {:?}",
-        files.directory.path().join("ca.pem"),
-    ));
+    let place = files.place(&url);
     claims!(in_turn, |claim| place.another(claim));
 }
 
-/// As the README says, but for the namespace: each claim has one of its own.
-const RIGHTS: &str = "~{* -@all +eval +evalsha +script|load +info +config|get +select +wait +time \
-                      +get +set +@hash +@set +@sortedset +@stream";
+#[tokio::test]
+async fn every_claim_holds_in_a_cluster_over_tls_for_a_user_who_may_do_no_more_than_is_needed() {
+    let files = Certified::new();
+    let terms = Terms::default().tls(files.tls()).user(USER, PASSWORD, &rights().join(" "));
+    let cluster = Cluster::start_with(&terms, Replicas::One);
+    let place = files.place(&cluster.url());
+    claims!(in_turn, |claim| place.another(claim));
+    let strict =
+        Place { lines: format!("{}\nwhen_unreachable = \"refuse\"", place.lines), ..place };
+    assert_eq!(applied(&strict.store("strict").await, mint(1)).await.held, Held::Enough);
+}
+
+/// What the README says that a user needs, and what more in a cluster; but for the namespace: each
+/// claim has one of its own.
+fn rights() -> [String; 2] {
+    let (_, needed) = README.split_once("An ACL user needs").unwrap();
+    let mut quoted = needed.split('`').skip(1).step_by(2);
+    let mut next = || quoted.next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    let (everywhere, in_a_cluster) = (next(), next());
+    let everywhere = everywhere.strip_prefix("~{kw}:* ").unwrap();
+    assert!(everywhere.starts_with('+') && in_a_cluster.starts_with("+cluster|"));
+    [format!("~{{* -@all {everywhere}"), in_a_cluster]
+}
+
+const README: &str = include_str!("../../../../README.md");
+const USER: &str = "keyward";
+const PASSWORD: &str = "s3cret";
 
 #[tokio::test]
 async fn a_failover_is_followed_and_what_every_replica_holds_is_there() {
@@ -134,6 +154,8 @@ async fn a_slot_that_moves_is_followed() {
     let cluster = Cluster::start_with(&Terms::default(), Replicas::None);
     let place = Place::new(&format!("url = {:?}", cluster.url()));
     let store = place.store("a").await;
+    // Another server may take its place, though none is there to do so yet.
+    assert_eq!(store.endurance(), Endurance::SomeReplicas);
     let before = applied(&store, mint(1)).await;
     let key = "{a}:meta";
     let target = cluster.others_than(cluster.owner_of(key))[0];
@@ -183,6 +205,16 @@ impl Certified {
         write("cert.pem", certificate.pem());
         write("key.pem", own.serialize_pem());
         Self { directory }
+    }
+
+    /// What speaks TLS at `url`, to the user.
+    fn place(&self, url: &str) -> Place {
+        let password = self.directory.path().join("password");
+        std::fs::write(&password, PASSWORD).unwrap();
+        let ca = self.directory.path().join("ca.pem");
+        Place::new(&format!(
+            "url = {url:?}\nuser = {USER:?}\npassword_file = {password:?}\nca = {ca:?}"
+        ))
     }
 
     fn tls(&self) -> Tls {

@@ -1,0 +1,141 @@
+//! Claims about the way from one life of the store to the next, on a real Redis.
+
+use tokio::time::timeout;
+
+use super::*;
+use crate::config::sources::load;
+use crate::gate::follow::Follower;
+use crate::gate::lease::Standing;
+use crate::store::redis::Redis;
+
+// Shared with the tests of the store and of the real program, which need more of them.
+#[expect(dead_code, reason = "each of its users needs another part of it")]
+#[expect(clippy::duplicate_mod, reason = "no floor may name the tests of another one")]
+#[path = "../../../tests/it/support/redis.rs"]
+mod redis;
+#[expect(dead_code, reason = "each of its users needs another part of it")]
+#[expect(clippy::duplicate_mod, reason = "no floor may name the tests of another one")]
+#[path = "../../../tests/it/support/sentinel.rs"]
+mod sentinel;
+
+impl Place {
+    /// On the store that these lines of `[store]` name.
+    async fn on_redis(lines: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("keyward.toml");
+        std::fs::write(&file, format!("[store]\n{lines}\n")).unwrap();
+        let settings = load(Some(&file), &[], std::iter::empty()).unwrap().config.store;
+        let store = Store::Redis(Arc::new(Redis::open(&settings).unwrap()));
+        store.meta().await.unwrap();
+        let limits = Limits { failures_per_address: None };
+        Self::on(store, directory, &settings, &limits)
+    }
+
+    /// Goes on until that is so, whatever fails on the way.
+    async fn follow_until(&self, follower: &mut Follower, is_so: impl Fn(&Self) -> bool) {
+        let steps = async {
+            while !is_so(self) {
+                try_step(follower).await;
+            }
+        };
+        timeout(PATIENCE, steps).await.expect("it goes on and on");
+    }
+
+    fn is_held(&self) -> bool {
+        self.keyring.lease().standing(Moment::now()) == Standing::Held
+    }
+
+    fn written_back(&self) -> u64 {
+        self.keyring.counts().rollbacks.load(Ordering::Relaxed)
+    }
+}
+
+/// How many steps it got on: one, or none.
+async fn try_step(follower: &mut Follower) -> usize {
+    let step = follower.step().await;
+    if step.is_err() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    usize::from(step.is_ok())
+}
+
+/// All that a store keeps, as it is now; or puts it back, as after a failover that lost the rest.
+fn copy(server: &redis::Redis, from: &str, to: &str) {
+    for part in ["meta", "records", "changes", "order"] {
+        let (from, to) = (format!("{from}:{part}"), format!("{to}:{part}"));
+        assert_eq!(server.cli(&["COPY", &from, &to, "REPLACE"]), "1", "{from}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_primary_lost_is_brought_again_where_the_next_one_loses_it_too() {
+    let server = redis::Redis::start();
+    let place = Place::on_redis(&format!("url = {:?}", server.url())).await;
+    let (key, other) = (place.mint(1).await, place.mint(2).await);
+    let mut follower = place.follower();
+    place.follow_until(&mut follower, |it| it.keyring.entries().is_loaded() && it.is_held()).await;
+    copy(&server, "{kw}", "{kw}:kept");
+    place.revoke(&key).await;
+    let minted = place.mint(3).await;
+    let is_known = |it: &Place| it.keyring.entries().get(minted.record.id).is_some();
+    place.follow_until(&mut follower, is_known).await;
+    // Each time it is lost again before the gateway has heard of it from the store.
+    for count in [2, 4, 6] {
+        copy(&server, "{kw}:kept", "{kw}");
+        server.restart();
+        place.follow_until(&mut follower, |it| it.written_back() >= count).await;
+        assert_eq!(place.written_back(), count);
+    }
+    place.keyring.lease().surrender();
+    place.follow_until(&mut follower, Place::is_held).await;
+    for (minted, is_revoked) in [(&key, true), (&other, false), (&minted, false)] {
+        let row = place.store.find(minted.record.id).await.unwrap().unwrap();
+        let record = place.keyring.vault().open(&row).unwrap();
+        assert_eq!(record.revoked_at.is_some(), is_revoked);
+    }
+}
+
+/// In which life of the store leases were given last.
+fn opened(primary: &redis::Redis, namespace: &str) -> String {
+    primary.cli(&["HGET", &format!("{{{namespace}}}:meta"), "opened"])
+}
+
+#[tokio::test]
+async fn who_does_not_know_every_key_opens_no_life_of_the_store() {
+    let sentinel = sentinel::Sentinel::start();
+    let lines = format!("url = {:?}\nlease = \"30s\"", sentinel.url());
+    let bound = "namespace = \"a\"\nmax_keys_in_memory = 1";
+    let some = Place::on_redis(&format!("{lines}\n{bound}")).await;
+    let all = Place::on_redis(&format!("{lines}\nnamespace = \"b\"")).await;
+    let mut followers = [some.follower(), all.follower()];
+    for (place, follower) in [&some, &all].into_iter().zip(&mut followers) {
+        place.mint(1).await;
+        let is_loaded = |it: &Place| it.keyring.entries().is_loaded() && it.is_held();
+        place.follow_until(follower, is_loaded).await;
+        // Who else follows is seen by now, and remembered with the next lease.
+        place.store.sight().trust_the_epoch().await;
+        place.mint(2).await;
+        follower.step().await.unwrap();
+    }
+    assert!(!some.keyring.entries().is_complete());
+    assert!(all.keyring.entries().is_complete());
+    let before = ["a", "b"].map(|it| opened(sentinel.primary(), it));
+    let primary = sentinel.fail_over();
+    let [doubtful, sure] = &mut followers;
+    all.follow_until(sure, |_| opened(primary, "b") != before[1]).await;
+    let mut steps = 0;
+    while steps < STEPS {
+        steps += try_step(doubtful).await;
+    }
+    // It is across, and had its lease.
+    let ticket = some.store.ticket().await.unwrap();
+    assert_eq!(ticket.register.entries[0].confirmed.epoch, ticket.position.epoch);
+    assert_ne!(ticket.position.epoch, before[0]);
+    assert!(some.is_held());
+    assert_eq!(opened(primary, "a"), before[0]);
+}
+
+/// More than it takes to come across.
+const STEPS: usize = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(30);
