@@ -17,6 +17,7 @@ use crate::stand::{Stand, free_address};
 /// In a file beside the configuration.
 pub const EMBEDDED: &str = "sqlite:keyward.db";
 
+const PEPPER: [u8; 32] = [7; 32];
 const MINTERS: usize = 32;
 
 /// One store of keys, and the configurations which serve it.
@@ -33,10 +34,15 @@ pub struct Keyward {
 impl Keyward {
     /// An empty store at `url`, and a folder named after it.
     pub fn new(name: &'static str, binary: &Path, stand: &Stand, url: &str) -> Result<Self> {
+        let folder = stand.folder(name)?;
+        if url != EMBEDDED {
+            // Who may be one of several makes none.
+            fs::write(folder.join("keyward.pepper"), PEPPER)?;
+        }
         Ok(Self {
             name,
             binary: binary.to_owned(),
-            folder: stand.folder(name)?,
+            folder,
             upstream: stand.upstream,
             address: free_address()?,
             admin: free_address()?,
