@@ -33,10 +33,12 @@ lint:
 ##                    receipts, idle, memory
 bench: versus protocols instructions floods restarts receipts idle memory
 
-## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each
+## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each, the keys in
+##                    SQLite and in Redis
 versus: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward
+	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --store redis
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --shared-key
 
 ## make instructions  instructions per request and per check of a key, under valgrind

@@ -17,8 +17,6 @@
     reason = "a benchmark, not a server"
 )]
 
-use std::env;
-use std::fs;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,7 +29,7 @@ use serde_json::json;
 use crate::contender::AccessLog;
 use crate::cpu::CpuTime;
 use crate::http::{Connection, request};
-use crate::keyward::Keyward;
+use crate::keyward::{EMBEDDED, Keyward};
 use crate::process::Cores;
 use crate::spread::Spread;
 use crate::stand::Stand;
@@ -44,6 +42,8 @@ mod cpu;
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/credential.rs"]
 mod credential;
+#[path = "../versus/frame.rs"]
+mod frame;
 #[path = "../versus/http.rs"]
 mod http;
 #[path = "../versus/keyward.rs"]
@@ -67,24 +67,12 @@ const P99_TARGET: f64 = 1.5;
 const PER_SECOND_MIN: f64 = 0.9 * FLOOD_PER_SECOND as f64;
 
 fn main() -> ExitCode {
-    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
-    if !env::args().any(|it| it == "--bench") {
-        println!("floods: nothing to test; measure with `cargo bench --bench floods`");
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(fault) => {
-            println!("floods: {fault:#}");
-            ExitCode::from(2)
-        }
-    }
+    frame::run("floods", measure)
 }
 
 fn measure() -> Result<bool> {
     let stand = Stand::set_up(Cores::Any)?;
-    let keyward = Keyward::new("keyward", &binary(), &stand)?;
+    let keyward = Keyward::new("keyward", &frame::binary()?, &stand, EMBEDDED)?;
     let credentials = keyward.mint(KEYS)?;
     let good: Vec<String> = credentials.iter().map(|it| it.key.clone()).collect();
     let contender = keyward.contender(2, AccessLog::Off)?;
@@ -98,13 +86,12 @@ fn measure() -> Result<bool> {
     ];
     let report = bench.costs(&kinds).and_then(|costs| Ok((costs, bench.honest_client(&kinds)?)));
     let (costs, p99) = process.explain(report)?;
-    fs::create_dir_all("benches/results")?;
     let results = json!({
         "cpu_ratio_to_served": costs.0,
         "p99_ratio_bad_to_good": p99.0["ratio"],
         "flood_per_second": p99.0["per_second"],
     });
-    fs::write("benches/results/floods.json", serde_json::to_string_pretty(&results)? + "\n")?;
+    frame::write_results("floods", results)?;
     Ok(costs.1 && p99.1)
 }
 
@@ -310,9 +297,4 @@ fn row(spread: &Spread) -> serde_json::Value {
 
 fn verdict(ratio: &Spread, target: f64) -> &'static str {
     if ratio.median <= target { "PASS" } else { "FAIL" }
-}
-
-fn binary() -> std::path::PathBuf {
-    let mut arguments = env::args().skip_while(|it| it != "--keyward").skip(1);
-    arguments.next().unwrap_or_else(|| "target/release/keyward".to_owned()).into()
 }

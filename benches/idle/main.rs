@@ -8,11 +8,10 @@
     reason = "a benchmark, not a server"
 )]
 
-use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -24,6 +23,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
+#[path = "../versus/frame.rs"]
+mod frame;
+
 const CONNECTIONS: u64 = 10_000;
 
 /// How long nobody asks before it is measured.
@@ -33,19 +35,7 @@ const PLAIN_KIB_TARGET: f64 = 8.0;
 const TLS_KIB_TARGET: f64 = 40.0;
 
 fn main() -> ExitCode {
-    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
-    if !env::args().any(|it| it == "--bench") {
-        println!("idle: nothing to test; measure with `cargo bench --bench idle`");
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(fault) => {
-            println!("idle: {fault:#}");
-            ExitCode::from(2)
-        }
-    }
+    frame::run("idle", measure)
 }
 
 fn measure() -> Result<bool> {
@@ -59,9 +49,8 @@ fn measure() -> Result<bool> {
         verdict("in plaintext", plain, PLAIN_KIB_TARGET),
         verdict("through TLS", tls, TLS_KIB_TARGET),
     ];
-    fs::create_dir_all("benches/results")?;
     let results = json!({ "connections": CONNECTIONS, "plain_kib": plain, "tls_kib": tls });
-    fs::write("benches/results/idle.json", serde_json::to_string_pretty(&results)? + "\n")?;
+    frame::write_results("idle", results)?;
     Ok(met.iter().all(|it| *it))
 }
 
@@ -154,7 +143,7 @@ impl Gateway {
              [[routes]]\nname = \"r\"\npath = \"/\"\nupstream = \"u\"\naccess = \"public\"\n"
         );
         fs::write(folder.join("keyward.toml"), config)?;
-        let mut command = Command::new(binary().canonicalize()?);
+        let mut command = Command::new(frame::binary()?);
         command.args(["serve", "--config", "keyward.toml"]).current_dir(folder);
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let this = Self { process, plain, tls };
@@ -233,9 +222,4 @@ fn certify(folder: &Path) -> Result<Arc<ClientConfig>> {
 
 fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-fn binary() -> PathBuf {
-    let mut arguments = env::args().skip_while(|it| it != "--keyward").skip(1);
-    arguments.next().unwrap_or_else(|| "target/release/keyward".to_owned()).into()
 }

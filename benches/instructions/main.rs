@@ -16,7 +16,6 @@
     reason = "a benchmark, not a server"
 )]
 
-use std::env;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +32,8 @@ use crate::stand::{Stand, free_address};
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/contender.rs"]
 mod contender;
+#[path = "../versus/frame.rs"]
+mod frame;
 #[path = "../versus/http.rs"]
 mod http;
 #[expect(dead_code, reason = "shared with another benchmark")]
@@ -46,18 +47,11 @@ const LONG: u64 = 3_000;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 fn main() -> ExitCode {
-    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
-    if !env::args().any(|it| it == "--bench") {
-        println!("instructions: nothing to test; measure with `cargo bench --bench instructions`");
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(fault) => {
-            println!("instructions: {fault:#}");
-            ExitCode::FAILURE
-        }
-    }
+    frame::run("instructions", || {
+        measure()?;
+        // No target is set.
+        Ok(true)
+    })
 }
 
 fn measure() -> Result<()> {
@@ -81,10 +75,7 @@ fn measure() -> Result<()> {
     let check = of("key route") - of("public route");
     println!("{:<22} {check:>8.0} instructions", "one check of a key");
     figures.insert("one check of a key".to_owned(), json!(check));
-    fs::create_dir_all("benches/results")?;
-    let text = serde_json::to_string_pretty(&figures)? + "\n";
-    fs::write("benches/results/instructions.json", text)?;
-    Ok(())
+    frame::write_results("instructions", figures)
 }
 
 struct Bench {
@@ -121,7 +112,7 @@ routes = [
             stand.upstream
         );
         fs::write(folder.join("keyward.toml"), text)?;
-        let binary = binary();
+        let binary = frame::binary()?;
         let mut bench = Self { stand, folder, binary, gateway, admin, key: String::new() };
         bench.key = bench.mint()?;
         Ok(bench)
@@ -231,9 +222,4 @@ fn with_another_id(key: &str) -> String {
         rest /= 62;
     }
     body + &String::from_utf8_lossy(&checksum)
-}
-
-fn binary() -> PathBuf {
-    let mut arguments = env::args().skip_while(|it| it != "--keyward").skip(1);
-    arguments.next().unwrap_or_else(|| "target/release/keyward".to_owned()).into()
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::frame;
 use crate::http::{Connection, request};
 use crate::place::{self, Place};
 use crate::upstream;
@@ -35,7 +36,7 @@ impl Gateway {
         );
         let folder = place.folder.path();
         fs::write(folder.join("keyward.toml"), config)?;
-        let mut command = Command::new(crate::binary()?);
+        let mut command = Command::new(frame::binary()?);
         command.args(["serve", "--config", "keyward.toml"]).current_dir(folder);
         let begun = Instant::now();
         let process = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
@@ -99,7 +100,8 @@ pub fn asking(key: &str) -> String {
     request("GET /", &[("host", "bench"), ("api-key", key)], "")
 }
 
-fn free() -> Result<SocketAddr> {
+/// An address on which nobody listens.
+pub fn free() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -11,32 +11,35 @@
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
+    let_underscore_drop,
     reason = "a benchmark, not a server"
 )]
 
-use std::env;
-use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::cpu::CpuTime;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, free};
 use crate::place::Place;
-use crate::redis::{Durability, Redis, Terms};
+use crate::process::Cores;
+use crate::redis::Server;
 use crate::spread::Spread;
 
 #[path = "../versus/cpu.rs"]
 mod cpu;
+#[path = "../versus/frame.rs"]
+mod frame;
 mod gateway;
 #[path = "../versus/http.rs"]
 mod http;
 mod place;
 mod price;
-#[expect(dead_code, clippy::unwrap_used, clippy::panic, reason = "shared with tests")]
-#[path = "../../tests/it/support/redis.rs"]
+#[expect(dead_code, reason = "shared with another benchmark")]
+#[path = "../versus/process.rs"]
+mod process;
+#[path = "../versus/redis.rs"]
 mod redis;
 #[path = "../versus/spread.rs"]
 mod spread;
@@ -54,29 +57,17 @@ const SECONDS_TARGET: f64 = 30.0;
 const PRICE_TARGET: f64 = 1.1;
 
 fn main() -> ExitCode {
-    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
-    if !env::args().any(|it| it == "--bench") {
-        println!("memory: nothing to test; measure with `cargo bench --bench memory`");
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(fault) => {
-            println!("memory: {fault:#}");
-            ExitCode::from(2)
-        }
-    }
+    frame::run("memory", measure)
 }
 
 fn measure() -> Result<bool> {
-    let many = argument("--keys").map_or(Ok(MANY), |it| it.parse())?;
-    let redis = Redis::start_with(&Terms::default().durability(Durability::Nothing));
+    let many = frame::argument("--keys").map_or(Ok(MANY), |it| it.parse())?;
+    let folder = tempfile::tempdir()?;
+    let redis = Server::start(Cores::Any, folder.path(), free()?, None)?;
     let (redis_met, redis) = round("Redis", &redis.url(), many)?;
     let (sqlite_met, sqlite) = round("SQLite", "sqlite:keyward.db", many)?;
-    fs::create_dir_all("benches/results")?;
     let results = json!({ "keys": many, "sqlite": sqlite, "redis": redis });
-    fs::write("benches/results/memory.json", serde_json::to_string_pretty(&results)? + "\n")?;
+    frame::write_results("memory", results)?;
     Ok(sqlite_met && redis_met)
 }
 
@@ -137,14 +128,4 @@ fn verdict(store: &str, what: &str, value: f64, target: f64) -> bool {
     let word = if met { "PASS" } else { "FAIL" };
     println!("{store}: {value:.2} {what} (at most {target})  {word}");
     met
-}
-
-fn argument(name: &str) -> Option<String> {
-    env::args().skip_while(|it| it != name).nth(1)
-}
-
-/// The program, from wherever it is started.
-fn binary() -> Result<PathBuf> {
-    let path = argument("--keyward").unwrap_or_else(|| "target/release/keyward".to_owned());
-    PathBuf::from(&path).canonicalize().with_context(|| format!("there is no {path}"))
 }

@@ -16,6 +16,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::frame;
+
 /// The folder of a configuration with its store.
 pub struct Place {
     pub folder: TempDir,
@@ -51,7 +53,7 @@ pub fn key(number: u64) -> Result<ApiKey> {
 }
 
 fn import(folder: &Path, keys: u64) -> Result<()> {
-    let mut command = Command::new(crate::binary()?);
+    let mut command = Command::new(frame::binary()?);
     command.args(["store", "import", "--config", "import.toml"]).current_dir(folder);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let mut lines = BufWriter::new(child.stdin.take().context("no way in")?);

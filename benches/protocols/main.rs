@@ -13,7 +13,6 @@
     reason = "a benchmark, not a server"
 )]
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,7 +25,7 @@ use serde_json::json;
 use crate::contender::{AccessLog, Contender};
 use crate::cpu::CpuTime;
 use crate::credential::Credential;
-use crate::keyward::Keyward;
+use crate::keyward::{EMBEDDED, Keyward};
 use crate::nginx::Nginx;
 use crate::process::Cores;
 use crate::spread::Spread;
@@ -40,6 +39,8 @@ mod cpu;
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/credential.rs"]
 mod credential;
+#[path = "../versus/frame.rs"]
+mod frame;
 #[path = "../versus/http.rs"]
 mod http;
 #[path = "../versus/keyward.rs"]
@@ -92,26 +93,14 @@ const TURNS: usize = 11;
 const SLICES: u8 = 4;
 
 fn main() -> ExitCode {
-    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
-    if !env::args().any(|it| it == "--bench") {
-        println!("protocols: nothing to test; measure with `cargo bench --bench protocols`");
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(fault) => {
-            println!("protocols: {fault:#}");
-            ExitCode::from(2)
-        }
-    }
+    frame::run("protocols", measure)
 }
 
 fn measure() -> Result<bool> {
     let stand = Stand::set_up(Cores::Load)?;
-    let keyward = Keyward::new("keyward", &binary(), &stand)?;
+    let keyward = Keyward::new("keyward", &frame::binary()?, &stand, EMBEDDED)?;
     let credentials = keyward.mint(16)?;
-    let mut results = Vec::new();
+    let (mut all_met, mut results) = (true, Vec::new());
     for kind in &KINDS {
         let ours = over(keyward.contender(1, AccessLog::Off)?, kind)?;
         let theirs = nginx(&stand, &credentials, kind)?;
@@ -137,12 +126,11 @@ fn measure() -> Result<bool> {
             kind.target,
             if met { "PASS" } else { "FAIL" }
         );
-        results.push((met, json!({ "kind": kind.name, "us": turns, "ratio": ratio.median })));
+        all_met &= met;
+        results.push(json!({ "kind": kind.name, "us": turns, "ratio": ratio.median }));
     }
-    fs::create_dir_all("benches/results")?;
-    let rows: Vec<_> = results.iter().map(|(_, row)| row).collect();
-    fs::write("benches/results/protocols.json", serde_json::to_string_pretty(&rows)? + "\n")?;
-    Ok(results.iter().all(|(met, _)| *met))
+    frame::write_results("protocols", results)?;
+    Ok(all_met)
 }
 
 /// CPU per request of each contender, in microseconds.
@@ -223,9 +211,4 @@ fn certify(folder: &Path) -> Result<()> {
     let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     fs::write(folder.join("cert.pem"), issued.cert.pem())?;
     Ok(fs::write(folder.join("key.pem"), issued.signing_key.serialize_pem())?)
-}
-
-fn binary() -> PathBuf {
-    let mut arguments = env::args().skip_while(|it| it != "--keyward").skip(1);
-    arguments.next().unwrap_or_else(|| "target/release/keyward".to_owned()).into()
 }

@@ -51,7 +51,7 @@ impl Fleet {
             let values = [
                 ("@LISTEN@", &*listening),
                 ("@ADMIN@", &admin.to_string()),
-                ("@REDIS@", &redis.address.to_string()),
+                ("@REDIS@", &redis.url()),
                 ("@PEPPER@", &pepper.display().to_string()),
                 ("@UPSTREAM@", &stand.upstream.to_string()),
             ];

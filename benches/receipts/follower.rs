@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::redis::{Connection, Value};
+use crate::connection::{Connection, Value};
 
 /// Followers on threads of their own. They end when this is dropped.
 pub struct Followers {

@@ -15,10 +15,8 @@
     reason = "a benchmark, not a server"
 )]
 
-use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -27,23 +25,28 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, ensure};
 use serde_json::{Value, json};
 
+use crate::connection::{Connection, Counts};
 use crate::fleet::Fleet;
 use crate::follower::Followers;
 use crate::http::request;
 use crate::process::Cores;
-use crate::redis::{Connection, Counts, Server};
-use crate::stand::Stand;
+use crate::redis::Server;
+use crate::stand::{Stand, free_address};
 
+mod connection;
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/contender.rs"]
 mod contender;
 mod fleet;
 mod follower;
+#[path = "../versus/frame.rs"]
+mod frame;
 #[path = "../versus/http.rs"]
 mod http;
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/process.rs"]
 mod process;
+#[path = "../versus/redis.rs"]
 mod redis;
 #[path = "../versus/stand.rs"]
 mod stand;
@@ -62,19 +65,7 @@ const REVOCATIONS_EACH: usize = 200;
 const AT_REST: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
-    if !env::args().any(|it| it == "--bench") {
-        println!("receipts: nothing to test; measure with `cargo bench --bench receipts`");
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(fault) => {
-            println!("receipts: {fault:#}");
-            ExitCode::from(2)
-        }
-    }
+    frame::run("receipts", measure)
 }
 
 fn measure() -> Result<bool> {
@@ -90,16 +81,14 @@ fn measure() -> Result<bool> {
     }
     let costs = FOLLOWERS.iter().map(|it| cost(&stand, *it)).collect::<Result<Vec<_>>>()?;
     results.insert("control_plane".to_owned(), costs.into());
-    fs::create_dir_all("benches/results")?;
-    let text = serde_json::to_string_pretty(&Value::from(results))? + "\n";
-    fs::write("benches/results/receipts.json", text)?;
+    frame::write_results("receipts", results)?;
     Ok(all_met)
 }
 
 /// The time to a complete answer while every gateway serves, and that of a bare write.
 fn under_load(stand: &Stand, fsync: &str) -> Result<(Value, bool)> {
-    let redis = Server::start(stand, &format!("redis-{fsync}"), fsync)?;
-    let fleet = Fleet::start(stand, &binary(), &redis, GATEWAYS)?;
+    let redis = start_redis(stand, fsync)?;
+    let fleet = Fleet::start(stand, &frame::binary()?, &redis, GATEWAYS)?;
     let mut operator = fleet.operator()?;
     let minted = |count: usize, operator: &mut fleet::Operator| -> Result<Vec<_>> {
         (0..count).map(|_| operator.mint()).collect()
@@ -141,6 +130,12 @@ fn under_load(stand: &Stand, fsync: &str) -> Result<(Value, bool)> {
     Ok((row, met))
 }
 
+fn start_redis(stand: &Stand, fsync: &str) -> Result<Server> {
+    let address = free_address()?;
+    let folder = stand.folder(&format!("redis-{}", address.port()))?;
+    Server::start(Cores::Any, &folder, address, Some(fsync))
+}
+
 /// The times of revocations and of bare writes, by turns, and how many seconds it took in all.
 fn revoke_all(
     operator: &mut fleet::Operator,
@@ -165,8 +160,8 @@ fn revoke_all(
 
 /// What so many followers cost at rest and with each revocation, and how soon that is complete.
 fn cost(stand: &Stand, count: usize) -> Result<Value> {
-    let redis = Server::start(stand, &format!("redis-{count}"), "always")?;
-    let fleet = Fleet::start(stand, &binary(), &redis, 0)?;
+    let redis = start_redis(stand, "always")?;
+    let fleet = Fleet::start(stand, &frame::binary()?, &redis, 0)?;
     let mut operator = fleet.operator()?;
     let keys: Vec<_> = (0..REVOCATIONS_EACH).map(|_| operator.mint()).collect::<Result<_>>()?;
     let followers = Followers::start(count - 1, redis.address)?;
@@ -270,9 +265,4 @@ impl Counts {
 
 fn millis(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
-}
-
-fn binary() -> PathBuf {
-    let mut arguments = env::args().skip_while(|it| it != "--keyward").skip(1);
-    arguments.next().unwrap_or_else(|| "target/release/keyward".to_owned()).into()
 }

@@ -13,10 +13,8 @@
     reason = "a benchmark, not a server"
 )]
 
-use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -25,7 +23,7 @@ use serde_json::json;
 
 use crate::contender::AccessLog;
 use crate::http::{Connection, request};
-use crate::keyward::Keyward;
+use crate::keyward::{EMBEDDED, Keyward};
 use crate::process::Cores;
 use crate::spread::Spread;
 use crate::stand::Stand;
@@ -36,6 +34,8 @@ mod contender;
 #[expect(dead_code, reason = "shared with another benchmark")]
 #[path = "../versus/credential.rs"]
 mod credential;
+#[path = "../versus/frame.rs"]
+mod frame;
 #[path = "../versus/http.rs"]
 mod http;
 #[path = "../versus/keyward.rs"]
@@ -53,24 +53,12 @@ const STARTS: usize = 3;
 const SECONDS_TARGET: f64 = 3.0;
 
 fn main() -> ExitCode {
-    // Only `cargo bench` passes `--bench`: `cargo test --all-targets` must not measure.
-    if !env::args().any(|it| it == "--bench") {
-        println!("restarts: nothing to test; measure with `cargo bench --bench restarts`");
-        return ExitCode::SUCCESS;
-    }
-    match measure() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(fault) => {
-            println!("restarts: {fault:#}");
-            ExitCode::from(2)
-        }
-    }
+    frame::run("restarts", measure)
 }
 
 fn measure() -> Result<bool> {
     let stand = Stand::set_up(Cores::Any)?;
-    let keyward = Keyward::new("keyward", &binary(), &stand)?;
+    let keyward = Keyward::new("keyward", &frame::binary()?, &stand, EMBEDDED)?;
     keyward.mint(KEYS)?;
     let contender = keyward.contender(2, AccessLog::Off)?;
     let admin = contender.admin.context("a gateway without an admin listener")?;
@@ -92,10 +80,9 @@ fn measure() -> Result<bool> {
         spread.max,
         if met { "PASS" } else { "FAIL" }
     );
-    fs::create_dir_all("benches/results")?;
     let seconds = json!([spread.min, spread.median, spread.max]);
     let results = json!({ "keys": KEYS, "seconds_until_ready": seconds });
-    fs::write("benches/results/restarts.json", serde_json::to_string_pretty(&results)? + "\n")?;
+    frame::write_results("restarts", results)?;
     Ok(met)
 }
 
@@ -111,9 +98,4 @@ fn ensure_complete(admin: SocketAddr, token: &str) -> Result<()> {
         ensure!(scrape.body.lines().any(|it| it == line), "ready, and not {line}");
     }
     Ok(())
-}
-
-fn binary() -> PathBuf {
-    let mut arguments = env::args().skip_while(|it| it != "--keyward").skip(1);
-    arguments.next().unwrap_or_else(|| "target/release/keyward".to_owned()).into()
 }

@@ -14,6 +14,10 @@ use crate::http::{self, Connection};
 use crate::process::Cores;
 use crate::stand::{Stand, free_address};
 
+/// In a file beside the configuration.
+pub const EMBEDDED: &str = "sqlite:keyward.db";
+
+const PEPPER: [u8; 32] = [7; 32];
 const MINTERS: usize = 32;
 
 /// One store of keys, and the configurations which serve it.
@@ -24,18 +28,25 @@ pub struct Keyward {
     upstream: SocketAddr,
     address: SocketAddr,
     admin: SocketAddr,
+    store: String,
 }
 
 impl Keyward {
-    /// An empty store, in a folder named after it.
-    pub fn new(name: &'static str, binary: &Path, stand: &Stand) -> Result<Self> {
+    /// An empty store at `url`, and a folder named after it.
+    pub fn new(name: &'static str, binary: &Path, stand: &Stand, url: &str) -> Result<Self> {
+        let folder = stand.folder(name)?;
+        if url != EMBEDDED {
+            // Who may be one of several makes none.
+            fs::write(folder.join("keyward.pepper"), PEPPER)?;
+        }
         Ok(Self {
             name,
             binary: binary.to_owned(),
-            folder: stand.folder(name)?,
+            folder,
             upstream: stand.upstream,
             address: free_address()?,
             admin: free_address()?,
+            store: store(url, name),
         })
     }
 
@@ -50,6 +61,7 @@ impl Keyward {
             ("@WORKERS@", &workers.to_string()),
             ("@ACCESS@", &access.to_string()),
             ("@UPSTREAM@", &self.upstream.to_string()),
+            ("@STORE@", &self.store),
         ];
         configure(&config, include_str!("configs/keyward.toml"), &values)?;
         let config = config.to_string_lossy();
@@ -89,6 +101,13 @@ impl Keyward {
             Ok(credentials)
         })
     }
+}
+
+/// The keys of each Keyward are apart, also where others are at the same place.
+fn store(url: &str, name: &str) -> String {
+    let namespace =
+        if url == EMBEDDED { String::new() } else { format!("\nnamespace = \"{name}\"") };
+    format!("url = \"{url}\"{namespace}")
 }
 
 struct Minter {

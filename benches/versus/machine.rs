@@ -2,15 +2,15 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
 use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::options::{Options, Store};
 use crate::process::Cores;
 
 /// Names the machine and the versions of the programs.
-pub fn describe(keyward: Option<&Path>) -> Value {
+pub fn describe(options: &Options) -> Value {
     json!({
         "cpu": cpu_model(),
         "cores": thread::available_parallelism().map_or(0, usize::from),
@@ -18,7 +18,8 @@ pub fn describe(keyward: Option<&Path>) -> Value {
         "nginx": version("nginx", "-v"),
         "haproxy": version("haproxy", "-v"),
         "wrk": version("wrk", "-v"),
-        "keyward": keyward.map(|binary| version(binary, "--version")),
+        "keyward": options.keyward.as_ref().map(|binary| version(binary, "--version")),
+        "redis": (options.store == Store::Redis).then(|| version("redis-server", "--version")),
     })
 }
 

@@ -12,6 +12,7 @@ usage: cargo bench --bench versus -- [OPTIONS]
   --seconds N         seconds of measured load for each contender and turn (default 2)
   --warm-up N         seconds of load before; they tell throughput and latency (default 1)
   --keyward PATH      the binary to measure (default the one Cargo built)
+  --store KIND        where it keeps its keys: embedded (default) or redis
   --without-keyward   measure only the others, with made-up keys
   --shared-key        measure one key on all connections against a key for each
   --out DIR           where the results go (default benches/results)";
@@ -21,6 +22,7 @@ pub struct Options {
     pub measurement: Measurement,
     /// The Keyward binary, unless the others are to be measured alone.
     pub keyward: Option<PathBuf>,
+    pub store: Store,
     pub out: PathBuf,
     pub pace: Pace,
 }
@@ -29,6 +31,14 @@ pub struct Options {
 pub enum Measurement {
     Versus,
     SharedKey,
+}
+
+/// Where Keyward keeps its keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Embedded,
+    /// In a Redis which is started for it.
+    Redis,
 }
 
 /// How often and how long each contender is measured.
@@ -46,7 +56,18 @@ impl Options {
         while let Some(argument) = arguments.next() {
             options.apply(&argument, &mut arguments)?;
         }
+        if options.keyward.is_none() && options.store != Store::Embedded {
+            bail!("--store is Keyward's, which is left out\n{USAGE}");
+        }
         Ok(options)
+    }
+
+    /// Where the results of a measurement go.
+    pub fn results(&self, name: &str) -> PathBuf {
+        self.out.join(match self.store {
+            Store::Embedded => format!("{name}.json"),
+            Store::Redis => format!("{name}_redis.json"),
+        })
     }
 
     fn apply(&mut self, flag: &str, rest: &mut impl Iterator<Item = String>) -> Result<()> {
@@ -56,6 +77,7 @@ impl Options {
             "--seconds" => self.pace.seconds = positive(flag, rest)?,
             "--warm-up" => self.pace.warm_up_seconds = positive(flag, rest)?,
             "--keyward" => self.keyward = Some(value(flag, rest)?.into()),
+            "--store" => self.store = store(&value(flag, rest)?)?,
             "--without-keyward" => self.keyward = None,
             "--shared-key" => self.measurement = Measurement::SharedKey,
             "--out" => self.out = value(flag, rest)?.into(),
@@ -70,6 +92,7 @@ impl Default for Options {
         Self {
             measurement: Measurement::Versus,
             keyward: Some(built_keyward()),
+            store: Store::Embedded,
             out: PathBuf::from("benches/results"),
             pace: Pace { turns: 11, seconds: 2, warm_up_seconds: 1 },
         }
@@ -82,6 +105,14 @@ fn built_keyward() -> PathBuf {
         .or_else(|| option_env!("CARGO_BIN_EXE_keyward").map(String::from))
         .unwrap_or_else(|| String::from("target/release/keyward"))
         .into()
+}
+
+fn store(name: &str) -> Result<Store> {
+    match name {
+        "embedded" => Ok(Store::Embedded),
+        "redis" => Ok(Store::Redis),
+        _ => bail!("--store is embedded or redis, not {name}\n{USAGE}"),
+    }
 }
 
 fn value(flag: &str, rest: &mut impl Iterator<Item = String>) -> Result<String> {

@@ -1,17 +1,15 @@
 //! What it costs Keyward's two workers to share one key.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 
 use crate::contender::{AccessLog, Contender};
 use crate::credential;
+use crate::home::Home;
 use crate::keyward::Keyward;
 use crate::load::{CONNECTIONS, Generator};
-use crate::options::{Options, Pace};
+use crate::options::Options;
 use crate::process::Cores;
 use crate::report::{Judged, Report};
-use crate::round::Round;
 use crate::stand::Stand;
 use crate::turns::{self, Entry};
 use crate::verdict::{Target, Verdict};
@@ -26,9 +24,15 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let binary = options.keyward.as_deref();
     let binary = binary.context("--shared-key measures Keyward, which is left out")?;
     let stand = Stand::set_up(Cores::Any)?;
-    let rounds = vec![measure(&stand, binary, options.pace)?];
+    let home = Home::open(options.store, &stand, Cores::Any)?;
+    let prepare =
+        |name, keys| Case::prepare(&stand, &Keyward::new(name, binary, &stand, &home.url())?, keys);
+    let shared = prepare(TARGETS[0].name, 1)?;
+    let each = prepare(TARGETS[0].base, CONNECTIONS)?;
+    let entries = [shared.entry(), each.entry()];
+    let rounds = vec![turns::run(String::from("two workers"), &entries, options.pace)?];
     let report = Report {
-        machine: machine::describe(Some(binary)),
+        machine: machine::describe(options),
         pace: options.pace,
         comparisons: vec![(TARGETS[0].name, TARGETS[0].base)],
         judged: vec![Judged {
@@ -39,15 +43,8 @@ pub fn run(options: &Options) -> Result<Verdict> {
         rounds,
     };
     report.print();
-    report.write(&options.out.join("shared_key.json"))?;
+    report.write(&options.results("shared_key"))?;
     Ok(report.verdict())
-}
-
-fn measure(stand: &Stand, binary: &Path, pace: Pace) -> Result<Round> {
-    let shared = Case::prepare(stand, binary, TARGETS[0].name, 1)?;
-    let each = Case::prepare(stand, binary, TARGETS[0].base, CONNECTIONS)?;
-    let entries = [shared.entry(), each.entry()];
-    turns::run(String::from("two workers"), &entries, pace)
 }
 
 /// A Keyward of its own, and the keys which are used on it.
@@ -57,8 +54,7 @@ struct Case {
 }
 
 impl Case {
-    fn prepare(stand: &Stand, binary: &Path, name: &'static str, keys: usize) -> Result<Self> {
-        let keyward = Keyward::new(name, binary, stand)?;
+    fn prepare(stand: &Stand, keyward: &Keyward, keys: usize) -> Result<Self> {
         let credentials = keyward.mint(credential::KNOWN)?;
         let contender = keyward.contender(WORKERS, AccessLog::Off)?;
         probe::check(&contender, &credentials)?;

@@ -1,16 +1,15 @@
 //! Keyward against nginx and `HAProxy`, one worker each, on one core.
 
-use std::path::Path;
-
 use anyhow::Result;
 
 use crate::contender::{AccessLog, Contender};
 use crate::credential::{self, Credential};
 use crate::haproxy::Haproxy;
+use crate::home::Home;
 use crate::keyward::Keyward;
 use crate::load::Generator;
 use crate::nginx::Nginx;
-use crate::options::{Options, Pace};
+use crate::options::{Options, Pace, Store};
 use crate::process::Cores;
 use crate::report::{Comparison, Judged, Report};
 use crate::round::Round;
@@ -37,11 +36,14 @@ const NOTES: [&str; 2] = [
 /// Measures all contenders, first without and then with an access log.
 pub fn run(options: &Options) -> Result<Verdict> {
     let stand = Stand::set_up(Cores::Load)?;
-    let field = Field::assemble(&stand, options.keyward.as_deref())?;
+    let home = Home::open(options.store, &stand, Cores::Load)?;
+    let binary = options.keyward.as_deref();
+    let keyward = binary.map(|it| Keyward::new("keyward", it, &stand, &home.url())).transpose()?;
+    let field = Field::assemble(&stand, keyward.as_ref())?;
     let rounds =
         vec![field.round(AccessLog::Off, options.pace)?, field.round(AccessLog::On, options.pace)?];
     let report = Report {
-        machine: machine::describe(options.keyward.as_deref()),
+        machine: machine::describe(options),
         pace: options.pace,
         comparisons: comparisons(&rounds[0]),
         judged: vec![judge(&rounds[0], &TARGETS), judge(&rounds[1], &TARGETS_WITH_LOG)],
@@ -49,8 +51,10 @@ pub fn run(options: &Options) -> Result<Verdict> {
         rounds,
     };
     report.print();
-    report.write(&options.out.join("versus.json"))?;
-    chart::write(&report.rounds, &options.out.join("versus.svg"))?;
+    report.write(&options.results("versus"))?;
+    if options.store == Store::Embedded {
+        chart::write(&report.rounds, &options.out.join("versus.svg"))?;
+    }
     Ok(report.verdict())
 }
 
@@ -77,18 +81,13 @@ struct Field {
 }
 
 impl Field {
-    fn assemble(stand: &Stand, binary: Option<&Path>) -> Result<Self> {
-        let keyward = binary.map(|binary| Keyward::new("keyward", binary, stand)).transpose()?;
-        let credentials = credentials(keyward.as_ref())?;
+    fn assemble(stand: &Stand, keyward: Option<&Keyward>) -> Result<Self> {
+        let credentials = credentials(keyward)?;
         let nginx = Nginx::new(stand, &credentials)?;
         let keys = credential::pick(&credentials, credential::IN_USE);
         let field = Self {
-            without_log: without_log(
-                keyward.as_ref(),
-                &nginx,
-                &Haproxy::new(stand, &credentials)?,
-            )?,
-            with_log: comparable(keyward.as_ref(), &nginx, AccessLog::On)?,
+            without_log: without_log(keyward, &nginx, &Haproxy::new(stand, &credentials)?)?,
+            with_log: comparable(keyward, &nginx, AccessLog::On)?,
             generator: Generator::new(stand, &keys, Cores::Load)?,
         };
         field.probe(&credentials)?;

@@ -31,6 +31,7 @@ macro_rules! claims {
             changes::operators_do_not_see_each_others_idempotency_keys,
             changes::operators_are_found_among_keys,
             changes::pages_are_newest_first_and_go_on_after_their_mark,
+            changes::a_page_is_whole_however_large_it_is,
             changes::a_walk_shows_every_earlier_key_once_while_a_thousand_are_minted,
             changes::resealing_leaves_the_revision_and_announces_nothing,
             changes::what_was_changed_meanwhile_is_not_resealed,

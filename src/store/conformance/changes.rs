@@ -113,6 +113,15 @@ pub async fn pages_are_newest_first_and_go_on_after_their_mark(store: &Store) {
     assert_eq!(shown, (0..10).rev().map(aged).collect::<Vec<_>>());
 }
 
+pub async fn a_page_is_whole_however_large_it_is(store: &Store) {
+    store.offer((0..1_300).map(row).collect()).await.unwrap();
+    let first = store.page(None, 1_200).await.unwrap();
+    let rest = store.page(first.last().map(Row::mark), 1_200).await.unwrap();
+    assert_eq!((first.len(), rest.len()), (1_200, 100));
+    let shown: Vec<Row> = [first, rest].concat();
+    assert_eq!(shown, (0..1_300).rev().map(row).collect::<Vec<_>>());
+}
+
 pub async fn a_walk_shows_every_earlier_key_once_while_a_thousand_are_minted(store: &Store) {
     join_all((0..1_000).map(|it| applied(store, mint(it)))).await;
     let minting = async {

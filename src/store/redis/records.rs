@@ -43,13 +43,20 @@ impl Redis {
         count: usize,
     ) -> Result<Vec<Row>, Unavailable> {
         let mut mark = after.map_or_else(|| "+".to_owned(), |it| format!("({}", text::member(&it)));
+        // In pieces, so that a revocation never waits for more than one.
+        let mut rows = Vec::new();
         loop {
-            let arguments = vec![mark.into_bytes(), bytes(&count)];
+            let piece = count.saturating_sub(rows.len()).min(ROWS_AT_ONCE_MAX);
+            let arguments = vec![mark.into_bytes(), bytes(&piece)];
             let (reply, _live) = self.client.ask(Way::Read, Operation::Page, arguments).await?;
-            let (rows, last) = self.rows(reply)?;
+            let (mut found, last) = self.rows(reply)?;
+            let is_full = found.len() == piece;
+            rows.append(&mut found);
             // Members whose records are gone are no end.
             match last {
-                Some(last) if rows.is_empty() => mark = format!("({last}"),
+                Some(last) if rows.is_empty() || (is_full && rows.len() < count) => {
+                    mark = format!("({last}");
+                }
                 Some(_) | None => return Ok(rows),
             }
         }

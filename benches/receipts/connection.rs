@@ -1,19 +1,10 @@
-//! A Redis of the benchmark's own, and a plain connection to it.
+//! A plain connection to Redis.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-
-use crate::process::{Cores, Process};
-use crate::stand::{Stand, free_address};
-
-/// Every write is on disk before it is answered, unless it says otherwise.
-pub struct Server {
-    pub address: SocketAddr,
-    _process: Process,
-}
 
 /// One connection, on which whoever asks waits.
 pub struct Connection {
@@ -40,30 +31,12 @@ pub struct Counts {
     pub cpu: f64,
 }
 
-impl Server {
-    /// Starts one, with this `appendfsync`.
-    pub fn start(stand: &Stand, name: &str, fsync: &str) -> Result<Self> {
-        let (folder, address) = (stand.folder(name)?, free_address()?);
-        let mut command = Cores::Any.command("redis-server");
-        command.args(["--port", &address.port().to_string(), "--bind", "127.0.0.1"]);
-        command.args(["--save", "", "--appendonly", "yes", "--appendfsync", fsync]);
-        command.arg("--dir").arg(&folder);
-        let mut process = Process::start("redis", command, &folder)?;
-        process.wait_until(|| Connection::open(address).is_ok_and(|mut it| it.is_answered()))?;
-        Ok(Self { address, _process: process })
-    }
-}
-
 impl Connection {
     pub fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         Ok(Self { stream: BufReader::new(stream) })
-    }
-
-    fn is_answered(&mut self) -> bool {
-        self.ask(&[&["PING"]]).is_ok()
     }
 
     /// Sends commands at once, and reads as many answers; the last one.
