@@ -24,8 +24,10 @@ struct Follower {
     id: String,
     card: String,
     epoch: String,
-    number: String,
-    nonce: String,
+    /// Number and nonce of what it has applied.
+    place: (String, String),
+    /// The same of what it has heard behind that.
+    heard: Option<(String, String)>,
 }
 
 impl Followers {
@@ -33,9 +35,11 @@ impl Followers {
     pub fn start(count: usize, address: SocketAddr) -> Result<Self> {
         let stopped = Arc::<AtomicBool>::default();
         let mut threads = Vec::new();
+        let pause = LOOK_EVERY_EACH * u32::try_from(count)?;
+        let pause = pause.clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         for number in 0..count {
             let follower = Follower::new(number, address)?;
-            let watcher = Watcher::new(&follower.identity, address)?;
+            let watcher = Watcher::new(&follower.identity, address, pause)?;
             let [one, other] = [Arc::clone(&stopped), Arc::clone(&stopped)];
             threads.push(thread::spawn(move || follower.run(&one)));
             threads.push(thread::spawn(move || watcher.run(&other)));
@@ -65,13 +69,14 @@ struct Watcher {
     script: String,
     identity: String,
     moves: String,
+    pause: Duration,
 }
 
 impl Watcher {
-    fn new(identity: &str, address: SocketAddr) -> Result<Self> {
+    fn new(identity: &str, address: SocketAddr, pause: Duration) -> Result<Self> {
         let mut connection = Connection::open(address)?;
         let (script, identity) = (load(&mut connection, LOOK)?, identity.to_owned());
-        Ok(Self { connection, script, identity, moves: "0".to_owned() })
+        Ok(Self { connection, script, identity, moves: "0".to_owned(), pause })
     }
 
     fn run(mut self, stopped: &AtomicBool) -> Result<()> {
@@ -81,7 +86,7 @@ impl Watcher {
             words.extend([&*self.identity, &*self.moves]);
             let moves = self.connection.ask(&[&words])?.at(1)?.text()?.to_owned();
             self.moves = moves;
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(self.pause);
         }
         Ok(())
     }
@@ -101,38 +106,58 @@ impl Follower {
         let mut card: serde_json::Value = serde_json::from_str(card)?;
         let id = format!("simulated-{number}");
         card["id"] = id.clone().into();
-        let [epoch, number, nonce] = [epoch, place, nonce].map(str::to_owned);
-        Ok(Self { connection, script, identity, id, card: card.to_string(), epoch, number, nonce })
+        let (epoch, place) = (epoch.to_owned(), (place.to_owned(), nonce.to_owned()));
+        let (card, heard) = (card.to_string(), None);
+        Ok(Self { connection, script, identity, id, card, epoch, place, heard })
     }
 
     fn run(mut self, stopped: &AtomicBool) -> Result<()> {
         while !stopped.load(Ordering::Relaxed) {
             if self.sync()? {
-                let after = format!("{}-0", self.number);
-                let words =
-                    ["XREAD", "COUNT", "1", "BLOCK", ALARM_MS, "STREAMS", "{kw}:changes", &after];
-                self.connection.ask(&[&words])?;
+                self.hear()?;
             }
         }
         let leave = [&["HDEL", "{kw}:gateways", &self.id][..], &["ZREM", "{kw}:beats", &self.id]];
         self.connection.ask(&leave).map(drop)
     }
 
+    /// Waits for the alarm clock, and keeps where what it brings ends.
+    fn hear(&mut self) -> Result<()> {
+        let after = format!("{}-0", self.place.0);
+        let words = ["XREAD", "COUNT", "16", "BLOCK", ALARM_MS, "STREAMS", "{kw}:changes", &after];
+        let answer = self.connection.ask(&[&words])?;
+        // In time, or nothing: the stream's name and its entries.
+        if let Ok(stream) = answer.at(0).and_then(|it| it.at(0)) {
+            self.heard = place(stream.at(1)?)?;
+        }
+        Ok(())
+    }
+
     /// Whether there was nothing new.
     fn sync(&mut self) -> Result<bool> {
-        let Self { script, identity, id, card, epoch, number, nonce, .. } = self;
+        let Self { script, identity, id, card, epoch, place: (number, nonce), .. } = self;
+        let none = ("0".to_owned(), "0".to_owned());
+        let (heard, mark) = self.heard.as_ref().unwrap_or(&none);
         let mut words = vec!["EVALSHA", script, "9"];
         words.extend(KEYS);
-        words.extend([&**identity, id, epoch, number, nonce, card, "1001"]);
+        words.extend([&**identity, id, epoch, number, nonce, card, "1001", heard, mark]);
         let answer = self.connection.ask(&[&words])?;
         anyhow::ensure!(answer.at(0)?.text()? == "followed", "{answer:?}");
-        let changes = answer.at(5)?.list()?;
-        let Some(last) = changes.last() else { return Ok(true) };
-        let number = last.at(0)?.text()?.split('-').next().context("a number")?.to_owned();
-        let nonce = last.at(1)?.at(1)?.text()?.to_owned();
-        (self.number, self.nonce) = (number, nonce);
-        Ok(false)
+        let behind = place(answer.at(6)?)?;
+        let is_quiet = behind.is_none();
+        if let Some(reached) = behind.or(self.heard.take()) {
+            self.place = reached;
+        }
+        self.heard = None;
+        Ok(is_quiet)
     }
+}
+
+/// Number and nonce of the last of these changes.
+fn place(changes: &Value) -> Result<Option<(String, String)>> {
+    let Some(last) = changes.list()?.last() else { return Ok(None) };
+    let number = last.at(0)?.text()?.split('-').next().context("a number")?.to_owned();
+    Ok(Some((number, last.at(1)?.at(1)?.text()?.to_owned())))
 }
 
 fn load(connection: &mut Connection, script: &str) -> Result<String> {
@@ -165,5 +190,7 @@ const KEYS: [&str; 9] = [
 /// A quarter of the lease.
 const ALARM_MS: &str = "500";
 
-/// While nobody waits for receipts there.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// While nobody waits for receipts there, for each gateway that there is.
+const LOOK_EVERY_EACH: Duration = Duration::from_millis(50);
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(250);
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(10);

@@ -3,21 +3,19 @@
 //! One task does all of it, so that what it reads is applied in the order in which it was read,
 //! and a page of the load can never overtake a change.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::gate::crossing::{Crossing, Ring};
-use crate::gate::intake::Intake;
+use crate::gate::intake::{Intake, Read};
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
-use crate::key::text::KeyId;
 use crate::store::gateway::GatewayCard;
 use crate::store::sight::Watched;
 use crate::store::{
-    Beat, Change, Heard, Held, More, Opened, PageMark, Position, Row, Synced, Unavailable,
+    Beat, Change, Heard, Held, More, Opened, PageMark, Position, Synced, Unavailable,
 };
 use crate::tasks::Tasks;
 
@@ -230,26 +228,9 @@ impl Follower {
         let beat = Beat { card: self.card(), position, heard: None };
         drop(self.keyring.store().sync(beat).await?);
         let position = self.keyring.store().ticket().await?.position;
-        let mut unseen: HashSet<KeyId> = self.keyring.entries().held().into_iter().collect();
-        let (mut after, mut is_all) = (None, true);
-        loop {
-            let rows = self.keyring.store().page(after, PAGE).await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.mark());
-            for row in &rows {
-                unseen.remove(&row.id);
-            }
-            let read = rows.len();
-            let taken = if self.is_unsettled() { self.known(rows) } else { rows };
-            is_all &= taken.len() == read;
-            self.intake.rows(taken).await?;
-        }
-        let lost = unseen.into_iter().filter_map(|id| self.keyring.entries().get(id));
-        self.keyring.offer(&lost.collect::<Vec<_>>()).await?;
-        if is_all {
-            self.finish_load();
-        } else {
-            (self.load, self.is_stale) = (Load::Pages(None), false);
+        match self.intake.all(self.scope()).await? {
+            Read::Everything => self.finish_load(),
+            Read::Known => (self.load, self.is_stale) = (Load::Pages(None), false),
         }
         // In another past the same numbers were other changes.
         self.intake.forget_closed(0);
@@ -258,16 +239,14 @@ impl Follower {
         Ok(())
     }
 
-    /// Whether somebody may be let in here by a lease of the life before, while this one lacks what
-    /// was lost with it: then nothing is taken from it of a key that is not known here. That it was
-    /// revoked may be what is lost.
-    fn is_unsettled(&self) -> bool {
-        self.crossing.is_some() && self.keyring.lease().standing(Moment::now()) != Standing::Lost
-    }
-
-    fn known(&self, rows: Vec<Row>) -> Vec<Row> {
-        let entries = self.keyring.entries();
-        rows.into_iter().filter(|it| entries.get(it.id).is_some()).collect()
+    /// What may be taken over from pages. While somebody may be let in here by a lease of the life
+    /// before, and this one lacks what was lost with it, nothing of a key that is not known here: that
+    /// it was revoked may be what is lost.
+    fn scope(&self) -> Read {
+        match (&self.crossing, self.keyring.lease().standing(Moment::now())) {
+            (Some(_), Standing::Held | Standing::ServingKnown) => Read::Known,
+            (Some(_), Standing::Lost) | (None, _) => Read::Everything,
+        }
     }
 
     /// Where to follow from: the end of the changes, taken before the load begins.
@@ -342,15 +321,12 @@ impl Follower {
     /// Nothing new: loads one more page, or waits for the alarm.
     async fn go_on(&mut self) -> Result<(), Unavailable> {
         if let Load::Pages(after) = self.load
-            && !self.is_unsettled()
+            && self.scope() == Read::Everything
         {
-            let rows = self.keyring.store().page(after, PAGE).await?;
-            let Some(last) = rows.last().map(Row::mark) else {
-                self.finish_load();
-                return Ok(());
-            };
-            self.intake.rows(rows).await?;
-            self.load = Load::Pages(Some(last));
+            match self.intake.some(after).await? {
+                Some(last) => self.load = Load::Pages(Some(last)),
+                None => self.finish_load(),
+            }
             return Ok(());
         }
         // Until leases are given, what others do is found out by syncing.
@@ -386,7 +362,6 @@ impl Follower {
 
 /// How soon it is found out that everybody is across.
 const CROSSING: Duration = Duration::from_millis(200);
-const PAGE: usize = 2_000;
 
 const PAUSE_AFTER_FAULT: Duration = Duration::from_millis(50);
 const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);

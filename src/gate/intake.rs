@@ -1,6 +1,6 @@
 //! Takes what the store says into the keyring, and ends what that ends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::Moment;
@@ -8,7 +8,16 @@ use crate::gate::entries::Merged;
 use crate::gate::entry::Entry;
 use crate::gate::keyring::Keyring;
 use crate::key::text::KeyId;
-use crate::store::{CHANGES_PER_SYNC_MAX, Change, Row, Unavailable};
+use crate::store::{CHANGES_PER_SYNC_MAX, Change, PageMark, Row, Unavailable};
+
+/// What of the store's records is taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// All of them.
+    Everything,
+    /// Those of keys that are known here.
+    Known,
+}
 
 /// The way in.
 pub struct Intake {
@@ -46,9 +55,54 @@ impl Intake {
         newer
     }
 
+    /// Reads some pages after that place, each while the one before it is taken over. Answers where to
+    /// go on; `None`: there are no more. Nothing may be synced meanwhile, so that no page is older than
+    /// a change that was applied before it.
+    pub async fn some(&self, after: Option<PageMark>) -> Result<Option<PageMark>, Unavailable> {
+        let store = self.keyring.store();
+        let mut rows = store.page(after, PAGE).await?;
+        let mut reached = None;
+        for left in (0..PAGES_AT_ONCE).rev() {
+            let Some(last) = rows.last().map(Row::mark) else { return Ok(None) };
+            reached = Some(last);
+            let next = async {
+                if left == 0 { Ok(Vec::new()) } else { store.page(Some(last), PAGE).await }
+            };
+            // In this order: the next page is under way before this one takes the thread.
+            let (next, taken) = tokio::join!(biased; next, self.rows(rows));
+            taken?;
+            rows = next?;
+        }
+        Ok(reached)
+    }
+
+    /// Reads everything, and offers what is here and not there. Answers what was taken over.
+    pub async fn all(&self, scope: Read) -> Result<Read, Unavailable> {
+        let entries = self.keyring.entries();
+        let mut unseen: HashSet<KeyId> = entries.held().into_iter().collect();
+        let (mut after, mut read) = (None, Read::Everything);
+        loop {
+            let rows = self.keyring.store().page(after, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            after = Some(last.mark());
+            let is_taken = |it: &Row| scope == Read::Everything || entries.get(it.id).is_some();
+            let (taken, left): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_taken);
+            if !left.is_empty() {
+                read = Read::Known;
+            }
+            for row in &taken {
+                unseen.remove(&row.id);
+            }
+            self.rows(taken).await?;
+        }
+        let lost = unseen.into_iter().filter_map(|id| entries.get(id));
+        self.keyring.offer(&lost.collect::<Vec<_>>()).await?;
+        Ok(read)
+    }
+
     /// Takes one page of records; what is newer here is offered back, and what is sealed under a
     /// retired pepper is sealed anew.
-    pub async fn rows(&self, rows: Vec<Row>) -> Result<(), Unavailable> {
+    async fn rows(&self, rows: Vec<Row>) -> Result<(), Unavailable> {
         let (mut changed, mut newer) = (Vec::new(), Vec::new());
         for row in &rows {
             match self.keyring.merge(row) {
@@ -92,6 +146,10 @@ impl Intake {
         Ok(())
     }
 }
+
+const PAGE: usize = 512;
+/// As long as a lease can wait for its renewal.
+const PAGES_AT_ONCE: usize = 8;
 
 /// As many as one sync may bring, so that no receipt misses its number.
 const CLOSED_KEPT: usize = CHANGES_PER_SYNC_MAX;

@@ -79,7 +79,8 @@ async fn repeated(store: &Store, row: &Row, lost: &Position) -> Ticket {
 /// Resolves once a gateway is answered where it stands.
 async fn reached(store: &Store, gateway: &Gateway) {
     loop {
-        let beat = Beat { card: gateway.card.clone(), position: gateway.position.clone() };
+        let (card, position) = (gateway.card.clone(), gateway.position.clone());
+        let beat = Beat { card, position, heard: None };
         match store.sync(beat).await {
             Ok(Synced::Followed { .. }) => return,
             Ok(Synced::Lost { .. }) | Err(_) => sleep(PAUSE).await,
