@@ -129,15 +129,15 @@ fn who_holds_its_lease_when_it_finds_an_epoch_may_open_it_without_the_others() {
 #[test]
 fn what_is_heard_may_be_applied_before_anybody_says_whose_it_is() {
     let hears = |row, budget| Config { hearing: Hearing::On, ..with(row, budget) };
-    holds(hears(Row::Single, RESTART), 1_000, &[COMPLETE, FENCED, REOPENED]);
-    holds(hears(Row::All, FAILOVER), 1_000, &[COMPLETE, FENCED, REOPENED]);
+    holds(hears(Row::Single, RESTART), 50_000, &[COMPLETE, FENCED, REOPENED]);
+    holds(hears(Row::All, FAILOVER), 800_000, &[COMPLETE, FENCED, REOPENED]);
     let budget = Budget { patches: 1, ..FAILOVER };
-    holds(hears(Row::Fewer, budget), 1_000, &[COMPLETE, FENCED, REOPENED, LOST]);
+    holds(hears(Row::Fewer, budget), 1_500_000, &[COMPLETE, FENCED, REOPENED, LOST]);
     if is_full() {
         let both = |row| Config { ops: [BOTH, &[]], ..hears(row, FAILOVER) };
-        holds(both(Row::All), 1_000, &[COMPLETE, FENCED, REOPENED, DENIED]);
-        holds(both(Row::Fewer), 1_000, &[COMPLETE, FENCED, REOPENED, DENIED, LOST]);
-        holds(hears(Row::All, budget), 1_000, &[COMPLETE, FENCED, REOPENED]);
+        holds(both(Row::All), 600_000, &[COMPLETE, FENCED, REOPENED, DENIED]);
+        holds(both(Row::Fewer), 800_000, &[COMPLETE, FENCED, REOPENED, DENIED, LOST]);
+        holds(hears(Row::All, budget), 900_000, &[COMPLETE, FENCED, REOPENED]);
     }
 }
 

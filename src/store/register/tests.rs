@@ -50,7 +50,7 @@ fn a_lease_is_over_a_tenth_later_than_it_says() {
     let sight = Sight::blank();
     let waiting = |now| verdict(&entry(6, 1), 1, &sight, now);
     assert!(matches!(waiting(at(11_100)), Verdict::Waiting(_)));
-    assert_eq!(waiting(at(11_101)), Verdict::LeaseOver);
+    assert_eq!(waiting(at(11_101)), Verdict::Elapsed);
 }
 
 #[test]
