@@ -127,7 +127,7 @@ impl Follower {
         let words = ["XREAD", "COUNT", "16", "BLOCK", ALARM_MS, "STREAMS", "{kw}:changes", &after];
         let answer = self.connection.ask(&[&words])?;
         // In time, or nothing: the stream's name and its entries.
-        if let Ok(stream) = answer.at(0).and_then(|it| it.at(0)) {
+        if let Ok(stream) = answer.at(0) {
             self.heard = place(stream.at(1)?)?;
         }
         Ok(())
