@@ -95,6 +95,60 @@ async fn what_a_primary_lost_is_brought_again_where_the_next_one_loses_it_too() 
     }
 }
 
+#[tokio::test]
+async fn what_is_heard_is_known_at_once_and_confirmed_once_the_store_has_it() {
+    let server = redis::Redis::start();
+    let place = Place::on_redis(&format!("url = {:?}", server.url())).await;
+    let mut follower = place.follower();
+    place.follow_until(&mut follower, |it| it.keyring.entries().is_loaded() && it.is_held()).await;
+    let confirmed = async || {
+        let ticket = place.store.ticket().await.unwrap();
+        (ticket.position.number, ticket.register.entries[0].confirmed.number)
+    };
+    let known = hear_of(&place, &mut follower, 1).await;
+    assert!(place.keyring.entries().get(known.record.id).is_some());
+    assert_eq!(confirmed().await, (1, 0));
+    place.keyring.lease().surrender();
+    place.follow_until(&mut follower, Place::is_held).await;
+    assert_eq!(confirmed().await, (1, 1));
+
+    // Where it is gone again before that, in the same life, it is offered to the store.
+    let lost = hear_of(&place, &mut follower, 2).await;
+    server.cli(&["XDEL", "{kw}:changes", "2-0"]);
+    server.cli(&["HDEL", "{kw}:records", lost.record.id.as_str()]);
+    place.keyring.lease().surrender();
+    place.follow_until(&mut follower, Place::is_held).await;
+    assert_eq!(place.store.find(lost.record.id).await.unwrap(), Some(place.row(&lost.record)));
+}
+
+/// Has a key minted while the follower waits for the alarm clock.
+async fn hear_of(place: &Place, follower: &mut Follower, seed: u64) -> Minted {
+    let mint = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        place.mint(seed).await
+    };
+    let (step, minted) = tokio::join!(follower.step(), mint);
+    step.unwrap();
+    minted
+}
+
+#[tokio::test]
+async fn who_reads_all_again_finds_its_way_though_the_store_begins_yet_another_life() {
+    let server = redis::Redis::start();
+    let place = Place::on_redis(&format!("url = {:?}", server.url())).await;
+    let key = place.mint(1).await;
+    let mut follower = place.follower();
+    place.follow_until(&mut follower, |it| it.keyring.entries().is_loaded() && it.is_held()).await;
+    // Nothing of the changes that it knows is left.
+    server.cli(&["DEL", "{kw}:changes"]);
+    server.restart();
+    while try_step(&mut follower).await == 0 {}
+    server.restart();
+    place.keyring.lease().surrender();
+    place.follow_until(&mut follower, Place::is_held).await;
+    assert!(place.prove(&key).await.is_ok());
+}
+
 /// In which life of the store leases were given last.
 fn opened(primary: &redis::Redis, namespace: &str) -> String {
     primary.cli(&["HGET", &format!("{{{namespace}}}:meta"), "opened"])
@@ -108,13 +162,14 @@ async fn who_does_not_know_every_key_opens_no_life_of_the_store() {
     let some = Place::on_redis(&format!("{lines}\n{bound}")).await;
     let all = Place::on_redis(&format!("{lines}\nnamespace = \"b\"")).await;
     let mut followers = [some.follower(), all.follower()];
+    let mut keys = Vec::new();
     for (place, follower) in [&some, &all].into_iter().zip(&mut followers) {
-        place.mint(1).await;
+        keys.push(place.mint(1).await);
         let is_loaded = |it: &Place| it.keyring.entries().is_loaded() && it.is_held();
         place.follow_until(follower, is_loaded).await;
         // Who else follows is seen by now, and remembered with the next lease.
         place.store.sight().trust_the_epoch().await;
-        place.mint(2).await;
+        keys.push(place.mint(2).await);
         follower.step().await.unwrap();
     }
     assert!(!some.keyring.entries().is_complete());
@@ -133,6 +188,11 @@ async fn who_does_not_know_every_key_opens_no_life_of_the_store() {
     assert_ne!(ticket.position.epoch, before[0]);
     assert!(some.is_held());
     assert_eq!(opened(primary, "a"), before[0]);
+    // Of a key that it does not know, what the life before said may be lost.
+    let is_known = |it: &&Minted| some.keyring.entries().get(it.record.id).is_some();
+    let (known, unknown): (Vec<_>, Vec<_>) = keys[..2].iter().partition(is_known);
+    assert!(some.prove(known[0]).await.is_ok());
+    assert!(matches!(some.prove(unknown[0]).await, Err(Refusal::StoreUnreachable)));
 }
 
 /// More than it takes to come across.

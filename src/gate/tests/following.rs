@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gate::follow::Follower;
+use crate::gate::intake::{Intake, Read};
 use crate::gate::lease::Standing;
 use crate::gate::recheck::Recheck;
 use crate::key::seal::Sealed;
@@ -43,6 +44,25 @@ impl Place {
         self.mint(1_000).await;
         self.keyring.lease().surrender();
     }
+}
+
+#[tokio::test]
+async fn only_what_is_known_is_taken_from_a_life_that_is_not_open() {
+    let place = Place::new();
+    let known = place.mint(1).await;
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    place.revoke(&known).await;
+    let unknown = place.mint(2).await;
+    let intake = Intake::new(Arc::clone(&place.keyring));
+    assert_eq!(intake.all(Read::Known).await.unwrap(), Read::Known);
+    assert!(place.keyring.entries().get(unknown.record.id).is_none());
+    let entry = place.keyring.entries().get(known.record.id).unwrap();
+    assert_eq!(entry.known().judge_state(NOW), Err(Refusal::RevokedKey));
+    assert_eq!(intake.all(Read::Everything).await.unwrap(), Read::Everything);
+    assert!(place.keyring.entries().get(unknown.record.id).is_some());
+    // With nothing unknown, all is read.
+    assert_eq!(intake.all(Read::Known).await.unwrap(), Read::Everything);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use crate::store::endurance::Endurance;
 use crate::store::redis::Redis as Ours;
 use crate::store::{Row, Store, WriteFault, Written};
 
+mod hearing;
 mod losses;
 mod replicas;
 mod topologies;
