@@ -166,10 +166,9 @@ impl Known {
     /// read.
     pub fn row(&self, id: KeyId, vault: &Vault) -> Option<Row> {
         let record = self.packed.record(id, self.tag.clone())?;
-        match self.packed.kept() {
-            Some(sealed) => Some(vault::row(id, &record, sealed)),
-            None => vault.seal(&record).ok(),
-        }
+        let Some(sealed) = self.packed.kept() else { return vault.seal(&record).ok() };
+        let row = vault::row(id, &record, sealed);
+        vault.reseal(&row).ok().map(|it| it.unwrap_or(row))
     }
 
     /// Counts the changes by operators.

@@ -32,6 +32,7 @@ use crate::tasks::Tasks;
 mod bound;
 mod following;
 mod proving;
+mod versions;
 
 /// A store and what one gateway knows of it.
 struct Place {
