@@ -146,15 +146,16 @@ impl Known {
         })
     }
 
-    /// Whether `stored` takes its place: on a tie too, as only its tag or seal may be newer.
+    /// Whether `stored` takes its place: on a tie too, as its tag or seal may be newer. After a lost
+    /// write it may even be another change, and the store's is the one that stays.
     pub fn yields_to(&self, stored: &Self) -> bool {
         self.seniority() <= stored.seniority()
     }
 
     /// Whether whoever was let in by the one is let in by the other.
     pub fn opens_the_same_as(&self, other: &Self) -> bool {
-        let unreadable = |it: &Self| it.rights == Rights::Unreadable;
-        self.seniority() == other.seniority() && unreadable(self) == unreadable(other)
+        let apart = |it: &Self| (it.seniority(), it.expires_at, it.switch, it.rights);
+        apart(self) == apart(other) && self.packed.says_the_same_as(&other.packed)
     }
 
     /// By which it is compared with another state of the same record.

@@ -31,6 +31,7 @@ use crate::tasks::Tasks;
 
 mod bound;
 mod following;
+mod merging;
 mod proving;
 mod versions;
 

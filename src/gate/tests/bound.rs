@@ -7,8 +7,11 @@ use crate::gate::known::{Known, Stored};
 use crate::key::text::KeyId;
 
 fn known(place: &Place, minted: &Minted) -> Stored {
-    let row = place.row(&minted.record);
-    Stored::Readable(Box::new(Known::new(&minted.record, &row).unwrap()))
+    holding(place, &minted.record)
+}
+
+fn holding(place: &Place, record: &KeyRecord) -> Stored {
+    Stored::Readable(Box::new(Known::new(record, &place.row(record)).unwrap()))
 }
 
 fn fill(entries: &Entries, id: KeyId, read: FillRead) -> Outcome {
@@ -128,25 +131,4 @@ async fn what_may_have_been_missed_overtakes_a_fill_too() {
     let place = Place::new();
     entries.merge(id, known(&place, &Minted::new(1)));
     assert!(matches!(entries.look(id), Looked::Known(_)));
-}
-
-#[tokio::test]
-async fn an_older_state_changes_nothing_and_revoked_wins() {
-    let place = Place::new();
-    let entries = Entries::new(10);
-    let key = Minted::new(1);
-    let at = |revision, revoked: bool| {
-        let record = KeyRecord { revision, ..key.record.clone() };
-        let record = if revoked { record.revoked(NOW) } else { record };
-        let row = place.row(&record);
-        Stored::Readable(Box::new(Known::new(&record, &row).unwrap()))
-    };
-    let id = key.record.id;
-    assert!(matches!(entries.merge(id, at(5, false)), Merged::Quiet));
-    assert!(matches!(entries.merge(id, at(4, false)), Merged::Kept(_)));
-    assert!(matches!(entries.merge(id, at(5, false)), Merged::Quiet), "the same is no change");
-    assert!(matches!(entries.merge(id, at(2, true)), Merged::Changed(_)));
-    assert!(matches!(entries.merge(id, at(9, false)), Merged::Kept(_)));
-    assert!(matches!(entries.merge(id, Stored::Unreadable), Merged::Changed(_)));
-    assert!(matches!(entries.merge(id, at(9, true)), Merged::Changed(_)));
 }
