@@ -50,11 +50,17 @@ impl Entry {
         self.turns.get_or_init(Box::default)
     }
 
-    /// Merges what the store says; what is older than what is known changes nothing.
+    /// Merges what the store says; what is older than what is known changes nothing. A tag that was
+    /// made here stays with what it was made for: the store may have been read before it got there.
     pub fn merge(&self, stored: Stored) -> Merge {
+        let is_untagged = matches!(stored, Stored::Untagged(_));
         let stored = Arc::new(stored.over(&self.known()));
         let before = self.known.rcu(|known| {
-            if known.yields_to(&stored) { Arc::clone(&stored) } else { Arc::clone(known) }
+            if !known.yields_to(&stored) {
+                return Arc::clone(known);
+            }
+            let tagged = if is_untagged { stored.tagged_as(known) } else { None };
+            tagged.map_or_else(|| Arc::clone(&stored), Arc::new)
         });
         if !before.yields_to(&stored) {
             Merge::Kept

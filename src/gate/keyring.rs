@@ -183,7 +183,10 @@ impl Keyring {
     /// What the gate needs of a stored row; one that cannot be read lets nobody in.
     fn read(&self, row: &Row) -> Stored {
         match self.vault.open(row).and_then(|it| Known::new(&it, row)) {
-            Ok(known) => Stored::Readable(Box::new(known)),
+            Ok(known) if known.tag().is_some_and(|it| self.vault.knows(it.pepper())) => {
+                Stored::Readable(Box::new(known))
+            }
+            Ok(known) => Stored::Untagged(Box::new(known)),
             Err(fault) => {
                 self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(key.id = %row.id, %fault, "a record cannot be read: its key gets 503");

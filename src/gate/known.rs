@@ -48,6 +48,8 @@ enum Switch {
 pub enum Stored {
     /// It could.
     Readable(Box<Known>),
+    /// It could, and has no tag that can be judged here: only argon2 can judge its key.
+    Untagged(Box<Known>),
     /// It could not.
     Unreadable,
 }
@@ -56,7 +58,7 @@ impl Stored {
     /// Where nothing was known before.
     pub fn alone(self) -> Known {
         match self {
-            Self::Readable(known) => *known,
+            Self::Readable(known) | Self::Untagged(known) => *known,
             Self::Unreadable => Known::unreadable(None),
         }
     }
@@ -64,7 +66,7 @@ impl Stored {
     /// Where `before` was known.
     pub fn over(self, before: &Known) -> Known {
         match self {
-            Self::Readable(known) => *known,
+            Self::Readable(known) | Self::Untagged(known) => *known,
             Self::Unreadable => Known::unreadable(Some(before)),
         }
     }
@@ -144,6 +146,12 @@ impl Known {
             identity: OnceBox::new(),
             ..*self
         })
+    }
+
+    /// The same with the tag that `before` has, if that is for the same contents.
+    pub fn tagged_as(&self, before: &Self) -> Option<Self> {
+        let tag = before.tag.as_ref().filter(|_| self.opens_the_same_as(before))?;
+        self.with_tag(self.revision, tag)
     }
 
     /// Whether `stored` takes its place: on a tie too, as its tag or seal may be newer. After a lost

@@ -57,3 +57,30 @@ async fn on_a_tie_whatever_opens_something_else_is_a_change() {
         assert!(entry.known().opens_the_same_as(&known), "the store's stays");
     }
 }
+
+#[tokio::test]
+async fn a_tag_that_was_made_here_outlives_a_page_that_was_read_before_it() {
+    let place = Place::new();
+    place.keyring.lease().renew(Moment::now());
+    let key = Minted::new(1).without_tag();
+    let row = place.row(&key.record);
+    place.keyring.merge(&row);
+    assert!(place.prove(&key).await.is_ok());
+    let tag = || {
+        let entry = place.keyring.entries().get(key.record.id).unwrap();
+        entry.known().tag().cloned()
+    };
+    let made = Some(peppers().tag(&key.key.digest()));
+    assert_eq!(tag(), made);
+    place.keyring.merge(&row);
+    assert_eq!(tag(), made, "argon2 has to run again");
+    // Nor does one help that was made under a pepper which is not here.
+    let gone = Peppers::new(Pepper::new([5; 32]), vec![]).tag(&key.key.digest());
+    let foreign = KeyRecord { tag: Some(gone.clone()), ..key.record.clone() };
+    place.keyring.merge(&place.row(&foreign));
+    assert_eq!(tag(), made);
+    // It was made for these contents and for no others.
+    let other = KeyRecord { disabled: true, ..key.record.clone() };
+    place.keyring.merge(&place.row(&other));
+    assert_eq!(tag(), None);
+}
