@@ -194,6 +194,7 @@ impl Entries {
                 FillRead::Found(_) | FillRead::Absent if fill.was_overtaken() => return None,
                 FillRead::Found(_) if !part.fills.contains_key(&id) => Outcome::Failed,
                 FillRead::Found(stored) => {
+                    self.unknown.remove(&id);
                     let entry = Arc::new(Entry::new(id, stored.alone()));
                     part.insert(place, Arc::clone(&entry));
                     Outcome::Found(entry)
@@ -212,6 +213,7 @@ impl Entries {
     /// not in memory comes in where there is room, an operator's always.
     pub fn merge(&self, id: KeyId, stored: Stored) -> Merged {
         let met = self.index.change(id, |part, place| {
+            self.unknown.remove(&id);
             if let Some(entry) = part.get(place) {
                 return Met::Known(match entry.merge(stored) {
                     Merge::Changed => Merged::Changed(Arc::clone(entry)),
@@ -225,7 +227,6 @@ impl Entries {
                 return Met::Outside;
             }
             let known = stored.alone();
-            self.unknown.remove(&id);
             if known.rights() != Rights::Operator && self.count() >= self.max {
                 part.elsewhere.insert(id);
                 return Met::Outside;

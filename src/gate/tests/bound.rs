@@ -132,3 +132,23 @@ async fn what_may_have_been_missed_overtakes_a_fill_too() {
     entries.merge(id, known(&place, &Minted::new(1)));
     assert!(matches!(entries.look(id), Looked::Known(_)));
 }
+
+#[tokio::test]
+async fn an_old_answer_that_a_key_is_unknown_ends_with_its_finding() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let (key, other) = (Minted::new(1), Minted::new(2));
+    let id = key.record.id;
+    // Past the lease it is asked for again, though it was said to be unknown.
+    drop(fill(&entries, id, FillRead::Absent));
+    drop(fill(&entries, id, FillRead::Found(known(&place, &key))));
+    drop(fill(&entries, other.record.id, FillRead::Found(known(&place, &other))));
+    assert!(matches!(entries.look(id), Looked::New), "its key gets 401");
+    // A change that meets a read, or comes to a full map, ends it too.
+    let minted = Minted::new(3);
+    drop(fill(&entries, minted.record.id, FillRead::Absent));
+    let asked = entries.begin_fill(minted.record.id).unwrap();
+    entries.merge(minted.record.id, known(&place, &minted));
+    entries.end_fill(minted.record.id, &asked, FillRead::Failed);
+    assert!(matches!(entries.look(minted.record.id), Looked::New), "its key gets 401");
+}
