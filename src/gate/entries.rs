@@ -199,7 +199,9 @@ impl Entries {
                     part.insert(place, Arc::clone(&entry));
                     Outcome::Found(entry)
                 }
+                // No change of it came since the read was sent, so the store has lost it.
                 FillRead::Absent => {
+                    part.elsewhere.remove(&id);
                     self.unknown.insert(id, ());
                     Outcome::Absent
                 }

@@ -152,3 +152,22 @@ async fn an_old_answer_that_a_key_is_unknown_ends_with_its_finding() {
     entries.end_fill(minted.record.id, &asked, FillRead::Failed);
     assert!(matches!(entries.look(minted.record.id), Looked::New), "its key gets 401");
 }
+
+#[tokio::test]
+async fn what_the_store_has_lost_keeps_no_map_from_being_complete() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let (key, lost) = (Minted::new(1), Minted::new(2));
+    entries.merge(key.record.id, known(&place, &key));
+    entries.merge(lost.record.id, known(&place, &lost));
+    entries.set_loaded();
+    assert!(!entries.is_complete());
+    let asked = entries.begin_fill(lost.record.id).unwrap();
+    // Not while a change may have passed the read.
+    entries.merge(lost.record.id, known(&place, &lost));
+    assert_eq!(entries.end_fill(lost.record.id, &asked, FillRead::Absent), Ended::Overtaken);
+    assert!(!entries.is_complete());
+    assert_eq!(entries.end_fill(lost.record.id, &asked, FillRead::Absent), Ended::Settled);
+    assert!(entries.is_complete());
+    assert!(matches!(entries.look(lost.record.id), Looked::Absent));
+}
