@@ -21,6 +21,7 @@ pub mod index;
 pub mod keyring;
 pub mod known;
 pub mod lease;
+pub mod order;
 pub mod recheck;
 pub mod rollback;
 pub mod running;

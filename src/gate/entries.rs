@@ -1,8 +1,7 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
-use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::sync::Cache;
 
@@ -11,6 +10,7 @@ use crate::gate::entry::{Entry, Merge};
 use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
 use crate::gate::index::{Index, Part, Removal};
 use crate::gate::known::{Rights, Stored};
+use crate::gate::order::Order;
 use crate::key::text::KeyId;
 
 /// What the store told of a key did to the map.
@@ -31,20 +31,10 @@ pub struct Entries {
     /// Whether every id of the store is in it.
     loaded: AtomicBool,
     unknown: Cache<KeyId, (), quick_cache::UnitWeighter, ahash::RandomState>,
-    order: Mutex<Order>,
+    order: Order,
     count: AtomicUsize,
     max: usize,
     evicted: AtomicU64,
-}
-
-/// Who is asked to leave next.
-#[derive(Debug, Default)]
-struct Order {
-    /// In the order in which they came, or were last spared.
-    queue: VecDeque<KeyId>,
-    /// Whether everybody stands in it. Until somebody has to leave for the first time, only who was
-    /// asked for does; the others came before.
-    whole: bool,
 }
 
 /// What the map says of an id.
@@ -73,7 +63,7 @@ impl Entries {
                 ahash::RandomState::new(),
                 quick_cache::sync::DefaultLifecycle::default(),
             ),
-            order: Mutex::default(),
+            order: Order::default(),
             count: AtomicUsize::new(0),
             max,
             evicted: AtomicU64::new(0),
@@ -180,7 +170,7 @@ impl Entries {
         let Some(outcome) = self.settle(id, fill, read) else { return Ended::Overtaken };
         if matches!(outcome, Outcome::Found(_)) {
             self.count.fetch_add(1, Ordering::Relaxed);
-            self.order().queue.push_back(id);
+            self.order.asked_for(id);
             self.make_room();
         }
         fill.settle(outcome);
@@ -239,18 +229,12 @@ impl Entries {
         match met {
             Met::Known(merged) => return merged,
             Met::Outside => {}
-            Met::Entered => self.note_loaded(id),
+            Met::Entered => {
+                self.count.fetch_add(1, Ordering::Relaxed);
+                self.order.came(id);
+            }
         }
         Merged::Quiet
-    }
-
-    /// One more key is in memory; its place in the map is not held any more.
-    fn note_loaded(&self, id: KeyId) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let mut order = self.order();
-        if order.whole {
-            order.queue.push_back(id);
-        }
     }
 
     /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is
@@ -260,7 +244,7 @@ impl Entries {
             if self.count() <= self.max {
                 return;
             }
-            let Some(id) = self.next_to_leave() else { return };
+            let Some(id) = self.order.next(|| self.held()) else { return };
             let asked =
                 self.index.change(id, |part, place| part.remove_if(place, Entry::may_leave));
             match asked {
@@ -268,26 +252,10 @@ impl Entries {
                     self.count.fetch_sub(1, Ordering::Relaxed);
                     self.evicted.fetch_add(1, Ordering::Relaxed);
                 }
-                Some(Removal::Stays) => self.order().queue.push_back(id),
+                Some(Removal::Stays) => self.order.spare([id]),
                 None => {}
             }
         }
-    }
-
-    fn next_to_leave(&self) -> Option<KeyId> {
-        let mut order = self.order();
-        if !order.whole {
-            let asked_for: HashSet<KeyId> = order.queue.iter().copied().collect();
-            let mut queue = VecDeque::from(self.held());
-            queue.retain(|it| !asked_for.contains(it));
-            queue.append(&mut order.queue);
-            *order = Order { queue, whole: true };
-        }
-        order.queue.pop_front()
-    }
-
-    fn order(&self) -> MutexGuard<'_, Order> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
