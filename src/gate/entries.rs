@@ -8,7 +8,7 @@ use quick_cache::sync::Cache;
 use crate::clock::Timestamp;
 use crate::gate::entry::{Entry, Merge};
 use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
-use crate::gate::index::{Index, Part, Removal};
+use crate::gate::index::{Index, Part, Place, Removal};
 use crate::gate::known::{Rights, Stored};
 use crate::gate::order::Order;
 use crate::key::text::KeyId;
@@ -179,10 +179,13 @@ impl Entries {
 
     fn settle(&self, id: KeyId, fill: &Fill, read: FillRead) -> Option<Outcome> {
         self.index.change(id, |part, place| {
+            // A change has brought it meanwhile.
+            if fill.is_settled() {
+                return Some(Outcome::Failed);
+            }
             let outcome = match read {
                 FillRead::Failed => Outcome::Failed,
                 FillRead::Found(_) | FillRead::Absent if fill.was_overtaken() => return None,
-                FillRead::Found(_) if !part.fills.contains_key(&id) => Outcome::Failed,
                 FillRead::Found(stored) => {
                     self.unknown.remove(&id);
                     let entry = Arc::new(Entry::new(id, stored.alone()));
@@ -213,18 +216,7 @@ impl Entries {
                     Merge::Same => Merged::Quiet,
                 });
             }
-            if let Some(fill) = part.fills.get(&id) {
-                fill.overtake();
-                part.elsewhere.insert(id);
-                return Met::Outside;
-            }
-            let known = stored.alone();
-            if known.rights() != Rights::Operator && self.count() >= self.max {
-                part.elsewhere.insert(id);
-                return Met::Outside;
-            }
-            part.insert(place, Arc::new(Entry::new(id, known)));
-            Met::Entered
+            self.enter(part, place, Entry::new(id, stored.alone()))
         });
         match met {
             Met::Known(merged) => return merged,
@@ -235,6 +227,23 @@ impl Entries {
             }
         }
         Merged::Quiet
+    }
+
+    /// Takes in a key that is not in memory. Where there is room for it, whoever has the store asked
+    /// for it has the answer; else what is being read may be older.
+    fn enter(&self, part: &mut Part, place: &Place<'_>, entry: Entry) -> Met {
+        let id = entry.id();
+        if entry.known().rights() != Rights::Operator && self.count() >= self.max {
+            part.elsewhere.insert(id);
+            part.fills.get(&id).into_iter().for_each(|it| it.overtake());
+            return Met::Outside;
+        }
+        let entry = Arc::new(entry);
+        if let Some(fill) = part.fills.remove(&id) {
+            fill.settle(Outcome::Found(Arc::clone(&entry)));
+        }
+        part.insert(place, entry);
+        Met::Entered
     }
 
     /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is
@@ -265,7 +274,7 @@ enum Met {
     Known(Merged),
     /// Nothing, and it came in.
     Entered,
-    /// Nothing, or a read that is under way.
+    /// Nothing, and there was no room.
     Outside,
 }
 

@@ -101,7 +101,8 @@ async fn operators_come_in_and_stay_whatever_comes() {
 #[tokio::test]
 async fn nothing_overtakes_a_fill() {
     let place = Place::new();
-    let entries = Entries::new(10);
+    let entries = Entries::new(1);
+    entries.merge(Minted::new(2).record.id, known(&place, &Minted::new(2)));
     let key = Minted::new(1);
     let id = key.record.id;
     let fill = entries.begin_fill(id).unwrap();
@@ -170,4 +171,24 @@ async fn what_the_store_has_lost_keeps_no_map_from_being_complete() {
     assert_eq!(entries.end_fill(lost.record.id, &asked, FillRead::Absent), Ended::Settled);
     assert!(entries.is_complete());
     assert!(matches!(entries.look(lost.record.id), Looked::Absent));
+}
+
+#[tokio::test]
+async fn where_there_is_room_a_change_answers_whoever_asks_for_its_key() {
+    let place = Place::new();
+    let entries = Entries::new(10);
+    let key = Minted::new(1);
+    let id = key.record.id;
+    entries.set_loaded();
+    let asked = entries.begin_fill(id).unwrap();
+    assert!(matches!(entries.merge(id, known(&place, &key)), Merged::Quiet));
+    let Outcome::Found(answer) = asked.outcome().await else { panic!("nobody was told") };
+    assert!(Arc::ptr_eq(&answer, &entries.get(id).unwrap()));
+    // However the read ends, it ends nothing any more.
+    for read in [FillRead::Failed, FillRead::Absent, FillRead::Found(known(&place, &key))] {
+        assert_eq!(entries.end_fill(id, &asked, read), Ended::Settled);
+        assert!(Arc::ptr_eq(&answer, &entries.get(id).unwrap()));
+    }
+    assert_eq!(entries.count(), 1);
+    assert!(entries.is_complete());
 }
