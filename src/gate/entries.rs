@@ -1,7 +1,7 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use quick_cache::sync::Cache;
 
@@ -16,7 +16,7 @@ use crate::key::text::KeyId;
 /// What the store told of a key did to the map.
 #[derive(Debug)]
 pub enum Merged {
-    /// An entry changed: what runs with it has to be looked at.
+    /// An entry changed that somebody holds: what runs with it has to be looked at.
     Changed(Arc<Entry>),
     /// What was known is newer.
     Kept(Arc<Entry>),
@@ -211,6 +211,7 @@ impl Entries {
             self.unknown.remove(&id);
             if let Some(entry) = part.get(place) {
                 return Met::Known(match entry.merge(stored) {
+                    Merge::Changed if is_nobodys(entry) => Merged::Quiet,
                     Merge::Changed => Merged::Changed(Arc::clone(entry)),
                     Merge::Kept => Merged::Kept(Arc::clone(entry)),
                     Merge::Same => Merged::Quiet,
@@ -266,6 +267,19 @@ impl Entries {
             }
         }
     }
+}
+
+/// Whether nothing runs with an entry, asked while its part of the index is locked for a change.
+///
+/// Whoever holds an entry has cloned it from the map under that lock, or from somebody who had; and
+/// what runs owns its entry for as long as it is listed. So where the map's is the only one, no
+/// worker lists it, and who comes later finds the change. It would not be so if entries were handed
+/// out without the lock, or if a listed [`Run`](crate::gate::running::Run) did not own its own.
+fn is_nobodys(entry: &Arc<Entry>) -> bool {
+    let is_alone = Arc::strong_count(entry) == 1;
+    // What was done by whoever let go of it last is over.
+    fence(Ordering::Acquire);
+    is_alone
 }
 
 /// What a record met that the store told of.

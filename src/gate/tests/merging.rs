@@ -1,8 +1,14 @@
 //! What becomes of a record that the store told of, where something is known already.
 
+use std::rc::Rc;
+
 use super::*;
+use crate::config::Access;
 use crate::gate::entries::{Entries, Merged};
+use crate::gate::fill::FillRead;
 use crate::gate::known::{Known, Stored};
+use crate::gate::running::Running;
+use crate::gate::{Caller, Terms};
 
 fn holding(place: &Place, record: &KeyRecord) -> Stored {
     Stored::Readable(Box::new(Known::new(record, &place.row(record)).unwrap()))
@@ -83,4 +89,36 @@ async fn a_tag_that_was_made_here_outlives_a_page_that_was_read_before_it() {
     let other = KeyRecord { disabled: true, ..key.record.clone() };
     place.keyring.merge(&place.row(&other));
     assert_eq!(tag(), None);
+}
+
+#[tokio::test]
+async fn a_change_of_a_key_that_nobody_holds_is_no_workers_business() {
+    let place = Place::new();
+    let entries = Entries::new(10);
+    let record = Minted::new(1).record;
+    let id = record.id;
+    let at = |revision| holding(&place, &KeyRecord { revision, ..record.clone() });
+    entries.merge(id, at(1));
+    assert!(matches!(entries.merge(id, at(2)), Merged::Quiet));
+    assert_eq!(entries.get(id).unwrap().known().revision(), 2, "it is taken over all the same");
+
+    let (running, route) = (Rc::<Running>::default(), Rc::new(terms()));
+    let caller = Caller { address: [127, 0, 0, 1].into(), route: &route };
+    let grant = running.enter(entries.get(id), &caller);
+    assert!(matches!(entries.merge(id, at(3)), Merged::Changed(_)), "a request runs with it");
+    let run = Rc::clone(grant.run());
+    drop(grant);
+    assert!(matches!(entries.merge(id, at(4)), Merged::Changed(_)), "it outlives its grant");
+    drop(run);
+    assert!(matches!(entries.merge(id, at(5)), Merged::Quiet));
+    // Who waits for a read holds what it found.
+    let other = Minted::new(2).record;
+    let asked = entries.begin_fill(other.id).unwrap();
+    entries.end_fill(other.id, &asked, FillRead::Found(holding(&place, &other)));
+    let revoked = |it: &KeyRecord| holding(&place, &it.clone().revoked(NOW));
+    assert!(matches!(entries.merge(other.id, revoked(&other)), Merged::Changed(_)));
+}
+
+fn terms() -> Terms {
+    Terms { name: "all".into(), access: Access::Key }
 }
