@@ -24,6 +24,7 @@ pub mod lease;
 pub mod order;
 pub mod recheck;
 pub mod rollback;
+pub mod room;
 pub mod running;
 pub mod throttle;
 pub mod turns;

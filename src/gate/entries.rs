@@ -1,7 +1,7 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use quick_cache::sync::Cache;
 
@@ -9,8 +9,9 @@ use crate::clock::Timestamp;
 use crate::gate::entry::{Entry, Merge};
 use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
 use crate::gate::index::{Index, Part, Place, Removal};
-use crate::gate::known::{Rights, Stored};
+use crate::gate::known::Stored;
 use crate::gate::order::Order;
+use crate::gate::room::{Room, Stay};
 use crate::key::text::KeyId;
 
 /// What the store told of a key did to the map.
@@ -32,8 +33,7 @@ pub struct Entries {
     loaded: AtomicBool,
     unknown: Cache<KeyId, (), quick_cache::UnitWeighter, ahash::RandomState>,
     order: Order,
-    count: AtomicUsize,
-    max: usize,
+    room: Room,
     evicted: AtomicU64,
 }
 
@@ -51,7 +51,7 @@ pub enum Looked {
 }
 
 impl Entries {
-    /// An empty map for at most `max` keys.
+    /// An empty map for at most `max` keys, beside those that stay always.
     pub fn new(max: usize) -> Self {
         Self {
             index: Index::new(),
@@ -64,8 +64,7 @@ impl Entries {
                 quick_cache::sync::DefaultLifecycle::default(),
             ),
             order: Order::default(),
-            count: AtomicUsize::new(0),
-            max,
+            room: Room::new(max),
             evicted: AtomicU64::new(0),
         }
     }
@@ -127,7 +126,7 @@ impl Entries {
 
     /// How many keys are in memory.
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.room.count()
     }
 
     /// How many had to go for others.
@@ -168,10 +167,13 @@ impl Entries {
     /// again when it is asked for, so an evicted revocation cannot be forgotten.
     pub fn end_fill(&self, id: KeyId, fill: &Fill, read: FillRead) -> Ended {
         let Some(outcome) = self.settle(id, fill, read) else { return Ended::Overtaken };
-        if matches!(outcome, Outcome::Found(_)) {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            self.order.asked_for(id);
-            self.make_room();
+        if let Outcome::Found(entry) = &outcome {
+            let stay = entry.stay();
+            self.room.enter(stay);
+            if stay == Stay::WhileRoom {
+                self.order.asked_for(id);
+                self.make_room();
+            }
         }
         fill.settle(outcome);
         Ended::Settled
@@ -205,61 +207,65 @@ impl Entries {
     }
 
     /// Takes over what the store tells of a key: from a change, or while loading. A key that is
-    /// not in memory comes in where there is room, an operator's always.
+    /// not in memory comes in where there is room, one that stays always in any case.
     pub fn merge(&self, id: KeyId, stored: Stored) -> Merged {
-        let met = self.index.change(id, |part, place| {
+        let (merged, left, entered) = self.index.change(id, |part, place| {
             self.unknown.remove(&id);
-            if let Some(entry) = part.get(place) {
-                return Met::Known(match entry.merge(stored) {
-                    Merge::Changed if is_nobodys(entry) => Merged::Quiet,
-                    Merge::Changed => Merged::Changed(Arc::clone(entry)),
-                    Merge::Kept => Merged::Kept(Arc::clone(entry)),
-                    Merge::Same => Merged::Quiet,
-                });
-            }
-            self.enter(part, place, Entry::new(id, stored.alone()))
+            let Some(entry) = part.get(place) else {
+                let entered = self.enter(part, place, Entry::new(id, stored.alone()));
+                return (Merged::Quiet, None, entered);
+            };
+            let before = entry.stay();
+            let merged = match entry.merge(stored) {
+                Merge::Changed if is_nobodys(entry) => Merged::Quiet,
+                Merge::Changed => Merged::Changed(Arc::clone(entry)),
+                Merge::Kept => Merged::Kept(Arc::clone(entry)),
+                Merge::Same => Merged::Quiet,
+            };
+            let moved = before != entry.stay();
+            (merged, moved.then_some(before), moved.then(|| entry.stay()))
         });
-        match met {
-            Met::Known(merged) => return merged,
-            Met::Outside => {}
-            Met::Entered => {
-                self.count.fetch_add(1, Ordering::Relaxed);
+        left.into_iter().for_each(|it| self.room.leave(it));
+        if let Some(stay) = entered {
+            self.room.enter(stay);
+            if stay == Stay::WhileRoom {
                 self.order.came(id);
             }
         }
-        Merged::Quiet
+        merged
     }
 
     /// Takes in a key that is not in memory. Where there is room for it, whoever has the store asked
     /// for it has the answer; else what is being read may be older.
-    fn enter(&self, part: &mut Part, place: &Place<'_>, entry: Entry) -> Met {
-        let id = entry.id();
-        if entry.known().rights() != Rights::Operator && self.count() >= self.max {
+    fn enter(&self, part: &mut Part, place: &Place<'_>, entry: Entry) -> Option<Stay> {
+        let (id, stay) = (entry.id(), entry.stay());
+        if !self.room.is_for(stay) {
             part.elsewhere.insert(id);
             part.fills.get(&id).into_iter().for_each(|it| it.overtake());
-            return Met::Outside;
+            return None;
         }
         let entry = Arc::new(entry);
         if let Some(fill) = part.fills.remove(&id) {
             fill.settle(Outcome::Found(Arc::clone(&entry)));
         }
         part.insert(place, entry);
-        Met::Entered
+        Some(stay)
     }
 
     /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is
     /// spared once. Where all are in use, it is tried again with the next one that comes.
     fn make_room(&self) {
         for _ in 0..ASKED_TO_LEAVE_MAX {
-            if self.count() <= self.max {
+            if !self.room.is_over() {
                 return;
             }
-            let Some(id) = self.order.next(|| self.held()) else { return };
+            let held = || self.each(|it| (it.stay() == Stay::WhileRoom).then_some(it.id()));
+            let Some(id) = self.order.next(held) else { return };
             let asked =
                 self.index.change(id, |part, place| part.remove_if(place, Entry::may_leave));
             match asked {
                 Some(Removal::Gone) => {
-                    self.count.fetch_sub(1, Ordering::Relaxed);
+                    self.room.leave(Stay::WhileRoom);
                     self.evicted.fetch_add(1, Ordering::Relaxed);
                 }
                 Some(Removal::Stays) => self.order.spare([id]),
@@ -280,16 +286,6 @@ fn is_nobodys(entry: &Arc<Entry>) -> bool {
     // What was done by whoever let go of it last is over.
     fence(Ordering::Acquire);
     is_alone
-}
-
-/// What a record met that the store told of.
-enum Met {
-    /// An entry.
-    Known(Merged),
-    /// Nothing, and it came in.
-    Entered,
-    /// Nothing, and there was no room.
-    Outside,
 }
 
 /// How many ids are remembered as unknown.

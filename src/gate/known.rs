@@ -7,6 +7,7 @@ use once_cell::race::OnceBox;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::clock::Timestamp;
+use crate::gate::room::Stay;
 use crate::gate::vault::{self, Vault};
 use crate::gate::{Refusal, Terms};
 use crate::key::packed::{Names, Packed};
@@ -164,6 +165,17 @@ impl Known {
     pub fn opens_the_same_as(&self, other: &Self) -> bool {
         let apart = |it: &Self| (it.seniority(), it.expires_at, it.switch, it.rights);
         apart(self) == apart(other) && self.packed.says_the_same_as(&other.packed)
+    }
+
+    /// How long it may stay in memory; `None`: as before, since it could not be read.
+    pub fn stay(&self) -> Option<Stay> {
+        match (self.rights, self.switch) {
+            (Rights::Unreadable, _) => None,
+            (Rights::Operator, Switch::On | Switch::Off) => Some(Stay::Always),
+            (Rights::Operator, Switch::Revoked) | (Rights::Caller | Rights::LimitedCaller, _) => {
+                Some(Stay::WhileRoom)
+            }
+        }
     }
 
     /// By which it is compared with another state of the same record.

@@ -23,7 +23,7 @@ impl Order {
         self.line().queue.push_back(id);
     }
 
-    /// A key came of itself.
+    /// A key came of itself, or need not stay any more.
     pub fn came(&self, id: KeyId) {
         let mut line = self.line();
         if line.whole {
@@ -31,7 +31,7 @@ impl Order {
         }
     }
 
-    /// Takes out who is to be asked next; `held` says who is in memory, the first time.
+    /// Takes out who is to be asked next; `held` says who may be, the first time.
     pub fn next(&self, held: impl FnOnce() -> Vec<KeyId>) -> Option<KeyId> {
         let mut line = self.line();
         if !line.whole {

@@ -192,3 +192,61 @@ async fn where_there_is_room_a_change_answers_whoever_asks_for_its_key() {
     assert_eq!(entries.count(), 1);
     assert!(entries.is_complete());
 }
+
+#[tokio::test]
+async fn operators_take_up_nobodys_place() {
+    let place = Place::new();
+    let entries = Entries::new(2);
+    let operators: Vec<Minted> = (1..4).map(Minted::operator).collect();
+    let keys: Vec<Minted> = (4..6).map(Minted::new).collect();
+    for key in operators.iter().chain(&keys) {
+        entries.merge(key.record.id, known(&place, key));
+    }
+    entries.set_loaded();
+    assert!(entries.is_complete(), "all fit");
+    // Nor does one whose record can no longer be read: it came in as an operator's.
+    entries.merge(operators[0].record.id, Stored::Unreadable);
+    assert_eq!(entries.count(), 5);
+    let more: Vec<Minted> = (6..9).map(Minted::new).collect();
+    for key in &more {
+        drop(fill(&entries, key.record.id, FillRead::Found(known(&place, key))));
+    }
+    let here = |it: &&Minted| entries.get(it.record.id).is_some();
+    assert_eq!(operators.iter().filter(here).count(), 3);
+    assert_eq!(keys.iter().chain(&more).filter(here).count(), 2);
+    assert_eq!(entries.count(), 5);
+}
+
+#[tokio::test]
+async fn one_that_turns_out_to_be_an_operators_gives_its_place_back() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let (operator, key) = (Minted::operator(1), Minted::new(2));
+    entries.merge(operator.record.id, Stored::Unreadable);
+    entries.merge(operator.record.id, known(&place, &operator));
+    entries.merge(key.record.id, known(&place, &key));
+    entries.set_loaded();
+    assert!(entries.is_complete());
+}
+
+#[tokio::test]
+async fn a_revoked_operator_is_like_any_other_key() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let operator = Minted::operator(1);
+    let id = operator.record.id;
+    let come = |seed| {
+        let key = Minted::new(seed);
+        drop(fill(&entries, key.record.id, FillRead::Found(known(&place, &key))));
+    };
+    entries.merge(id, known(&place, &operator));
+    (2..9).for_each(come);
+    assert!(entries.get(id).is_some());
+    entries.merge(id, holding(&place, &operator.record.clone().revoked(NOW)));
+    (10..13).for_each(come);
+    assert!(entries.get(id).is_none());
+    assert_eq!(entries.count(), 1);
+    // Nor does it come in by itself where there is no room.
+    entries.merge(id, holding(&place, &operator.record.clone().revoked(NOW)));
+    assert!(entries.get(id).is_none());
+}
