@@ -252,26 +252,34 @@ impl Entries {
         Some(stay)
     }
 
-    /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is
-    /// spared once. Where all are in use, it is tried again with the next one that comes.
+    /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is spared
+    /// once. Where all who are asked were used, the first of them has to go; where all are in use,
+    /// it is tried again with the next one that comes.
     fn make_room(&self) {
+        let mut spared = Vec::new();
         for _ in 0..ASKED_TO_LEAVE_MAX {
             if !self.room.is_over() {
-                return;
+                break;
             }
             let held = || self.each(|it| (it.stay() == Stay::WhileRoom).then_some(it.id()));
-            let Some(id) = self.order.next(held) else { return };
-            let asked =
-                self.index.change(id, |part, place| part.remove_if(place, Entry::may_leave));
-            match asked {
-                Some(Removal::Gone) => {
-                    self.room.leave(Stay::WhileRoom);
-                    self.evicted.fetch_add(1, Ordering::Relaxed);
-                }
-                Some(Removal::Stays) => self.order.spare([id]),
-                None => {}
+            let Some(id) = self.order.next(held) else { break };
+            if self.ask_to_leave(id, Entry::may_leave) == Some(Removal::Stays) {
+                spared.push(id);
             }
         }
+        spared.retain(|id| {
+            !self.room.is_over() || self.ask_to_leave(*id, Entry::can_leave) == Some(Removal::Stays)
+        });
+        self.order.spare(spared);
+    }
+
+    fn ask_to_leave(&self, id: KeyId, may: impl FnOnce(&Arc<Entry>) -> bool) -> Option<Removal> {
+        let asked = self.index.change(id, |part, place| part.remove_if(place, may));
+        if asked == Some(Removal::Gone) {
+            self.room.leave(Stay::WhileRoom);
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+        asked
     }
 }
 

@@ -106,9 +106,12 @@ impl Entry {
     /// Nobody uses it, nor has since it was last asked, and it need not stay.
     pub fn may_leave(self: &Arc<Self>) -> bool {
         let used = self.last_used.load(Ordering::Relaxed);
-        Arc::strong_count(self) == 1
-            && self.stay() == Stay::WhileRoom
-            && self.spared.swap(used, Ordering::Relaxed) == used
+        self.can_leave() && self.spared.swap(used, Ordering::Relaxed) == used
+    }
+
+    /// Nobody uses it now, and it need not stay.
+    pub fn can_leave(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.stay() == Stay::WhileRoom
     }
 }
 

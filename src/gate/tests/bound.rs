@@ -250,3 +250,29 @@ async fn a_revoked_operator_is_like_any_other_key() {
     entries.merge(id, holding(&place, &operator.record.clone().revoked(NOW)));
     assert!(entries.get(id).is_none());
 }
+
+#[tokio::test]
+async fn the_bound_holds_where_every_key_is_used_all_the_time() {
+    const MAX: usize = 300;
+    let place = Place::new();
+    let entries = Entries::new(MAX);
+    let key = Minted::new(1);
+    let (mut rng, mut ids, mut now) = (StdRng::seed_from_u64(2), Vec::new(), NOW);
+    for _ in 0..3 * MAX {
+        let id = ApiKey::mint(&"kw".parse().unwrap(), &mut rng).id();
+        ids.push(id);
+        drop(fill(&entries, id, FillRead::Found(known(&place, &key))));
+        now = Timestamp::from_micros(now.as_micros() + 2_000_000);
+        ids.iter().filter_map(|it| entries.get(*it)).for_each(|it| it.used(now));
+        assert!(entries.count() <= MAX, "{}", entries.count());
+    }
+    // Those in use stay, though they came first.
+    let held: Vec<Arc<Entry>> = ids.iter().filter_map(|it| entries.get(*it)).collect();
+    let late = Minted::new(3);
+    drop(fill(&entries, late.record.id, FillRead::Found(known(&place, &late))));
+    assert!(held.iter().all(|it| entries.get(it.id()).is_some()));
+    drop(held);
+    let last = Minted::new(4);
+    drop(fill(&entries, last.record.id, FillRead::Found(known(&place, &last))));
+    assert_eq!(entries.count(), MAX);
+}
