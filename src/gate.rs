@@ -20,6 +20,7 @@ pub mod hashing;
 pub mod index;
 pub mod keyring;
 pub mod known;
+pub mod last_uses;
 pub mod lease;
 pub mod order;
 pub mod recheck;

@@ -10,6 +10,7 @@ use crate::gate::entry::{Entry, Merge};
 use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
 use crate::gate::index::{Index, Part, Place, Removal};
 use crate::gate::known::Stored;
+use crate::gate::last_uses::LastUses;
 use crate::gate::order::Order;
 use crate::gate::room::{Room, Stay};
 use crate::key::text::KeyId;
@@ -35,6 +36,7 @@ pub struct Entries {
     order: Order,
     room: Room,
     evicted: AtomicU64,
+    last_uses: LastUses,
 }
 
 /// What the map says of an id.
@@ -66,6 +68,7 @@ impl Entries {
             order: Order::default(),
             room: Room::new(max),
             evicted: AtomicU64::new(0),
+            last_uses: LastUses::new(),
         }
     }
 
@@ -139,9 +142,19 @@ impl Entries {
         self.each(|it| Some(it.id()))
     }
 
-    /// Every key that was used since it was last asked, with the time.
-    pub fn used_since(&self, since: Timestamp) -> Vec<(KeyId, Timestamp)> {
-        self.each(|it| it.last_used().filter(|used| *used >= since).map(|used| (it.id(), used)))
+    /// Every key that was used since the store was last told, with the time; also those that had to
+    /// go. Who goes while this is asked is found in the one place or in the other.
+    pub fn untold_uses(&self) -> Vec<(KeyId, Timestamp)> {
+        let since = self.last_uses.since();
+        let used = |it: &Entry| it.last_used().filter(|used| *used >= since);
+        let mut uses = self.each(|it| used(it).map(|used| (it.id(), used)));
+        uses.extend(self.last_uses.kept());
+        uses
+    }
+
+    /// The store was told of all uses before `until`.
+    pub fn uses_told(&self, until: Timestamp) {
+        self.last_uses.told(until);
     }
 
     fn each<T>(&self, look: impl Fn(&Entry) -> Option<T>) -> Vec<T> {
@@ -274,7 +287,14 @@ impl Entries {
     }
 
     fn ask_to_leave(&self, id: KeyId, may: impl FnOnce(&Arc<Entry>) -> bool) -> Option<Removal> {
-        let asked = self.index.change(id, |part, place| part.remove_if(place, may));
+        let leaves = |entry: &Arc<Entry>| {
+            let leaves = may(entry);
+            if let Some(used) = entry.last_used().filter(|_| leaves) {
+                self.last_uses.keep(id, used);
+            }
+            leaves
+        };
+        let asked = self.index.change(id, |part, place| part.remove_if(place, leaves));
         if asked == Some(Removal::Gone) {
             self.room.leave(Stay::WhileRoom);
             self.evicted.fetch_add(1, Ordering::Relaxed);

@@ -276,3 +276,31 @@ async fn the_bound_holds_where_every_key_is_used_all_the_time() {
     drop(fill(&entries, last.record.id, FillRead::Found(known(&place, &last))));
     assert_eq!(entries.count(), MAX);
 }
+
+#[tokio::test]
+async fn the_last_use_of_a_key_that_had_to_go_is_told_until_it_has_arrived() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let come = |seed| {
+        let key = Minted::new(seed);
+        drop(fill(&entries, key.record.id, FillRead::Found(known(&place, &key))));
+        entries.get(key.record.id)
+    };
+    let entry = come(1).unwrap();
+    entry.used(NOW);
+    let used = vec![(entry.id(), NOW)];
+    drop(entry);
+    drop(come(2));
+    assert!(entries.get(used[0].0).is_none());
+    // The store may not have been there the first time.
+    assert_eq!(entries.untold_uses(), used);
+    assert_eq!(entries.untold_uses(), used);
+    entries.uses_told(Timestamp::from_micros(NOW.as_micros() + 1));
+    assert_eq!(entries.untold_uses(), []);
+    // What was told before it went is not told again.
+    let entry = come(1).unwrap();
+    entry.used(NOW);
+    drop(entry);
+    drop(come(3));
+    assert_eq!(entries.untold_uses(), []);
+}
