@@ -15,6 +15,7 @@ pub mod crossing;
 pub mod entries;
 pub mod entry;
 pub mod fill;
+pub mod filling;
 pub mod follow;
 pub mod hashing;
 pub mod index;

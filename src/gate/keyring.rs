@@ -12,7 +12,8 @@ use crate::config;
 use crate::gate::Refusal;
 use crate::gate::entries::{Entries, Looked, Merged};
 use crate::gate::entry::Entry;
-use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
+use crate::gate::fill::{Fill, Outcome};
+use crate::gate::filling::Filling;
 use crate::gate::hashing::Hashing;
 use crate::gate::known::{Known, OperatorRights, Rights, Stored};
 use crate::gate::lease::{Lease, Standing};
@@ -181,7 +182,7 @@ impl Keyring {
     }
 
     /// What the gate needs of a stored row; one that cannot be read lets nobody in.
-    fn read(&self, row: &Row) -> Stored {
+    pub fn read(&self, row: &Row) -> Stored {
         match self.vault.open(row).and_then(|it| Known::new(&it, row)) {
             Ok(known) if known.tag().is_some_and(|it| self.vault.knows(it.pepper())) => {
                 Stored::Readable(Box::new(known))
@@ -266,16 +267,14 @@ impl Keyring {
             Arc::clone(&self.fills).try_acquire_owned().map_err(|_full| self.overloaded())?;
         let Some(fill) = self.entries.begin_fill(id) else { return Ok(None) };
         self.counts.fills.fetch_add(1, Ordering::Relaxed);
-        let (keyring, filling) = (Arc::clone(self), Arc::clone(&fill));
+        let filling = Filling::new(Arc::clone(self), id, Arc::clone(&fill), permit);
+        let keyring = Arc::clone(self);
         let (tasks, runtime) = &self.background;
         tasks.spawn_on(
             async move {
-                let filling = Filling { keyring: &keyring, id, fill: &filling };
-                filling.read().await;
-                if matches!(filling.fill.outcome().await, Outcome::Absent) {
+                if matches!(filling.read().await, Outcome::Absent) {
                     keyring.throttle.failed(address, Moment::now());
                 }
-                drop(permit);
             },
             runtime,
         );
@@ -341,38 +340,6 @@ impl Keyring {
     fn overloaded(&self) -> Refusal {
         self.counts.throttled.fetch_add(1, Ordering::Relaxed);
         Refusal::Overloaded
-    }
-}
-
-/// One id that the store is asked for. However the asking ends, whoever waits hears of it.
-struct Filling<'a> {
-    keyring: &'a Keyring,
-    id: KeyId,
-    fill: &'a Fill,
-}
-
-impl Filling<'_> {
-    /// Reads until no change has passed the read.
-    async fn read(&self) {
-        loop {
-            let read = match self.keyring.store.find(self.id).await {
-                Ok(Some(row)) => FillRead::Found(self.keyring.read(&row)),
-                Ok(None) => FillRead::Absent,
-                Err(_unavailable) => FillRead::Failed,
-            };
-            match self.keyring.entries.end_fill(self.id, self.fill, read) {
-                Ended::Settled => return,
-                Ended::Overtaken => {}
-            }
-        }
-    }
-}
-
-impl Drop for Filling<'_> {
-    fn drop(&mut self) {
-        if !self.fill.is_settled() {
-            self.keyring.entries.end_fill(self.id, self.fill, FillRead::Failed);
-        }
     }
 }
 

@@ -55,6 +55,10 @@ impl Place {
     }
 
     fn with(change: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
+        Self::on(Handle::current(), change)
+    }
+
+    fn on(background: Handle, change: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keyward.db");
         let mut settings = Settings {
@@ -78,7 +82,7 @@ impl Place {
             store: store.clone(),
             hashing: Hashing::start(CHEAP, one, one.saturating_add(63)).unwrap(),
             writeback,
-            background: (Tasks::default(), Handle::current()),
+            background: (Tasks::default(), background),
         };
         let keyring = Arc::new(Keyring::new(parts, &limits, &settings));
         Self { store, keyring, tags, directory }

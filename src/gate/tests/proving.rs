@@ -105,3 +105,17 @@ async fn whoever_waits_for_a_store_that_fails_hears_of_it() {
     place.tamper("DROP TABLE records");
     assert_eq!(place.prove(&Minted::new(1)).await.unwrap_err(), Refusal::StoreUnreachable);
 }
+
+#[tokio::test]
+async fn whoever_waits_for_a_read_that_never_began_hears_of_it() {
+    let gone = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let background = gone.handle().clone();
+    gone.shutdown_background();
+    let place = Place::on(background, |_settings, _limits| {});
+    place.hold_the_lease();
+    let key = place.mint(1).await;
+    for _ in 0..2 {
+        let proved = tokio::time::timeout(Duration::from_secs(20), place.prove(&key)).await;
+        assert_eq!(proved.expect("it waits for ever").unwrap_err(), Refusal::StoreUnreachable);
+    }
+}
