@@ -146,10 +146,10 @@ impl Entries {
     /// go. Who goes while this is asked is found in the one place or in the other.
     pub fn untold_uses(&self) -> Vec<(KeyId, Timestamp)> {
         let since = self.last_uses.since();
-        let used = |it: &Entry| it.last_used().filter(|used| *used >= since);
-        let mut uses = self.each(|it| used(it).map(|used| (it.id(), used)));
-        uses.extend(self.last_uses.kept());
-        uses
+        let last_use = |it: &Entry| it.last_used().filter(|used| *used >= since);
+        let mut untold = self.each(|it| last_use(it).map(|used| (it.id(), used)));
+        untold.extend(self.last_uses.kept());
+        untold
     }
 
     /// The store was told of all uses before `until`.
@@ -238,7 +238,9 @@ impl Entries {
             let moved = before != entry.stay();
             (merged, moved.then_some(before), moved.then(|| entry.stay()))
         });
-        left.into_iter().for_each(|it| self.room.leave(it));
+        if let Some(stay) = left {
+            self.room.leave(stay);
+        }
         if let Some(stay) = entered {
             self.room.enter(stay);
             if stay == Stay::WhileRoom {
@@ -254,7 +256,9 @@ impl Entries {
         let (id, stay) = (entry.id(), entry.stay());
         if !self.room.is_for(stay) {
             part.elsewhere.insert(id);
-            part.fills.get(&id).into_iter().for_each(|it| it.overtake());
+            if let Some(fill) = part.fills.get(&id) {
+                fill.overtake();
+            }
             return None;
         }
         let entry = Arc::new(entry);

@@ -16,32 +16,32 @@ pub enum Stay {
 #[derive(Debug)]
 pub struct Room {
     max: usize,
-    while_room: AtomicUsize,
-    always: AtomicUsize,
+    bounded: AtomicUsize,
+    unbounded: AtomicUsize,
 }
 
 impl Room {
     /// For at most `max` keys, beside those that stay always.
     pub fn new(max: usize) -> Self {
-        Self { max, while_room: AtomicUsize::new(0), always: AtomicUsize::new(0) }
+        Self { max, bounded: AtomicUsize::new(0), unbounded: AtomicUsize::new(0) }
     }
 
     /// How many are in memory.
     pub fn count(&self) -> usize {
-        self.always.load(Ordering::Relaxed) + self.while_room.load(Ordering::Relaxed)
+        self.unbounded.load(Ordering::Relaxed) + self.bounded.load(Ordering::Relaxed)
     }
 
     /// Whether one more may come in by itself.
     pub fn is_for(&self, stay: Stay) -> bool {
         match stay {
-            Stay::WhileRoom => self.while_room.load(Ordering::Relaxed) < self.max,
+            Stay::WhileRoom => self.bounded.load(Ordering::Relaxed) < self.max,
             Stay::Always => true,
         }
     }
 
     /// Whether somebody has to leave.
     pub fn is_over(&self) -> bool {
-        self.while_room.load(Ordering::Relaxed) > self.max
+        self.bounded.load(Ordering::Relaxed) > self.max
     }
 
     /// One came in.
@@ -56,8 +56,8 @@ impl Room {
 
     fn of(&self, stay: Stay) -> &AtomicUsize {
         match stay {
-            Stay::WhileRoom => &self.while_room,
-            Stay::Always => &self.always,
+            Stay::WhileRoom => &self.bounded,
+            Stay::Always => &self.unbounded,
         }
     }
 }

@@ -218,8 +218,8 @@ mod tests {
         let whole = calls().map(|it| turns.line().join(it).unwrap()).collect::<Vec<_>>();
         assert_eq!((whole.len(), turns.line().count), (WAITING_MAX, WAITING_MAX));
         drop(whole);
-        let again = calls().map(|it| turns.line().join(it).unwrap()).count();
-        assert_eq!(again, WAITING_MAX);
+        let again = calls().map(|it| turns.line().join(it).unwrap()).collect::<Vec<_>>();
+        assert_eq!(again.len(), WAITING_MAX);
     }
 
     #[tokio::test]

@@ -247,7 +247,7 @@ async fn a_revoked_operator_is_like_any_other_key() {
     assert!(entries.get(id).is_none());
     assert_eq!(entries.count(), 1);
     // Nor does it come in by itself where there is no room.
-    entries.merge(id, holding(&place, &operator.record.clone().revoked(NOW)));
+    entries.merge(id, holding(&place, &operator.record.revoked(NOW)));
     assert!(entries.get(id).is_none());
 }
 

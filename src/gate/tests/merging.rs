@@ -82,7 +82,7 @@ async fn a_tag_that_was_made_here_outlives_a_page_that_was_read_before_it() {
     assert_eq!(tag(), made, "argon2 has to run again");
     // Nor does one help that was made under a pepper which is not here.
     let gone = Peppers::new(Pepper::new([5; 32]), vec![]).tag(&key.key.digest());
-    let foreign = KeyRecord { tag: Some(gone.clone()), ..key.record.clone() };
+    let foreign = KeyRecord { tag: Some(gone), ..key.record.clone() };
     place.keyring.merge(&place.row(&foreign));
     assert_eq!(tag(), made);
     // It was made for these contents and for no others.

@@ -132,8 +132,8 @@ async fn who_shows_wrong_secrets_for_keys_that_are_not_in_memory_is_charged() {
     for seed in 10..15 {
         // Its id is public, and its secret is another.
         let (guessed, other) = (Minted::new(seed), Minted::new(seed + 100).record);
-        let (tag, argon2id) = (other.tag, other.argon2id);
-        let record = KeyRecord { tag, argon2id, ..guessed.record.clone() };
+        let (argon2id, tag) = (other.argon2id, other.tag);
+        let record = KeyRecord { argon2id, tag, ..guessed.record.clone() };
         place.write(&record, Expect::Absent).await;
         place.keyring.merge(&place.row(&record));
         refused.push(place.prove(&guessed).await.unwrap_err());

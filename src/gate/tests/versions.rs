@@ -55,7 +55,7 @@ async fn what_this_version_wrote_is_written_back_as_it_would_write_it() {
     let key = Minted::new(1).without_tag();
     let (vault, tag) = (place.keyring.vault(), peppers().tag(&key.key.digest()));
     let row = vault.retag(&place.row(&key.record), 1, &tag).unwrap().unwrap();
-    let record = KeyRecord { tag: Some(tag.clone()), ..key.record.clone() };
+    let record = KeyRecord { tag: Some(tag.clone()), ..key.record };
     assert!(row.sealed.spells(&record));
     assert_eq!(vault.retag(&row, 2, &tag), Ok(None), "it was made for another revision");
 }
