@@ -182,7 +182,8 @@ async fn where_there_is_room_a_change_answers_whoever_asks_for_its_key() {
     entries.set_loaded();
     let asked = entries.begin_fill(id).unwrap();
     assert!(matches!(entries.merge(id, known(&place, &key)), Merged::Quiet));
-    let Outcome::Found(answer) = asked.outcome().await else { panic!("nobody was told") };
+    assert!(asked.is_settled(), "nobody was told");
+    let Outcome::Found(answer) = asked.outcome().await else { panic!("it was told otherwise") };
     assert!(Arc::ptr_eq(&answer, &entries.get(id).unwrap()));
     // However the read ends, it ends nothing any more.
     for read in [FillRead::Failed, FillRead::Absent, FillRead::Found(known(&place, &key))] {
