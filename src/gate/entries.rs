@@ -1,22 +1,24 @@
 //! Holds what this process knows: one map from id to entry, each made once and changed in place.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use quick_cache::sync::Cache;
 
 use crate::clock::Timestamp;
 use crate::gate::entry::{Entry, Merge};
 use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
-use crate::gate::index::{Index, Part, Removal};
-use crate::gate::known::{Rights, Stored};
+use crate::gate::index::{Index, Part, Place, Removal};
+use crate::gate::known::Stored;
+use crate::gate::last_uses::LastUses;
+use crate::gate::order::Order;
+use crate::gate::room::{Room, Stay};
 use crate::key::text::KeyId;
 
 /// What the store told of a key did to the map.
 #[derive(Debug)]
 pub enum Merged {
-    /// An entry changed: what runs with it has to be looked at.
+    /// An entry changed that somebody holds: what runs with it has to be looked at.
     Changed(Arc<Entry>),
     /// What was known is newer.
     Kept(Arc<Entry>),
@@ -31,20 +33,10 @@ pub struct Entries {
     /// Whether every id of the store is in it.
     loaded: AtomicBool,
     unknown: Cache<KeyId, (), quick_cache::UnitWeighter, ahash::RandomState>,
-    order: Mutex<Order>,
-    count: AtomicUsize,
-    max: usize,
+    order: Order,
+    room: Room,
     evicted: AtomicU64,
-}
-
-/// Who is asked to leave next.
-#[derive(Debug, Default)]
-struct Order {
-    /// In the order in which they came, or were last spared.
-    queue: VecDeque<KeyId>,
-    /// Whether everybody stands in it. Until somebody has to leave for the first time, only who was
-    /// asked for does; the others came before.
-    whole: bool,
+    last_uses: LastUses,
 }
 
 /// What the map says of an id.
@@ -61,7 +53,7 @@ pub enum Looked {
 }
 
 impl Entries {
-    /// An empty map for at most `max` keys.
+    /// An empty map for at most `max` keys, beside those that stay always.
     pub fn new(max: usize) -> Self {
         Self {
             index: Index::new(),
@@ -73,10 +65,10 @@ impl Entries {
                 ahash::RandomState::new(),
                 quick_cache::sync::DefaultLifecycle::default(),
             ),
-            order: Mutex::default(),
-            count: AtomicUsize::new(0),
-            max,
+            order: Order::default(),
+            room: Room::new(max),
             evicted: AtomicU64::new(0),
+            last_uses: LastUses::new(),
         }
     }
 
@@ -137,7 +129,7 @@ impl Entries {
 
     /// How many keys are in memory.
     pub fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.room.count()
     }
 
     /// How many had to go for others.
@@ -150,9 +142,19 @@ impl Entries {
         self.each(|it| Some(it.id()))
     }
 
-    /// Every key that was used since it was last asked, with the time.
-    pub fn used_since(&self, since: Timestamp) -> Vec<(KeyId, Timestamp)> {
-        self.each(|it| it.last_used().filter(|used| *used >= since).map(|used| (it.id(), used)))
+    /// Every key that was used since the store was last told, with the time; also those that had to
+    /// go. Who goes while this is asked is found in the one place or in the other.
+    pub fn untold_uses(&self) -> Vec<(KeyId, Timestamp)> {
+        let since = self.last_uses.since();
+        let last_use = |it: &Entry| it.last_used().filter(|used| *used >= since);
+        let mut untold = self.each(|it| last_use(it).map(|used| (it.id(), used)));
+        untold.extend(self.last_uses.kept());
+        untold
+    }
+
+    /// The store was told of all uses before `until`.
+    pub fn uses_told(&self, until: Timestamp) {
+        self.last_uses.told(until);
     }
 
     fn each<T>(&self, look: impl Fn(&Entry) -> Option<T>) -> Vec<T> {
@@ -178,10 +180,13 @@ impl Entries {
     /// again when it is asked for, so an evicted revocation cannot be forgotten.
     pub fn end_fill(&self, id: KeyId, fill: &Fill, read: FillRead) -> Ended {
         let Some(outcome) = self.settle(id, fill, read) else { return Ended::Overtaken };
-        if matches!(outcome, Outcome::Found(_)) {
-            self.count.fetch_add(1, Ordering::Relaxed);
-            self.order().queue.push_back(id);
-            self.make_room();
+        if let Outcome::Found(entry) = &outcome {
+            let stay = entry.stay();
+            self.room.enter(stay);
+            if stay == Stay::WhileRoom {
+                self.order.asked_for(id);
+                self.make_room();
+            }
         }
         fill.settle(outcome);
         Ended::Settled
@@ -189,16 +194,22 @@ impl Entries {
 
     fn settle(&self, id: KeyId, fill: &Fill, read: FillRead) -> Option<Outcome> {
         self.index.change(id, |part, place| {
+            // A change has brought it meanwhile.
+            if fill.is_settled() {
+                return Some(Outcome::Failed);
+            }
             let outcome = match read {
                 FillRead::Failed => Outcome::Failed,
                 FillRead::Found(_) | FillRead::Absent if fill.was_overtaken() => return None,
-                FillRead::Found(_) if !part.fills.contains_key(&id) => Outcome::Failed,
                 FillRead::Found(stored) => {
+                    self.unknown.remove(&id);
                     let entry = Arc::new(Entry::new(id, stored.alone()));
                     part.insert(place, Arc::clone(&entry));
                     Outcome::Found(entry)
                 }
+                // No change of it came since the read was sent, so the store has lost it.
                 FillRead::Absent => {
+                    part.elsewhere.remove(&id);
                     self.unknown.insert(id, ());
                     Outcome::Absent
                 }
@@ -209,93 +220,104 @@ impl Entries {
     }
 
     /// Takes over what the store tells of a key: from a change, or while loading. A key that is
-    /// not in memory comes in where there is room, an operator's always.
+    /// not in memory comes in where there is room, one that stays always in any case.
     pub fn merge(&self, id: KeyId, stored: Stored) -> Merged {
-        let met = self.index.change(id, |part, place| {
-            if let Some(entry) = part.get(place) {
-                return Met::Known(match entry.merge(stored) {
-                    Merge::Changed => Merged::Changed(Arc::clone(entry)),
-                    Merge::Kept => Merged::Kept(Arc::clone(entry)),
-                    Merge::Same => Merged::Quiet,
-                });
+        let (merged, left, entered) = self.index.change(id, |part, place| {
+            self.unknown.remove(&id);
+            let Some(entry) = part.get(place) else {
+                let entered = self.enter(part, place, Entry::new(id, stored.alone()));
+                return (Merged::Quiet, None, entered);
+            };
+            let before = entry.stay();
+            let merged = match entry.merge(stored) {
+                Merge::Changed if is_nobodys(entry) => Merged::Quiet,
+                Merge::Changed => Merged::Changed(Arc::clone(entry)),
+                Merge::Kept => Merged::Kept(Arc::clone(entry)),
+                Merge::Same => Merged::Quiet,
+            };
+            let moved = before != entry.stay();
+            (merged, moved.then_some(before), moved.then(|| entry.stay()))
+        });
+        if let Some(stay) = left {
+            self.room.leave(stay);
+        }
+        if let Some(stay) = entered {
+            self.room.enter(stay);
+            if stay == Stay::WhileRoom {
+                self.order.came(id);
             }
+        }
+        merged
+    }
+
+    /// Takes in a key that is not in memory. Where there is room for it, whoever has the store asked
+    /// for it has the answer; else what is being read may be older.
+    fn enter(&self, part: &mut Part, place: &Place<'_>, entry: Entry) -> Option<Stay> {
+        let (id, stay) = (entry.id(), entry.stay());
+        if !self.room.is_for(stay) {
+            part.elsewhere.insert(id);
             if let Some(fill) = part.fills.get(&id) {
                 fill.overtake();
-                part.elsewhere.insert(id);
-                return Met::Outside;
             }
-            let known = stored.alone();
-            self.unknown.remove(&id);
-            if known.rights() != Rights::Operator && self.count() >= self.max {
-                part.elsewhere.insert(id);
-                return Met::Outside;
-            }
-            part.insert(place, Arc::new(Entry::new(id, known)));
-            Met::Entered
-        });
-        match met {
-            Met::Known(merged) => return merged,
-            Met::Outside => {}
-            Met::Entered => self.note_loaded(id),
+            return None;
         }
-        Merged::Quiet
+        let entry = Arc::new(entry);
+        if let Some(fill) = part.fills.remove(&id) {
+            fill.settle(Outcome::Found(Arc::clone(&entry)));
+        }
+        part.insert(place, entry);
+        Some(stay)
     }
 
-    /// One more key is in memory; its place in the map is not held any more.
-    fn note_loaded(&self, id: KeyId) {
-        self.count.fetch_add(1, Ordering::Relaxed);
-        let mut order = self.order();
-        if order.whole {
-            order.queue.push_back(id);
-        }
-    }
-
-    /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is
-    /// spared once. Where all are in use, it is tried again with the next one that comes.
+    /// Keeps the map at its bound: who came first goes first, and who was used meanwhile is spared
+    /// once. Where all who are asked were used, the first of them has to go; where all are in use,
+    /// it is tried again with the next one that comes.
     fn make_room(&self) {
+        let mut spared = Vec::new();
         for _ in 0..ASKED_TO_LEAVE_MAX {
-            if self.count() <= self.max {
-                return;
+            if !self.room.is_over() {
+                break;
             }
-            let Some(id) = self.next_to_leave() else { return };
-            let asked =
-                self.index.change(id, |part, place| part.remove_if(place, Entry::may_leave));
-            match asked {
-                Some(Removal::Gone) => {
-                    self.count.fetch_sub(1, Ordering::Relaxed);
-                    self.evicted.fetch_add(1, Ordering::Relaxed);
-                }
-                Some(Removal::Stays) => self.order().queue.push_back(id),
-                None => {}
+            let held = || self.each(|it| (it.stay() == Stay::WhileRoom).then_some(it.id()));
+            let Some(id) = self.order.next(held) else { break };
+            if self.ask_to_leave(id, Entry::may_leave) == Some(Removal::Stays) {
+                spared.push(id);
             }
         }
+        spared.retain(|id| {
+            !self.room.is_over() || self.ask_to_leave(*id, Entry::can_leave) == Some(Removal::Stays)
+        });
+        self.order.spare(spared);
     }
 
-    fn next_to_leave(&self) -> Option<KeyId> {
-        let mut order = self.order();
-        if !order.whole {
-            let asked_for: HashSet<KeyId> = order.queue.iter().copied().collect();
-            let mut queue = VecDeque::from(self.held());
-            queue.retain(|it| !asked_for.contains(it));
-            queue.append(&mut order.queue);
-            *order = Order { queue, whole: true };
+    fn ask_to_leave(&self, id: KeyId, may: impl FnOnce(&Arc<Entry>) -> bool) -> Option<Removal> {
+        let leaves = |entry: &Arc<Entry>| {
+            let leaves = may(entry);
+            if let Some(used) = entry.last_used().filter(|_| leaves) {
+                self.last_uses.keep(id, used);
+            }
+            leaves
+        };
+        let asked = self.index.change(id, |part, place| part.remove_if(place, leaves));
+        if asked == Some(Removal::Gone) {
+            self.room.leave(Stay::WhileRoom);
+            self.evicted.fetch_add(1, Ordering::Relaxed);
         }
-        order.queue.pop_front()
-    }
-
-    fn order(&self) -> MutexGuard<'_, Order> {
-        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+        asked
     }
 }
 
-/// What a record met that the store told of.
-enum Met {
-    /// An entry.
-    Known(Merged),
-    /// Nothing, and it came in.
-    Entered,
-    /// Nothing, or a read that is under way.
-    Outside,
+/// Whether nothing runs with an entry, asked while its part of the index is locked for a change.
+///
+/// Whoever holds an entry has cloned it from the map under that lock, or from somebody who had; and
+/// what runs owns its entry for as long as it is listed. So where the map's is the only one, no
+/// worker lists it, and who comes later finds the change. It would not be so if entries were handed
+/// out without the lock, or if a listed [`Run`](crate::gate::running::Run) did not own its own.
+fn is_nobodys(entry: &Arc<Entry>) -> bool {
+    let is_alone = Arc::strong_count(entry) == 1;
+    // What was done by whoever let go of it last is over.
+    fence(Ordering::Acquire);
+    is_alone
 }
 
 /// How many ids are remembered as unknown.

@@ -1,13 +1,14 @@
 //! Holds what is known of one key, where every change of it is seen at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 
 use crate::clock::Timestamp;
-use crate::gate::known::{Known, Rights, Stored};
+use crate::gate::known::{Known, Stored};
+use crate::gate::room::Stay;
 use crate::gate::turns::Turns;
 use crate::key::seal::Tag;
 use crate::key::text::KeyId;
@@ -20,17 +21,21 @@ pub struct Entry {
     last_used: AtomicI64,
     /// When it had been used last, as of when it was last asked to leave.
     spared: AtomicI64,
+    /// Whether it stays in memory always.
+    stays: AtomicBool,
     turns: OnceBox<Turns>,
 }
 
 impl Entry {
     /// The first that is known of it.
     pub fn new(id: KeyId, known: Known) -> Self {
+        let stays = known.stay() == Some(Stay::Always);
         Self {
             id,
             known: ArcSwap::from_pointee(known),
             last_used: AtomicI64::new(0),
             spared: AtomicI64::new(0),
+            stays: AtomicBool::new(stays),
             turns: OnceBox::new(),
         }
     }
@@ -50,12 +55,21 @@ impl Entry {
         self.turns.get_or_init(Box::default)
     }
 
-    /// Merges what the store says; what is older than what is known changes nothing.
+    /// Merges what the store says; what is older than what is known changes nothing. A tag that was
+    /// made here stays with what it was made for: the store may have been read before it got there.
     pub fn merge(&self, stored: Stored) -> Merge {
+        let is_untagged = matches!(stored, Stored::Untagged(_));
         let stored = Arc::new(stored.over(&self.known()));
         let before = self.known.rcu(|known| {
-            if known.yields_to(&stored) { Arc::clone(&stored) } else { Arc::clone(known) }
+            if !known.yields_to(&stored) {
+                return Arc::clone(known);
+            }
+            let tagged = if is_untagged { stored.tagged_as(known) } else { None };
+            tagged.map_or_else(|| Arc::clone(&stored), Arc::new)
         });
+        if let Some(stay) = self.known().stay() {
+            self.stays.store(stay == Stay::Always, Ordering::Relaxed);
+        }
         if !before.yields_to(&stored) {
             Merge::Kept
         } else if before.opens_the_same_as(&stored) {
@@ -84,13 +98,20 @@ impl Entry {
         (micros != 0).then(|| Timestamp::from_micros(micros))
     }
 
-    /// Nobody uses it, nor has since it was last asked, and it is no operator's: a flood of
-    /// callers' keys must not lock operators out.
+    /// How long it may stay in memory. It changes with a merge only.
+    pub fn stay(&self) -> Stay {
+        if self.stays.load(Ordering::Relaxed) { Stay::Always } else { Stay::WhileRoom }
+    }
+
+    /// Nobody uses it, nor has since it was last asked, and it need not stay.
     pub fn may_leave(self: &Arc<Self>) -> bool {
         let used = self.last_used.load(Ordering::Relaxed);
-        Arc::strong_count(self) == 1
-            && self.known().rights() != Rights::Operator
-            && self.spared.swap(used, Ordering::Relaxed) == used
+        self.can_leave() && self.spared.swap(used, Ordering::Relaxed) == used
+    }
+
+    /// Nobody uses it now, and it need not stay.
+    pub fn can_leave(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.stay() == Stay::WhileRoom
     }
 }
 

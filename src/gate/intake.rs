@@ -137,9 +137,8 @@ impl Intake {
     /// Seals anew, under the current pepper, what is sealed under a retired one.
     async fn reseal(&self, rows: &[Row]) -> Result<(), Unavailable> {
         let vault = self.keyring.vault();
-        let retired = rows.iter().filter(|it| vault.is_retired(&it.sealed));
-        let sealed: Vec<Row> =
-            retired.filter_map(|it| vault.open(it).and_then(|it| vault.seal(&it)).ok()).collect();
+        let sealed = rows.iter().filter_map(|it| vault.reseal(it).ok().flatten());
+        let sealed: Vec<Row> = sealed.collect();
         if !sealed.is_empty() {
             self.keyring.store().reseal(sealed).await?;
         }

@@ -12,7 +12,8 @@ use crate::config;
 use crate::gate::Refusal;
 use crate::gate::entries::{Entries, Looked, Merged};
 use crate::gate::entry::Entry;
-use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
+use crate::gate::fill::{Fill, Outcome};
+use crate::gate::filling::Filling;
 use crate::gate::hashing::Hashing;
 use crate::gate::known::{Known, OperatorRights, Rights, Stored};
 use crate::gate::lease::{Lease, Standing};
@@ -181,9 +182,12 @@ impl Keyring {
     }
 
     /// What the gate needs of a stored row; one that cannot be read lets nobody in.
-    fn read(&self, row: &Row) -> Stored {
+    pub fn read(&self, row: &Row) -> Stored {
         match self.vault.open(row).and_then(|it| Known::new(&it, row)) {
-            Ok(known) => Stored::Readable(Box::new(known)),
+            Ok(known) if known.tag().is_some_and(|it| self.vault.knows(it.pepper())) => {
+                Stored::Readable(Box::new(known))
+            }
+            Ok(known) => Stored::Untagged(Box::new(known)),
             Err(fault) => {
                 self.counts.unreadable.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(key.id = %row.id, %fault, "a record cannot be read: its key gets 503");
@@ -213,10 +217,16 @@ impl Keyring {
         digest: Digest,
         address: IpAddr,
     ) -> Result<(Arc<Entry>, Moment), Refusal> {
-        let entry = self.ask(id, address).await?;
+        let (entry, source) = self.ask(id, address).await?;
         match self.compare(&entry, &digest) {
             Compared::Same => {}
-            Compared::Another => return Err(Refusal::UnknownKey),
+            Compared::Another => {
+                // It cost a read, and another key its place.
+                if source == Source::Store {
+                    self.throttle.failed(address, Moment::now());
+                }
+                return Err(Refusal::UnknownKey);
+            }
             Compared::NeedsArgon2 => self.run_argon2(&entry, digest, address).await?,
         }
         let now = Moment::now();
@@ -227,11 +237,15 @@ impl Keyring {
     }
 
     /// The entry of an id, from the store if need be.
-    async fn ask(self: &Arc<Self>, id: KeyId, address: IpAddr) -> Result<Arc<Entry>, Refusal> {
+    async fn ask(
+        self: &Arc<Self>,
+        id: KeyId,
+        address: IpAddr,
+    ) -> Result<(Arc<Entry>, Source), Refusal> {
         let held = || self.lease.standing(Moment::now()) == Standing::Held;
         let fill = loop {
             let begun = match self.entries.look(id) {
-                Looked::Known(entry) => return Ok(entry),
+                Looked::Known(entry) => return Ok((entry, Source::Memory)),
                 Looked::Filling(fill) => Some(fill),
                 Looked::Absent if held() => return Err(Refusal::UnknownKey),
                 Looked::Absent | Looked::New => self.begin_fill(id, address)?,
@@ -242,7 +256,7 @@ impl Keyring {
             }
         };
         match fill.outcome().await {
-            Outcome::Found(entry) => Ok(entry),
+            Outcome::Found(entry) => Ok((entry, Source::Store)),
             // Past the lease nobody knows.
             Outcome::Absent if held() => Err(Refusal::UnknownKey),
             Outcome::Absent | Outcome::Failed => Err(Refusal::StoreUnreachable),
@@ -255,24 +269,25 @@ impl Keyring {
         id: KeyId,
         address: IpAddr,
     ) -> Result<Option<Arc<Fill>>, Refusal> {
-        if !self.entries.exists(id) {
-            let looked_up = self.throttle.look_up(address, Moment::now());
-            looked_up.map_err(|_throttled| self.overloaded())?;
-        }
+        let now = Moment::now();
+        let looked_up = if self.entries.exists(id) {
+            self.throttle.read_again(address, now)
+        } else {
+            self.throttle.look_up(address, now)
+        };
+        looked_up.map_err(|_throttled| self.overloaded())?;
         let permit =
             Arc::clone(&self.fills).try_acquire_owned().map_err(|_full| self.overloaded())?;
         let Some(fill) = self.entries.begin_fill(id) else { return Ok(None) };
         self.counts.fills.fetch_add(1, Ordering::Relaxed);
-        let (keyring, filling) = (Arc::clone(self), Arc::clone(&fill));
+        let filling = Filling::new(Arc::clone(self), id, Arc::clone(&fill), permit);
+        let keyring = Arc::clone(self);
         let (tasks, runtime) = &self.background;
         tasks.spawn_on(
             async move {
-                let filling = Filling { keyring: &keyring, id, fill: &filling };
-                filling.read().await;
-                if matches!(filling.fill.outcome().await, Outcome::Absent) {
+                if matches!(filling.read().await, Outcome::Absent) {
                     keyring.throttle.failed(address, Moment::now());
                 }
-                drop(permit);
             },
             runtime,
         );
@@ -341,38 +356,6 @@ impl Keyring {
     }
 }
 
-/// One id that the store is asked for. However the asking ends, whoever waits hears of it.
-struct Filling<'a> {
-    keyring: &'a Keyring,
-    id: KeyId,
-    fill: &'a Fill,
-}
-
-impl Filling<'_> {
-    /// Reads until no change has passed the read.
-    async fn read(&self) {
-        loop {
-            let read = match self.keyring.store.find_settled(self.id).await {
-                Ok(Some(row)) => FillRead::Found(self.keyring.read(&row)),
-                Ok(None) => FillRead::Absent,
-                Err(_unavailable) => FillRead::Failed,
-            };
-            match self.keyring.entries.end_fill(self.id, self.fill, read) {
-                Ended::Settled => return,
-                Ended::Overtaken => {}
-            }
-        }
-    }
-}
-
-impl Drop for Filling<'_> {
-    fn drop(&mut self) {
-        if !self.fill.is_settled() {
-            self.keyring.entries.end_fill(self.id, self.fill, FillRead::Failed);
-        }
-    }
-}
-
 /// What a keyring is made of.
 #[derive(Debug)]
 pub struct Parts {
@@ -386,6 +369,13 @@ pub struct Parts {
     pub writeback: Writeback,
     /// Where reads for requests run.
     pub background: (Tasks, Handle),
+}
+
+/// Where an entry was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Memory,
+    Store,
 }
 
 enum Compared {

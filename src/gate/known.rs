@@ -7,6 +7,7 @@ use once_cell::race::OnceBox;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::clock::Timestamp;
+use crate::gate::room::Stay;
 use crate::gate::vault::{self, Vault};
 use crate::gate::{Refusal, Terms};
 use crate::key::packed::{Names, Packed};
@@ -48,6 +49,8 @@ enum Switch {
 pub enum Stored {
     /// It could.
     Readable(Box<Known>),
+    /// It could, and has no tag that can be judged here: only argon2 can judge its key.
+    Untagged(Box<Known>),
     /// It could not.
     Unreadable,
 }
@@ -56,7 +59,7 @@ impl Stored {
     /// Where nothing was known before.
     pub fn alone(self) -> Known {
         match self {
-            Self::Readable(known) => *known,
+            Self::Readable(known) | Self::Untagged(known) => *known,
             Self::Unreadable => Known::unreadable(None),
         }
     }
@@ -64,7 +67,7 @@ impl Stored {
     /// Where `before` was known.
     pub fn over(self, before: &Known) -> Known {
         match self {
-            Self::Readable(known) => *known,
+            Self::Readable(known) | Self::Untagged(known) => *known,
             Self::Unreadable => Known::unreadable(Some(before)),
         }
     }
@@ -146,15 +149,33 @@ impl Known {
         })
     }
 
-    /// Whether `stored` takes its place: on a tie too, as only its tag or seal may be newer.
+    /// The same with the tag that `before` has, if that is for the same contents.
+    pub fn tagged_as(&self, before: &Self) -> Option<Self> {
+        let tag = before.tag.as_ref().filter(|_| self.opens_the_same_as(before))?;
+        self.with_tag(self.revision, tag)
+    }
+
+    /// Whether `stored` takes its place: on a tie too, as its tag or seal may be newer. After a lost
+    /// write it may even be another change, and the store's is the one that stays.
     pub fn yields_to(&self, stored: &Self) -> bool {
         self.seniority() <= stored.seniority()
     }
 
     /// Whether whoever was let in by the one is let in by the other.
     pub fn opens_the_same_as(&self, other: &Self) -> bool {
-        let unreadable = |it: &Self| it.rights == Rights::Unreadable;
-        self.seniority() == other.seniority() && unreadable(self) == unreadable(other)
+        let apart = |it: &Self| (it.seniority(), it.expires_at, it.switch, it.rights);
+        apart(self) == apart(other) && self.packed.says_the_same_as(&other.packed)
+    }
+
+    /// How long it may stay in memory; `None`: as before, since it could not be read.
+    pub fn stay(&self) -> Option<Stay> {
+        match (self.rights, self.switch) {
+            (Rights::Unreadable, _) => None,
+            (Rights::Operator, Switch::On | Switch::Off) => Some(Stay::Always),
+            (Rights::Operator, Switch::Revoked) | (Rights::Caller | Rights::LimitedCaller, _) => {
+                Some(Stay::WhileRoom)
+            }
+        }
     }
 
     /// By which it is compared with another state of the same record.
@@ -166,10 +187,9 @@ impl Known {
     /// read.
     pub fn row(&self, id: KeyId, vault: &Vault) -> Option<Row> {
         let record = self.packed.record(id, self.tag.clone())?;
-        match self.packed.kept() {
-            Some(sealed) => Some(vault::row(id, &record, sealed)),
-            None => vault.seal(&record).ok(),
-        }
+        let Some(sealed) = self.packed.kept() else { return vault.seal(&record).ok() };
+        let row = vault::row(id, &record, sealed);
+        vault.reseal(&row).ok().map(|it| it.unwrap_or(row))
     }
 
     /// Counts the changes by operators.

@@ -33,7 +33,9 @@ use crate::tasks::Tasks;
 mod bound;
 mod crossing;
 mod following;
+mod merging;
 mod proving;
+mod versions;
 
 /// A store and what one gateway knows of it.
 struct Place {
@@ -55,6 +57,10 @@ impl Place {
     }
 
     fn with(change: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
+        Self::on(Handle::current(), change)
+    }
+
+    fn on(background: Handle, change: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keyward.db");
         let mut settings = Settings {
@@ -83,7 +89,7 @@ impl Place {
             store: store.clone(),
             hashing: Hashing::start(CHEAP, one, one.saturating_add(63)).unwrap(),
             writeback,
-            background: (Tasks::default(), Handle::current()),
+            background: (Tasks::default(), background),
         };
         let keyring = Arc::new(Keyring::new(parts, limits, settings));
         Self { store, keyring, tags, directory }

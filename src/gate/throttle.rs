@@ -49,14 +49,20 @@ impl Throttle {
 
     /// Somebody at `address` asks for an id of which nothing is known.
     pub fn look_up(&self, address: IpAddr, now: Moment) -> Result<(), Throttled> {
-        if self.exhausted.view(&network(address), |_, until| *until > now) == Some(true) {
-            return Err(Throttled);
-        }
+        self.read_again(address, now)?;
         self.in_all.check().map_err(|_later| Throttled)
     }
 
-    /// There was no such id. Only that is charged: behind a load balancer all have one address,
-    /// and after a start every key is asked for once.
+    /// Somebody at `address` asks for an id that exists and is not in memory.
+    pub fn read_again(&self, address: IpAddr, now: Moment) -> Result<(), Throttled> {
+        match self.exhausted.view(&network(address), |_, until| *until > now) {
+            Some(true) => Err(Throttled),
+            Some(false) | None => Ok(()),
+        }
+    }
+
+    /// There was no such id, or the key shown for it was another. Only that is charged: behind a
+    /// load balancer all have one address, and after a start every key is asked for once.
     pub fn failed(&self, address: IpAddr, now: Moment) {
         let by_address = self.by_address.load();
         let Some(by_address) = &*by_address else { return };

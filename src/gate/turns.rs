@@ -52,18 +52,48 @@ impl Line {
             self.taken = true;
             return Ok(None);
         }
-        if self.count >= WAITING_MAX {
+        if self.count >= WAITING_MAX || self.waiting_at(address) >= WAITING_PER_ADDRESS_MAX {
+            self.forget_gone();
+        }
+        if self.waiting_at(address) >= WAITING_PER_ADDRESS_MAX {
             return Err(LineFull);
         }
+        if self.count >= WAITING_MAX {
+            self.make_room_for(address)?;
+        }
         let (call, called) = oneshot::channel();
-        let place = self.waiting.iter_mut().find(|(it, _)| *it == address);
-        match place {
-            Some((_, here)) if here.len() >= WAITING_PER_ADDRESS_MAX => return Err(LineFull),
+        match self.waiting.iter_mut().find(|(it, _)| *it == address) {
             Some((_, here)) => here.push_back(call),
             None => self.waiting.push_back((address, VecDeque::from([call]))),
         }
         self.count += 1;
         Ok(Some(called))
+    }
+
+    fn waiting_at(&self, address: IpAddr) -> usize {
+        self.waiting.iter().find(|(it, _)| *it == address).map_or(0, |(_, here)| here.len())
+    }
+
+    /// Whoever gave up takes no place.
+    fn forget_gone(&mut self) {
+        self.waiting.retain_mut(|(_, here)| {
+            here.retain(|it| !it.is_closed());
+            !here.is_empty()
+        });
+        self.count = self.waiting.iter().map(|(_, here)| here.len()).sum();
+    }
+
+    /// An address where nobody waits takes the place of the last who came to the one where most do:
+    /// few addresses must not fill the line for all others.
+    fn make_room_for(&mut self, address: IpAddr) -> Result<(), LineFull> {
+        let is_new = self.waiting_at(address) == 0;
+        let longest = self.waiting.iter_mut().max_by_key(|(_, here)| here.len());
+        match longest {
+            Some((_, here)) if is_new && here.len() > 1 => drop(here.pop_back()),
+            Some(_) | None => return Err(LineFull),
+        }
+        self.count -= 1;
+        Ok(())
     }
 
     /// Calls the next address; whoever has gone is passed over.
@@ -91,7 +121,7 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     async fn called(mut self) -> Result<Turn<'a>, LineFull> {
         if let Some(called) = &mut self.called {
-            // The sender is only ever dropped by sending.
+            // Dropped without a word, it made room for another address.
             called.await.map_err(|_gone| LineFull)?;
         }
         self.called = None;
@@ -174,5 +204,61 @@ mod tests {
         }
         assert_eq!(turns.line().join(address(1)).err(), Some(LineFull));
         calls.push(turns.line().join(address(2)).unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_gave_up_takes_no_place_in_a_line() {
+        let turns = Turns::default();
+        let _held = turns.take(address(0)).await.unwrap();
+        for _ in 0..2 * WAITING_PER_ADDRESS_MAX {
+            drop(turns.line().join(address(1)).unwrap());
+        }
+        let last = |at: usize| address(u8::try_from(at).unwrap());
+        let calls = || (2..18).map(last).flat_map(|it| [it; WAITING_PER_ADDRESS_MAX]);
+        let whole = calls().map(|it| turns.line().join(it).unwrap()).collect::<Vec<_>>();
+        assert_eq!((whole.len(), turns.line().count), (WAITING_MAX, WAITING_MAX));
+        drop(whole);
+        let again = calls().map(|it| turns.line().join(it).unwrap()).collect::<Vec<_>>();
+        assert_eq!(again.len(), WAITING_MAX);
+    }
+
+    #[tokio::test]
+    async fn few_addresses_cannot_keep_all_others_out_of_a_line() {
+        let turns = Turns::default();
+        let first = turns.take(address(0)).await.unwrap();
+        let mut calls = Vec::new();
+        for at in 0..WAITING_MAX {
+            let at = u8::try_from(at / WAITING_PER_ADDRESS_MAX).unwrap();
+            calls.push(turns.line().join(address(at)).unwrap().unwrap());
+        }
+        assert_eq!(turns.line().join(address(0)).err(), Some(LineFull));
+        let mut late = turns.line().join(address(99)).unwrap().unwrap();
+        assert_eq!(turns.line().count, WAITING_MAX);
+        // Who had to go hears of it at once: one, and the last of its address.
+        let gone = |it: &mut oneshot::Receiver<()>| {
+            it.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+        };
+        let places = calls.iter_mut().enumerate().filter_map(|(at, it)| gone(it).then_some(at));
+        let places: Vec<usize> = places.collect();
+        assert_eq!(places.len(), 1);
+        assert_eq!(places[0] % WAITING_PER_ADDRESS_MAX, WAITING_PER_ADDRESS_MAX - 1);
+        // One turn for each address, and it is the newcomer's.
+        drop(first);
+        for _ in 0..WAITING_MAX / WAITING_PER_ADDRESS_MAX {
+            assert!(late.try_recv().is_err());
+            drop(Turn(&turns));
+        }
+        assert_eq!(late.try_recv(), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn where_everybody_waits_alone_nobody_has_to_go() {
+        let turns = Turns::default();
+        let _held = turns.take(address(0)).await.unwrap();
+        let calls = (0..=u8::MAX).map(|it| turns.line().join(address(it)).unwrap().unwrap());
+        let calls = calls.collect::<Vec<_>>();
+        assert_eq!(calls.len(), WAITING_MAX);
+        let another = IpAddr::from([10, 0, 1, 0]);
+        assert_eq!(turns.line().join(another).err(), Some(LineFull));
     }
 }

@@ -46,6 +46,31 @@ impl Vault {
         Ok(row(record.id, record, self.peppers().seal(self.identity()?, record)?))
     }
 
+    /// A row sealed under a retired pepper, sealed anew and otherwise as it was; `None`: under the
+    /// current one already, or one that is not here.
+    pub fn reseal(&self, stored: &Row) -> Result<Option<Row>, SealFault> {
+        if !self.is_retired(&stored.sealed) {
+            return Ok(None);
+        }
+        let record = self.open(stored)?;
+        let sealed = self.peppers().reseal(self.identity()?, stored.id, &stored.sealed)?;
+        Ok(Some(row(stored.id, &record, sealed)))
+    }
+
+    /// A row with another tag, made for a record at `revision`; `None`: it is at another one.
+    pub fn retag(&self, stored: &Row, revision: u64, tag: &Tag) -> Result<Option<Row>, SealFault> {
+        let record = self.open(stored)?;
+        if record.revision != revision {
+            return Ok(None);
+        }
+        // What is written as this version would stays so, since that takes the least space in memory.
+        if stored.sealed.spells(&record) {
+            return self.seal(&KeyRecord { tag: Some(tag.clone()), ..record }).map(Some);
+        }
+        let sealed = self.peppers().retag(self.identity()?, stored.id, &stored.sealed, tag)?;
+        Ok(Some(row(stored.id, &record, sealed)))
+    }
+
     /// Makes a tag under the current pepper.
     pub fn tag(&self, digest: &Digest) -> Tag {
         self.0.0.tag(digest)

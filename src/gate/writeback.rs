@@ -79,12 +79,7 @@ async fn write(store: &Store, vault: &Vault, tags: &[NewTag]) -> Result<(), Unav
 
 async fn resealed(store: &Store, vault: &Vault, new: &NewTag) -> Result<Option<Row>, Fault> {
     let Some(row) = store.find(new.id).await? else { return Ok(None) };
-    let mut record = vault.open(&row)?;
-    if record.revision != new.revision {
-        return Ok(None);
-    }
-    record.tag = Some(new.tag.clone());
-    Ok(Some(vault.seal(&record)?))
+    Ok(vault.retag(&row, new.revision, &new.tag)?)
 }
 
 #[derive(Debug, thiserror::Error)]

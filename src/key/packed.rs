@@ -99,6 +99,16 @@ impl Packed {
         unpack(&self.0, id, tag)
     }
 
+    /// Whether another says the same, as far as this version understands it.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.0 == other.0 || self.understood() == other.understood()
+    }
+
+    fn understood(&self) -> &[u8] {
+        let kept = rest(&self.0).map_or(0, |(_, kept)| kept.len());
+        self.0.len().checked_sub(kept).and_then(|it| self.0.get(..it)).unwrap_or_default()
+    }
+
     /// The sealed record, where it has to be passed on as it was.
     pub fn kept(&self) -> Option<Sealed> {
         let (_, kept) = rest(&self.0)?;

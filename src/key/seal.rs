@@ -4,9 +4,12 @@
 //! BLAKE3's key derivation under a name of its own: the tag's key, the seal's key, the pepper's
 //! own name and the check value by which a store knows its pepper.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -118,8 +121,7 @@ impl Peppers {
 
     /// Seals a record for a store under the current pepper.
     pub fn seal(&self, identity: &Identity, record: &KeyRecord) -> Result<Sealed, SealFault> {
-        let body =
-            serde_json::to_vec(record).map_err(|fault| SealFault::Unreadable(fault.to_string()))?;
+        let body = serde_json::to_vec(record).map_err(SealFault::unreadable)?;
         Ok(self.seal_body(identity, record.id, &body))
     }
 
@@ -141,12 +143,48 @@ impl Peppers {
         id: KeyId,
         sealed: &Sealed,
     ) -> Result<KeyRecord, SealFault> {
+        serde_json::from_slice(self.body(identity, id, sealed)?).map_err(SealFault::unreadable)
+    }
+
+    /// Seals anew, under the current pepper and to the byte, what was sealed for that store and id.
+    pub fn reseal(
+        &self,
+        identity: &Identity,
+        id: KeyId,
+        sealed: &Sealed,
+    ) -> Result<Sealed, SealFault> {
+        Ok(self.seal_body(identity, id, self.body(identity, id, sealed)?))
+    }
+
+    /// The same with another tag, and with every other field as it was written: another version may
+    /// know more of them.
+    pub fn retag(
+        &self,
+        identity: &Identity,
+        id: KeyId,
+        sealed: &Sealed,
+        tag: &Tag,
+    ) -> Result<Sealed, SealFault> {
+        let body = self.body(identity, id, sealed)?;
+        let mut fields: BTreeMap<Cow<'_, str>, Box<RawValue>> =
+            serde_json::from_slice(body).map_err(SealFault::unreadable)?;
+        fields.insert("tag".into(), to_raw_value(tag).map_err(SealFault::unreadable)?);
+        let body = serde_json::to_vec(&fields).map_err(SealFault::unreadable)?;
+        Ok(self.seal_body(identity, id, &body))
+    }
+
+    fn body<'a>(
+        &self,
+        identity: &Identity,
+        id: KeyId,
+        sealed: &'a Sealed,
+    ) -> Result<&'a [u8], SealFault> {
         let parts = sealed.parts()?;
         let pepper = self.named(parts.pepper).ok_or(SealFault::UnknownPepper(parts.pepper))?;
         if mac(pepper, identity, id, parts.body) != blake3::Hash::from_bytes(*parts.mac) {
             return Err(SealFault::Forged);
         }
-        serde_json::from_slice(parts.body).map_err(|fault| SealFault::Unreadable(fault.to_string()))
+        Ok(parts.body)
     }
 }
 
@@ -245,8 +283,7 @@ impl Sealed {
 
     /// The record without any check: for `store accept`, where an operator vouches for it.
     pub fn vouched(&self) -> Result<KeyRecord, SealFault> {
-        serde_json::from_slice(self.parts()?.body)
-            .map_err(|fault| SealFault::Unreadable(fault.to_string()))
+        serde_json::from_slice(self.parts()?.body).map_err(SealFault::unreadable)
     }
 
     /// Whether its body is what would be written of `record`, to the byte.
@@ -297,6 +334,13 @@ pub enum SealFault {
     /// Sealed well, and yet not a record.
     #[error("the record cannot be read: {0}")]
     Unreadable(String),
+}
+
+impl SealFault {
+    #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` gives")]
+    fn unreadable(fault: serde_json::Error) -> Self {
+        Self::Unreadable(fault.to_string())
+    }
 }
 
 fn tag_hash(pepper: &Pepper, digest: &Digest) -> [u8; 32] {

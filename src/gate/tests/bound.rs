@@ -7,8 +7,11 @@ use crate::gate::known::{Known, Stored};
 use crate::key::text::KeyId;
 
 fn known(place: &Place, minted: &Minted) -> Stored {
-    let row = place.row(&minted.record);
-    Stored::Readable(Box::new(Known::new(&minted.record, &row).unwrap()))
+    holding(place, &minted.record)
+}
+
+fn holding(place: &Place, record: &KeyRecord) -> Stored {
+    Stored::Readable(Box::new(Known::new(record, &place.row(record)).unwrap()))
 }
 
 fn fill(entries: &Entries, id: KeyId, read: FillRead) -> Outcome {
@@ -98,7 +101,8 @@ async fn operators_come_in_and_stay_whatever_comes() {
 #[tokio::test]
 async fn nothing_overtakes_a_fill() {
     let place = Place::new();
-    let entries = Entries::new(10);
+    let entries = Entries::new(1);
+    entries.merge(Minted::new(2).record.id, known(&place, &Minted::new(2)));
     let key = Minted::new(1);
     let id = key.record.id;
     let fill = entries.begin_fill(id).unwrap();
@@ -131,22 +135,173 @@ async fn what_may_have_been_missed_overtakes_a_fill_too() {
 }
 
 #[tokio::test]
-async fn an_older_state_changes_nothing_and_revoked_wins() {
+async fn an_old_answer_that_a_key_is_unknown_ends_with_its_finding() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let (key, other) = (Minted::new(1), Minted::new(2));
+    let id = key.record.id;
+    // Past the lease it is asked for again, though it was said to be unknown.
+    drop(fill(&entries, id, FillRead::Absent));
+    drop(fill(&entries, id, FillRead::Found(known(&place, &key))));
+    drop(fill(&entries, other.record.id, FillRead::Found(known(&place, &other))));
+    assert!(matches!(entries.look(id), Looked::New), "its key gets 401");
+    // A change that meets a read, or comes to a full map, ends it too.
+    let minted = Minted::new(3);
+    drop(fill(&entries, minted.record.id, FillRead::Absent));
+    let asked = entries.begin_fill(minted.record.id).unwrap();
+    entries.merge(minted.record.id, known(&place, &minted));
+    entries.end_fill(minted.record.id, &asked, FillRead::Failed);
+    assert!(matches!(entries.look(minted.record.id), Looked::New), "its key gets 401");
+}
+
+#[tokio::test]
+async fn what_the_store_has_lost_keeps_no_map_from_being_complete() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let (key, lost) = (Minted::new(1), Minted::new(2));
+    entries.merge(key.record.id, known(&place, &key));
+    entries.merge(lost.record.id, known(&place, &lost));
+    entries.set_loaded();
+    assert!(!entries.is_complete());
+    let asked = entries.begin_fill(lost.record.id).unwrap();
+    // Not while a change may have passed the read.
+    entries.merge(lost.record.id, known(&place, &lost));
+    assert_eq!(entries.end_fill(lost.record.id, &asked, FillRead::Absent), Ended::Overtaken);
+    assert!(!entries.is_complete());
+    assert_eq!(entries.end_fill(lost.record.id, &asked, FillRead::Absent), Ended::Settled);
+    assert!(entries.is_complete());
+    assert!(matches!(entries.look(lost.record.id), Looked::Absent));
+}
+
+#[tokio::test]
+async fn where_there_is_room_a_change_answers_whoever_asks_for_its_key() {
     let place = Place::new();
     let entries = Entries::new(10);
     let key = Minted::new(1);
-    let at = |revision, revoked: bool| {
-        let record = KeyRecord { revision, ..key.record.clone() };
-        let record = if revoked { record.revoked(NOW) } else { record };
-        let row = place.row(&record);
-        Stored::Readable(Box::new(Known::new(&record, &row).unwrap()))
-    };
     let id = key.record.id;
-    assert!(matches!(entries.merge(id, at(5, false)), Merged::Quiet));
-    assert!(matches!(entries.merge(id, at(4, false)), Merged::Kept(_)));
-    assert!(matches!(entries.merge(id, at(5, false)), Merged::Quiet), "the same is no change");
-    assert!(matches!(entries.merge(id, at(2, true)), Merged::Changed(_)));
-    assert!(matches!(entries.merge(id, at(9, false)), Merged::Kept(_)));
-    assert!(matches!(entries.merge(id, Stored::Unreadable), Merged::Changed(_)));
-    assert!(matches!(entries.merge(id, at(9, true)), Merged::Changed(_)));
+    entries.set_loaded();
+    let asked = entries.begin_fill(id).unwrap();
+    assert!(matches!(entries.merge(id, known(&place, &key)), Merged::Quiet));
+    assert!(asked.is_settled(), "nobody was told");
+    let Outcome::Found(answer) = asked.outcome().await else { panic!("it was told otherwise") };
+    assert!(Arc::ptr_eq(&answer, &entries.get(id).unwrap()));
+    // However the read ends, it ends nothing any more.
+    for read in [FillRead::Failed, FillRead::Absent, FillRead::Found(known(&place, &key))] {
+        assert_eq!(entries.end_fill(id, &asked, read), Ended::Settled);
+        assert!(Arc::ptr_eq(&answer, &entries.get(id).unwrap()));
+    }
+    assert_eq!(entries.count(), 1);
+    assert!(entries.is_complete());
+}
+
+#[tokio::test]
+async fn operators_take_up_nobodys_place() {
+    let place = Place::new();
+    let entries = Entries::new(2);
+    let operators: Vec<Minted> = (1..4).map(Minted::operator).collect();
+    let keys: Vec<Minted> = (4..6).map(Minted::new).collect();
+    for key in operators.iter().chain(&keys) {
+        entries.merge(key.record.id, known(&place, key));
+    }
+    entries.set_loaded();
+    assert!(entries.is_complete(), "all fit");
+    // Nor does one whose record can no longer be read: it came in as an operator's.
+    entries.merge(operators[0].record.id, Stored::Unreadable);
+    assert_eq!(entries.count(), 5);
+    let more: Vec<Minted> = (6..9).map(Minted::new).collect();
+    for key in &more {
+        drop(fill(&entries, key.record.id, FillRead::Found(known(&place, key))));
+    }
+    let here = |it: &&Minted| entries.get(it.record.id).is_some();
+    assert_eq!(operators.iter().filter(here).count(), 3);
+    assert_eq!(keys.iter().chain(&more).filter(here).count(), 2);
+    assert_eq!(entries.count(), 5);
+}
+
+#[tokio::test]
+async fn one_that_turns_out_to_be_an_operators_gives_its_place_back() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let (operator, key) = (Minted::operator(1), Minted::new(2));
+    entries.merge(operator.record.id, Stored::Unreadable);
+    entries.merge(operator.record.id, known(&place, &operator));
+    entries.merge(key.record.id, known(&place, &key));
+    entries.set_loaded();
+    assert!(entries.is_complete());
+}
+
+#[tokio::test]
+async fn a_revoked_operator_is_like_any_other_key() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let operator = Minted::operator(1);
+    let id = operator.record.id;
+    let come = |seed| {
+        let key = Minted::new(seed);
+        drop(fill(&entries, key.record.id, FillRead::Found(known(&place, &key))));
+    };
+    entries.merge(id, known(&place, &operator));
+    (2..9).for_each(come);
+    assert!(entries.get(id).is_some());
+    entries.merge(id, holding(&place, &operator.record.clone().revoked(NOW)));
+    (10..13).for_each(come);
+    assert!(entries.get(id).is_none());
+    assert_eq!(entries.count(), 1);
+    // Nor does it come in by itself where there is no room.
+    entries.merge(id, holding(&place, &operator.record.revoked(NOW)));
+    assert!(entries.get(id).is_none());
+}
+
+#[tokio::test]
+async fn the_bound_holds_where_every_key_is_used_all_the_time() {
+    const MAX: usize = 300;
+    let place = Place::new();
+    let entries = Entries::new(MAX);
+    let key = Minted::new(1);
+    let (mut rng, mut ids, mut now) = (StdRng::seed_from_u64(2), Vec::new(), NOW);
+    for _ in 0..3 * MAX {
+        let id = ApiKey::mint(&"kw".parse().unwrap(), &mut rng).id();
+        ids.push(id);
+        drop(fill(&entries, id, FillRead::Found(known(&place, &key))));
+        now = Timestamp::from_micros(now.as_micros() + 2_000_000);
+        ids.iter().filter_map(|it| entries.get(*it)).for_each(|it| it.used(now));
+        assert!(entries.count() <= MAX, "{}", entries.count());
+    }
+    // Those in use stay, though they came first.
+    let held: Vec<Arc<Entry>> = ids.iter().filter_map(|it| entries.get(*it)).collect();
+    let late = Minted::new(3);
+    drop(fill(&entries, late.record.id, FillRead::Found(known(&place, &late))));
+    assert!(held.iter().all(|it| entries.get(it.id()).is_some()));
+    drop(held);
+    let last = Minted::new(4);
+    drop(fill(&entries, last.record.id, FillRead::Found(known(&place, &last))));
+    assert_eq!(entries.count(), MAX);
+}
+
+#[tokio::test]
+async fn the_last_use_of_a_key_that_had_to_go_is_told_until_it_has_arrived() {
+    let place = Place::new();
+    let entries = Entries::new(1);
+    let come = |seed| {
+        let key = Minted::new(seed);
+        drop(fill(&entries, key.record.id, FillRead::Found(known(&place, &key))));
+        entries.get(key.record.id)
+    };
+    let entry = come(1).unwrap();
+    entry.used(NOW);
+    let used = vec![(entry.id(), NOW)];
+    drop(entry);
+    drop(come(2));
+    assert!(entries.get(used[0].0).is_none());
+    // The store may not have been there the first time.
+    assert_eq!(entries.untold_uses(), used);
+    assert_eq!(entries.untold_uses(), used);
+    entries.uses_told(Timestamp::from_micros(NOW.as_micros() + 1));
+    assert_eq!(entries.untold_uses(), []);
+    // What was told before it went is not told again.
+    let entry = come(1).unwrap();
+    entry.used(NOW);
+    drop(entry);
+    drop(come(3));
+    assert_eq!(entries.untold_uses(), []);
 }

@@ -181,6 +181,7 @@ async fn what_several_changes_of_a_key_end_is_told_with_the_last() {
     let mut follower = place.follower();
     place.follow(&mut follower).await;
     let mut worker = place.keyring.workers().join();
+    let _in_use = place.keyring.entries().get(key.record.id).unwrap();
     let disabled = KeyRecord { disabled: true, revision: 2, ..key.record.clone() };
     place.write(&disabled, Expect::Revision(1)).await;
     place.write(&disabled.clone().revoked(NOW), Expect::Revision(2)).await;

@@ -127,6 +127,29 @@ fn what_another_version_wrote_is_kept_as_it_was() {
     assert_eq!(packed.record(record.id, record.tag.clone()), Some(record));
 }
 
+#[test]
+fn records_say_the_same_unless_anything_but_their_tag_differs() {
+    let record = usual();
+    let as_it_is = packed(&record);
+    assert!(as_it_is.says_the_same_as(&packed(&KeyRecord { tag: None, ..record.clone() })));
+    let strange = |tag: Option<Tag>| {
+        let record = KeyRecord { tag, ..record.clone() };
+        let body = serde_json::to_string(&record).unwrap().replacen('{', "{\"limits\":1,", 1);
+        Packed::new(&record, &peppers().seal_body(&store(), record.id, body.as_bytes())).unwrap()
+    };
+    let (tagged, untagged) = (strange(record.tag.clone()), strange(None));
+    assert!(tagged.kept().is_some() && tagged.kept() != untagged.kept());
+    assert!(tagged.says_the_same_as(&untagged) && tagged.says_the_same_as(&as_it_is));
+    for other in [
+        limited(Some(&[]), None),
+        packed(&KeyRecord { disabled: true, ..record.clone() }),
+        packed(&KeyRecord { expires_at: Some(Timestamp::from_micros(1)), ..record.clone() }),
+        Packed::nothing(),
+    ] {
+        assert!(!as_it_is.says_the_same_as(&other) && !other.says_the_same_as(&tagged));
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     "[^\\p{Cc}]{1,40}"
 }
