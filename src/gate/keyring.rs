@@ -217,16 +217,10 @@ impl Keyring {
         digest: Digest,
         address: IpAddr,
     ) -> Result<(Arc<Entry>, Moment), Refusal> {
-        let (entry, source) = self.ask(id, address).await?;
+        let entry = self.ask(id, address).await?;
         match self.compare(&entry, &digest) {
             Compared::Same => {}
-            Compared::Another => {
-                // It cost a read, and another key its place.
-                if source == Source::Store {
-                    self.throttle.failed(address, Moment::now());
-                }
-                return Err(Refusal::UnknownKey);
-            }
+            Compared::Another => return Err(Refusal::UnknownKey),
             Compared::NeedsArgon2 => self.run_argon2(&entry, digest, address).await?,
         }
         let now = Moment::now();
@@ -237,15 +231,11 @@ impl Keyring {
     }
 
     /// The entry of an id, from the store if need be.
-    async fn ask(
-        self: &Arc<Self>,
-        id: KeyId,
-        address: IpAddr,
-    ) -> Result<(Arc<Entry>, Source), Refusal> {
+    async fn ask(self: &Arc<Self>, id: KeyId, address: IpAddr) -> Result<Arc<Entry>, Refusal> {
         let held = || self.lease.standing(Moment::now()) == Standing::Held;
         let fill = loop {
             let begun = match self.entries.look(id) {
-                Looked::Known(entry) => return Ok((entry, Source::Memory)),
+                Looked::Known(entry) => return Ok(entry),
                 Looked::Filling(fill) => Some(fill),
                 Looked::Absent if held() => return Err(Refusal::UnknownKey),
                 Looked::Absent | Looked::New => self.begin_fill(id, address)?,
@@ -256,7 +246,7 @@ impl Keyring {
             }
         };
         match fill.outcome().await {
-            Outcome::Found(entry) => Ok((entry, Source::Store)),
+            Outcome::Found(entry) => Ok(entry),
             // Past the lease nobody knows.
             Outcome::Absent if held() => Err(Refusal::UnknownKey),
             Outcome::Absent | Outcome::Failed => Err(Refusal::StoreUnreachable),
@@ -269,13 +259,10 @@ impl Keyring {
         id: KeyId,
         address: IpAddr,
     ) -> Result<Option<Arc<Fill>>, Refusal> {
-        let now = Moment::now();
-        let looked_up = if self.entries.exists(id) {
-            self.throttle.read_again(address, now)
-        } else {
-            self.throttle.look_up(address, now)
-        };
-        looked_up.map_err(|_throttled| self.overloaded())?;
+        if !self.entries.exists(id) {
+            let looked_up = self.throttle.look_up(address, Moment::now());
+            looked_up.map_err(|_throttled| self.overloaded())?;
+        }
         let permit =
             Arc::clone(&self.fills).try_acquire_owned().map_err(|_full| self.overloaded())?;
         let Some(fill) = self.entries.begin_fill(id) else { return Ok(None) };
@@ -369,13 +356,6 @@ pub struct Parts {
     pub writeback: Writeback,
     /// Where reads for requests run.
     pub background: (Tasks, Handle),
-}
-
-/// Where an entry was.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Memory,
-    Store,
 }
 
 enum Compared {

@@ -49,20 +49,14 @@ impl Throttle {
 
     /// Somebody at `address` asks for an id of which nothing is known.
     pub fn look_up(&self, address: IpAddr, now: Moment) -> Result<(), Throttled> {
-        self.read_again(address, now)?;
+        if self.exhausted.view(&network(address), |_, until| *until > now) == Some(true) {
+            return Err(Throttled);
+        }
         self.in_all.check().map_err(|_later| Throttled)
     }
 
-    /// Somebody at `address` asks for an id that exists and is not in memory.
-    pub fn read_again(&self, address: IpAddr, now: Moment) -> Result<(), Throttled> {
-        match self.exhausted.view(&network(address), |_, until| *until > now) {
-            Some(true) => Err(Throttled),
-            Some(false) | None => Ok(()),
-        }
-    }
-
-    /// There was no such id, or the key shown for it was another. Only that is charged: behind a
-    /// load balancer all have one address, and after a start every key is asked for once.
+    /// There was no such id. Only that is charged: behind a load balancer all have one address,
+    /// and after a start every key is asked for once.
     pub fn failed(&self, address: IpAddr, now: Moment) {
         let by_address = self.by_address.load();
         let Some(by_address) = &*by_address else { return };

@@ -119,30 +119,3 @@ async fn whoever_waits_for_a_read_that_never_began_hears_of_it() {
         assert_eq!(proved.expect("it waits for ever").unwrap_err(), Refusal::StoreUnreachable);
     }
 }
-
-#[tokio::test]
-async fn who_shows_wrong_secrets_for_keys_that_are_not_in_memory_is_charged() {
-    let place = Place::with(|settings, limits| {
-        one_failure(settings, limits);
-        settings.max_keys_in_memory = NonZeroUsize::MIN;
-    });
-    place.hold_the_lease();
-    place.keyring.merge(&place.row(&place.mint(1).await.record));
-    let mut refused = Vec::new();
-    for seed in 10..15 {
-        // Its id is public, and its secret is another.
-        let (guessed, other) = (Minted::new(seed), Minted::new(seed + 100).record);
-        let (argon2id, tag) = (other.argon2id, other.tag);
-        let record = KeyRecord { argon2id, tag, ..guessed.record.clone() };
-        place.write(&record, Expect::Absent).await;
-        place.keyring.merge(&place.row(&record));
-        refused.push(place.prove(&guessed).await.unwrap_err());
-    }
-    let mut expected = vec![Refusal::UnknownKey; 2];
-    expected.resize(5, Refusal::Overloaded);
-    assert_eq!(refused, expected);
-    assert_eq!(place.fills(), 2, "each costs a read, and a key its place");
-    // Who shows the right ones elsewhere is let in.
-    let key = place.mint(9).await;
-    assert!(place.prove_from(&key, [127, 0, 0, 2].into()).await.is_ok());
-}
