@@ -250,15 +250,25 @@ impl Entries {
         merged
     }
 
+    /// Says no more of a key that is not in memory than that it exists: the store has to be asked.
+    /// Answers whether it is not.
+    pub fn leave_out(&self, id: KeyId) -> bool {
+        self.index.change(id, |part, place| {
+            let is_out = part.get(place).is_none();
+            if is_out {
+                self.unknown.remove(&id);
+                part.leave_out(id);
+            }
+            is_out
+        })
+    }
+
     /// Takes in a key that is not in memory. Where there is room for it, whoever has the store asked
     /// for it has the answer; else what is being read may be older.
     fn enter(&self, part: &mut Part, place: &Place<'_>, entry: Entry) -> Option<Stay> {
         let (id, stay) = (entry.id(), entry.stay());
         if !self.room.is_for(stay) {
-            part.elsewhere.insert(id);
-            if let Some(fill) = part.fills.get(&id) {
-                fill.overtake();
-            }
+            part.leave_out(id);
             return None;
         }
         let entry = Arc::new(entry);

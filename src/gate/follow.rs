@@ -124,7 +124,10 @@ impl Follower {
         };
         let applied = std::mem::take(&mut self.heard);
         match heard {
-            Heard::Stands => self.advance(applied),
+            Heard::Stands => {
+                self.take_over(&applied).await?;
+                self.advance(applied);
+            }
             Heard::Unknown if applied.is_empty() => {}
             // What was heard is of another past: the store is offered what it lacks of that.
             Heard::Unknown => {
@@ -266,8 +269,7 @@ impl Follower {
     async fn apply(&mut self, changes: Vec<Change>) -> Result<(), Unavailable> {
         #[cfg(feature = "seeded-bugs")]
         self.confirm_too_soon(&changes).await?;
-        let newer = self.intake.changes(&changes).await;
-        self.keyring.offer(&newer).await?;
+        self.take_over(&changes).await?;
         let newer_format = changes.iter().position(|it| it.row.sealed.is_newer());
         let understood = newer_format.unwrap_or(changes.len());
         self.advance(changes.into_iter().take(understood).collect());
@@ -280,6 +282,15 @@ impl Follower {
         Ok(())
     }
 
+    /// Takes changes into the keyring. What has to be left out is read once it can be trusted.
+    async fn take_over(&mut self, changes: &[Change]) -> Result<(), Unavailable> {
+        let (read, newer) = self.intake.changes(changes, self.scope()).await;
+        if read == Read::Known && matches!(self.load, Load::Done) {
+            self.load = Load::Pages(None);
+        }
+        self.keyring.offer(&newer).await
+    }
+
     /// What was applied is where this gateway goes on from.
     fn advance(&mut self, applied: Vec<Change>) {
         if let (Some(position), Some(last)) = (&mut self.position, applied.last()) {
@@ -289,7 +300,8 @@ impl Follower {
     }
 
     /// Applies what the alarm clock brought, so that one sync both finds it in the past that this
-    /// gateway follows and confirms it. What does not go on from here is left to the sync alone.
+    /// gateway follows and confirms it. What does not go on from here is left to the sync alone; and of
+    /// a key that is not known here, all but that it exists: in which life it was said, nobody knows.
     async fn hear(&mut self, after: u64, heard: Vec<Change>) -> Result<(), Unavailable> {
         let goes_on = heard.iter().zip(after + 1..).all(|(it, number)| it.number == number);
         if !goes_on || heard.iter().any(|it| it.row.sealed.is_newer()) {
@@ -297,7 +309,7 @@ impl Follower {
         }
         #[cfg(feature = "seeded-bugs")]
         self.confirm_too_soon(&heard).await?;
-        let newer = self.intake.changes(&heard).await;
+        let (_read, newer) = self.intake.changes(&heard, Read::Known).await;
         self.keyring.offer(&newer).await?;
         self.heard = heard;
         Ok(())

@@ -96,6 +96,14 @@ impl Part {
         self.entries.insert_unique(place.hash, entry, |it| place.hasher.hash_one(it.id()));
     }
 
+    /// Notes that a key exists, and that what is being read of it may be older.
+    pub fn leave_out(&mut self, id: KeyId) {
+        self.elsewhere.insert(id);
+        if let Some(fill) = self.fills.get(&id) {
+            fill.overtake();
+        }
+    }
+
     /// Lets an entry go, if it may; its key still exists. `None`: there is none.
     pub fn remove_if(
         &mut self,

@@ -32,13 +32,17 @@ impl Intake {
         Self { keyring, closed: VecDeque::new() }
     }
 
-    /// Takes changes in order: first the entries, then the cuts. Answers what is newer here than what
-    /// the store says: it is to be offered.
-    pub async fn changes(&mut self, changes: &[Change]) -> Vec<Arc<Entry>> {
+    /// Takes changes in order: first the entries, then the cuts. Answers what was taken over, and what
+    /// is newer here than what the store says: it is to be offered.
+    pub async fn changes(&mut self, changes: &[Change], scope: Read) -> (Read, Vec<Arc<Entry>>) {
         // By key: what several changes of one key end is told with the last of them.
         let mut moved: HashMap<KeyId, (u64, Arc<Entry>)> = HashMap::new();
-        let mut newer = Vec::new();
+        let (mut read, mut newer) = (Read::Everything, Vec::new());
         for change in changes {
+            if scope == Read::Known && self.keyring.entries().leave_out(change.row.id) {
+                read = Read::Known;
+                continue;
+            }
             match self.keyring.merge(&change.row) {
                 Merged::Changed(entry) => drop(moved.insert(change.row.id, (change.number, entry))),
                 Merged::Kept(entry) => newer.push(entry),
@@ -52,7 +56,7 @@ impl Intake {
             let surplus = self.closed.len().saturating_sub(CLOSED_KEPT);
             self.closed.drain(..surplus);
         }
-        newer
+        (read, newer)
     }
 
     /// Reads some pages after that place, each while the one before it is taken over. Answers where to

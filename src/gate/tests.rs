@@ -57,10 +57,10 @@ impl Place {
     }
 
     fn with(change: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
-        Self::on(Handle::current(), change)
+        Self::working_on(Handle::current(), change)
     }
 
-    fn on(background: Handle, change: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
+    fn working_on(background: Handle, change: impl FnOnce(&mut Settings, &mut Limits)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keyward.db");
         let mut settings = Settings {
@@ -77,11 +77,20 @@ impl Place {
         let mut limits = Limits { failures_per_address: None };
         change(&mut settings, &mut limits);
         let store = Store::Embedded(Arc::new(Sqlite::open(&path).unwrap()));
-        Self::on(store, directory, &settings, &limits)
+        Self::of((store, directory), &settings, &limits, background)
     }
 
     /// A gateway with these settings, and a store.
     fn on(store: Store, directory: TempDir, settings: &Settings, limits: &Limits) -> Self {
+        Self::of((store, directory), settings, limits, Handle::current())
+    }
+
+    fn of(
+        (store, directory): (Store, TempDir),
+        settings: &Settings,
+        limits: &Limits,
+        background: Handle,
+    ) -> Self {
         let (writeback, tags) = Writeback::channel();
         let one = NonZeroUsize::MIN;
         let parts = Parts {

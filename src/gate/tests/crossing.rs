@@ -105,31 +105,42 @@ async fn what_is_heard_is_known_at_once_and_confirmed_once_the_store_has_it() {
         let ticket = place.store.ticket().await.unwrap();
         (ticket.position.number, ticket.register.entries[0].confirmed.number)
     };
-    let known = hear_of(&place, &mut follower, 1).await;
-    assert!(place.keyring.entries().get(known.record.id).is_some());
+    let one = hear(&mut follower, place.mint(1)).await;
+    assert!(place.keyring.entries().exists(one.record.id));
     assert_eq!(confirmed().await, (1, 0));
     place.keyring.lease().surrender();
     place.follow_until(&mut follower, Place::is_held).await;
-    assert_eq!(confirmed().await, (1, 1));
-
-    // Where it is gone again before that, in the same life, it is offered to the store.
-    let lost = hear_of(&place, &mut follower, 2).await;
-    server.cli(&["XDEL", "{kw}:changes", "2-0"]);
-    server.cli(&["HDEL", "{kw}:records", lost.record.id.as_str()]);
+    let entry = place.keyring.entries().get(one.record.id).unwrap();
+    assert_eq!((entry.known().judge_state(NOW), confirmed().await), (Ok(()), (1, 1)));
+    hear(&mut follower, place.revoke(&one)).await;
+    assert_eq!(entry.known().judge_state(NOW), Err(Refusal::RevokedKey));
+    assert_eq!(confirmed().await, (2, 1));
     place.keyring.lease().surrender();
     place.follow_until(&mut follower, Place::is_held).await;
-    assert_eq!(place.store.find(lost.record.id).await.unwrap(), Some(place.row(&lost.record)));
+    assert_eq!(confirmed().await, (2, 2));
+
+    // Where it is gone again before that, in the same life, it is offered to the store.
+    let two = place.mint(2).await;
+    place.keyring.lease().surrender();
+    place.follow_until(&mut follower, Place::is_held).await;
+    hear(&mut follower, place.revoke(&two)).await;
+    server.cli(&["XDEL", "{kw}:changes", "4-0"]);
+    server.cli(&["HDEL", "{kw}:records", two.record.id.as_str()]);
+    place.keyring.lease().surrender();
+    place.follow_until(&mut follower, Place::is_held).await;
+    let revoked = two.record.clone().revoked(NOW);
+    assert_eq!(place.store.find(revoked.id).await.unwrap(), Some(place.row(&revoked)));
 }
 
-/// Has a key minted while the follower waits for the alarm clock.
-async fn hear_of(place: &Place, follower: &mut Follower, seed: u64) -> Minted {
-    let mint = async {
+/// Has something changed while the follower waits for the alarm clock.
+async fn hear<T>(follower: &mut Follower, change: impl Future<Output = T>) -> T {
+    let later = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        place.mint(seed).await
+        change.await
     };
-    let (step, minted) = tokio::join!(follower.step(), mint);
+    let (step, changed) = tokio::join!(follower.step(), later);
     step.unwrap();
-    minted
+    changed
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::gate::intake::{Intake, Read};
 use crate::gate::lease::Standing;
 use crate::gate::recheck::Recheck;
 use crate::key::seal::Sealed;
+use crate::store::Change;
 use crate::store::gateway::{GatewayCard, GatewayId};
 
 impl Place {
@@ -54,13 +55,18 @@ async fn only_what_is_known_is_taken_from_a_life_that_is_not_open() {
     place.follow(&mut follower).await;
     place.revoke(&known).await;
     let unknown = place.mint(2).await;
-    let intake = Intake::new(Arc::clone(&place.keyring));
+    let mut intake = Intake::new(Arc::clone(&place.keyring));
     assert_eq!(intake.all(Read::Known).await.unwrap(), Read::Known);
     assert!(place.keyring.entries().get(unknown.record.id).is_none());
     let entry = place.keyring.entries().get(known.record.id).unwrap();
     assert_eq!(entry.known().judge_state(NOW), Err(Refusal::RevokedKey));
     assert_eq!(intake.all(Read::Everything).await.unwrap(), Read::Everything);
     assert!(place.keyring.entries().get(unknown.record.id).is_some());
+    let change = Change { number: 4, nonce: 1, row: place.row(&Minted::new(3).record) };
+    let (read, newer) = intake.changes(std::slice::from_ref(&change), Read::Known).await;
+    assert_eq!((read, newer.len()), (Read::Known, 0));
+    assert!(place.keyring.entries().exists(change.row.id));
+    assert!(place.keyring.entries().get(change.row.id).is_none());
     // With nothing unknown, all is read.
     assert_eq!(intake.all(Read::Known).await.unwrap(), Read::Everything);
 }

@@ -111,7 +111,7 @@ async fn whoever_waits_for_a_read_that_never_began_hears_of_it() {
     let gone = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let background = gone.handle().clone();
     gone.shutdown_background();
-    let place = Place::on(background, |_settings, _limits| {});
+    let place = Place::working_on(background, |_settings, _limits| {});
     place.hold_the_lease();
     let key = place.mint(1).await;
     for _ in 0..2 {
