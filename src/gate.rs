@@ -18,6 +18,7 @@ pub mod fill;
 pub mod filling;
 pub mod follow;
 pub mod hashing;
+pub mod hearsay;
 pub mod index;
 pub mod intake;
 pub mod keyring;

@@ -136,8 +136,8 @@ impl Follower {
     /// Whether there was nothing new.
     fn sync(&mut self) -> Result<bool> {
         let Self { script, identity, id, card, epoch, place: (number, nonce), .. } = self;
-        let none = ("0".to_owned(), "0".to_owned());
-        let (heard, mark) = self.heard.as_ref().unwrap_or(&none);
+        let nothing = ("0".to_owned(), "0".to_owned());
+        let (heard, mark) = self.heard.as_ref().unwrap_or(&nothing);
         let mut words = vec!["EVALSHA", script, "9"];
         words.extend(KEYS);
         words.extend([&**identity, id, epoch, number, nonce, card, "1001", heard, mark]);
@@ -145,7 +145,7 @@ impl Follower {
         anyhow::ensure!(answer.at(0)?.text()? == "followed", "{answer:?}");
         let behind = place(answer.at(6)?)?;
         let is_quiet = behind.is_none();
-        if let Some(reached) = behind.or(self.heard.take()) {
+        if let Some(reached) = behind.or_else(|| self.heard.take()) {
             self.place = reached;
         }
         self.heard = None;

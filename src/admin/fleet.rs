@@ -51,8 +51,8 @@ enum State {
 }
 
 /// Lists every gateway in the register.
-pub fn list(asked: &Asked) -> Result<Answer, Rejection> {
-    let seen = asked.admin.keyring.store().sight().watch().borrow().clone();
+pub async fn list(asked: Asked) -> Result<Answer, Rejection> {
+    let seen = asked.admin.keyring.store().sight().fresh(LOOK_MAX).await;
     let items = seen.entries.iter().map(|it| gateway(it, &seen)).collect();
     Answer::json(Done::Well, &Gateways { items })
 }
@@ -130,3 +130,6 @@ fn state(watched: &Watched, silence: Duration) -> State {
         State::Live
     }
 }
+
+/// Where the store is away, what was seen last is told.
+const LOOK_MAX: Duration = Duration::from_secs(1);

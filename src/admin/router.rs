@@ -57,7 +57,7 @@ pub const CALLS: &[Call] = &[
     call(Method::DELETE, OPERATOR, Permission::OperatorsManage, |it| {
         Box::pin(operators::revoke(it))
     }),
-    call(Method::GET, GATEWAYS, Permission::FleetRead, |it| at_once(fleet::list(&it))),
+    call(Method::GET, GATEWAYS, Permission::FleetRead, |it| Box::pin(fleet::list(it))),
     call(Method::DELETE, GATEWAY, Permission::FleetManage, |it| Box::pin(fleet::forget(it))),
     call(Method::POST, RELOAD, Permission::ConfigReload, |it| Box::pin(reload::reload(it))),
 ];

@@ -39,6 +39,15 @@ pub struct Entries {
     last_uses: LastUses,
 }
 
+/// What becomes of a key that is not in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Newcomer {
+    /// It comes in where there is room, one that stays always in any case.
+    Enters,
+    /// No more is noted than that it exists: the store has to be asked for it.
+    StaysOut,
+}
+
 /// What the map says of an id.
 #[derive(Debug)]
 pub enum Looked {
@@ -219,13 +228,25 @@ impl Entries {
         })
     }
 
-    /// Takes over what the store tells of a key: from a change, or while loading. A key that is
-    /// not in memory comes in where there is room, one that stays always in any case.
+    /// Takes over what the store tells of a key: from a change, or while loading.
     pub fn merge(&self, id: KeyId, stored: Stored) -> Merged {
+        self.take_over(id, stored, Newcomer::Enters)
+    }
+
+    /// The same where of a key that is not in memory no more is taken over than that it exists.
+    pub fn merge_known(&self, id: KeyId, stored: Stored) -> Merged {
+        self.take_over(id, stored, Newcomer::StaysOut)
+    }
+
+    fn take_over(&self, id: KeyId, stored: Stored, newcomer: Newcomer) -> Merged {
         let (merged, left, entered) = self.index.change(id, |part, place| {
             self.unknown.remove(&id);
             let Some(entry) = part.get(place) else {
-                let entered = self.enter(part, place, Entry::new(id, stored.alone()));
+                let entry = Entry::new(id, stored.alone());
+                let entered = match newcomer {
+                    Newcomer::Enters => self.enter(part, place, entry),
+                    Newcomer::StaysOut => part.leave_out(id),
+                };
                 return (Merged::Quiet, None, entered);
             };
             let before = entry.stay();
@@ -250,26 +271,12 @@ impl Entries {
         merged
     }
 
-    /// Says no more of a key that is not in memory than that it exists: the store has to be asked.
-    /// Answers whether it is not.
-    pub fn leave_out(&self, id: KeyId) -> bool {
-        self.index.change(id, |part, place| {
-            let is_out = part.get(place).is_none();
-            if is_out {
-                self.unknown.remove(&id);
-                part.leave_out(id);
-            }
-            is_out
-        })
-    }
-
     /// Takes in a key that is not in memory. Where there is room for it, whoever has the store asked
     /// for it has the answer; else what is being read may be older.
     fn enter(&self, part: &mut Part, place: &Place<'_>, entry: Entry) -> Option<Stay> {
         let (id, stay) = (entry.id(), entry.stay());
         if !self.room.is_for(stay) {
-            part.leave_out(id);
-            return None;
+            return part.leave_out(id);
         }
         let entry = Arc::new(entry);
         if let Some(fill) = part.fills.remove(&id) {

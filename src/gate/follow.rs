@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::gate::crossing::{Crossing, Ring};
+use crate::gate::hearsay::Hearsay;
 use crate::gate::intake::{Intake, Read};
 use crate::gate::keyring::Keyring;
-use crate::gate::lease::Standing;
 use crate::store::gateway::GatewayCard;
 use crate::store::sight::Watched;
 use crate::store::{
@@ -55,8 +55,8 @@ pub struct Follower {
     intake: Intake,
     /// What was applied; `None`: nothing yet.
     position: Option<Position>,
-    /// What was applied behind that, and is confirmed once a sync has found it there.
-    heard: Vec<Change>,
+    /// What was heard behind that.
+    hearsay: Hearsay,
     load: Load,
     /// What was applied last, to find it again after a change of primary.
     ring: Ring,
@@ -87,7 +87,7 @@ impl Follower {
             card,
             draining: Arc::default(),
             position: None,
-            heard: Vec::new(),
+            hearsay: Hearsay::default(),
             load: Load::Pages(None),
             ring: Ring::default(),
             fellows: None,
@@ -109,11 +109,14 @@ impl Follower {
     pub async fn step(&mut self) -> Result<(), Unavailable> {
         if matches!(self.load, Load::Again) {
             self.read_again().await?;
+            // It met yet another life.
+            if matches!(self.load, Load::Again) {
+                return Ok(());
+            }
         }
         let position = self.start().await?;
         let sent = Moment::now();
-        let heard = self.heard.last().map(|it| (it.number, it.nonce));
-        let beat = Beat { card: self.card(), position, heard };
+        let beat = Beat { card: self.card(), position, heard: self.hearsay.end() };
         let (heard, changes, more, opened, held) = match self.keyring.store().sync(beat).await? {
             Synced::Followed { heard, changes, more, opened, entered, held, time } => {
                 self.keyring.lease().set_clock(sent, time);
@@ -122,18 +125,9 @@ impl Follower {
             }
             Synced::Lost { epoch } => return self.cross(epoch).await,
         };
-        let applied = std::mem::take(&mut self.heard);
-        match heard {
-            Heard::Stands => {
-                self.take_over(&applied).await?;
-                self.advance(applied);
-            }
-            Heard::Unknown if applied.is_empty() => {}
-            // What was heard is of another past: the store is offered what it lacks of that.
-            Heard::Unknown => {
-                self.load = Load::Again;
-                return Ok(());
-            }
+        self.settle(heard).await?;
+        if matches!(self.load, Load::Again) {
+            return Ok(());
         }
         let quiet = changes.is_empty();
         self.apply(changes).await?;
@@ -163,11 +157,11 @@ impl Follower {
     /// offered. Where there is none, all is read again.
     async fn cross(&mut self, epoch: String) -> Result<(), Unavailable> {
         let is_new = self.position.as_ref().is_some_and(|it| it.epoch != epoch);
-        self.ring.owe(std::mem::take(&mut self.heard));
+        let (heard, _doubtful) = std::mem::take(&mut self.hearsay).into_parts();
         if !is_new {
-            self.load = Load::Again;
-            return Ok(());
+            return self.disown(heard).await;
         }
+        self.ring.owe(heard);
         if self.crossing.as_ref().is_none_or(|it| !it.leads_to(&epoch)) {
             tracing::warn!(
                 "the store began another life: its primary restarted, or is another one"
@@ -207,7 +201,11 @@ impl Follower {
     async fn open(&mut self) -> Result<(), Unavailable> {
         let Some(position) = &self.position else { return Ok(()) };
         let epoch = position.epoch.clone();
-        let crossing = self.crossing.get_or_insert_with(|| Crossing::fresh(&epoch));
+        let crossing = match self.crossing.take() {
+            Some(crossing) if crossing.leads_to(&epoch) => crossing,
+            Some(_) | None => Crossing::fresh(&epoch),
+        };
+        let crossing = self.crossing.insert(crossing);
         if crossing.may_open(&self.keyring, Moment::now()) {
             self.keyring.store().open_epoch(&epoch).await?;
             tracing::info!("the store's new life is open");
@@ -228,8 +226,13 @@ impl Follower {
         }
         // Which life is read, a sync says: it may be another one by now.
         let position = self.start().await?;
-        let beat = Beat { card: self.card(), position, heard: None };
-        drop(self.keyring.store().sync(beat).await?);
+        let beat = Beat { card: self.card(), position: position.clone(), heard: None };
+        if let Synced::Lost { epoch } = self.keyring.store().sync(beat).await?
+            && epoch != position.epoch
+            && !self.crossing.as_ref().is_some_and(|it| it.leads_to(&epoch))
+        {
+            return self.cross(epoch).await;
+        }
         let position = self.keyring.store().ticket().await?.position;
         match self.intake.all(self.scope()).await? {
             Read::Everything => self.finish_load(),
@@ -242,13 +245,15 @@ impl Follower {
         Ok(())
     }
 
-    /// What may be taken over from pages. While somebody may be let in here by a lease of the life
-    /// before, and this one lacks what was lost with it, nothing of a key that is not known here: that
-    /// it was revoked may be what is lost.
+    /// What may be taken over. While somebody may be let in here by a lease of the life before, and
+    /// this one lacks what was lost with it, nothing of a key that is not known here: that it was
+    /// revoked may be what is lost. Who knows every key has not met one that was.
     fn scope(&self) -> Read {
-        match (&self.crossing, self.keyring.lease().standing(Moment::now())) {
-            (Some(_), Standing::Held | Standing::ServingKnown) => Read::Known,
-            (Some(_), Standing::Lost) | (None, _) => Read::Everything,
+        let may_let_in = !self.keyring.lease().is_long_lost(Moment::now());
+        if self.crossing.is_some() && may_let_in && !self.keyring.entries().is_complete() {
+            Read::Known
+        } else {
+            Read::Everything
         }
     }
 
@@ -282,12 +287,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes changes into the keyring. What has to be left out is read once it can be trusted.
     async fn take_over(&mut self, changes: &[Change]) -> Result<(), Unavailable> {
-        let (read, newer) = self.intake.changes(changes, self.scope()).await;
-        if read == Read::Known && matches!(self.load, Load::Done) {
-            self.load = Load::Pages(None);
-        }
+        let newer = self.intake.changes(changes, self.scope()).await;
         self.keyring.offer(&newer).await
     }
 
@@ -300,19 +301,36 @@ impl Follower {
     }
 
     /// Applies what the alarm clock brought, so that one sync both finds it in the past that this
-    /// gateway follows and confirms it. What does not go on from here is left to the sync alone; and of
-    /// a key that is not known here, all but that it exists: in which life it was said, nobody knows.
+    /// gateway follows and confirms it.
     async fn hear(&mut self, after: u64, heard: Vec<Change>) -> Result<(), Unavailable> {
-        let goes_on = heard.iter().zip(after + 1..).all(|(it, number)| it.number == number);
-        if !goes_on || heard.iter().any(|it| it.row.sealed.is_newer()) {
-            return Ok(());
-        }
         #[cfg(feature = "seeded-bugs")]
         self.confirm_too_soon(&heard).await?;
-        let (_read, newer) = self.intake.changes(&heard, Read::Known).await;
-        self.keyring.offer(&newer).await?;
-        self.heard = heard;
-        Ok(())
+        self.hearsay = Hearsay::behind(after, heard);
+        let sure = self.hearsay.sift(self.keyring.entries());
+        let newer = self.intake.changes(&sure, Read::Everything).await;
+        self.keyring.offer(&newer).await
+    }
+
+    /// What becomes of what was heard, now that a sync has said whether it stands.
+    async fn settle(&mut self, heard: Heard) -> Result<(), Unavailable> {
+        let (applied, doubtful) = std::mem::take(&mut self.hearsay).into_parts();
+        match heard {
+            Heard::Nothing => Ok(()),
+            Heard::Stands => {
+                self.take_over(&doubtful).await?;
+                self.advance(applied);
+                Ok(())
+            }
+            // It is of another past: the store is offered what it lacks of that.
+            Heard::Unknown => self.disown(applied).await,
+        }
+    }
+
+    /// Changes were missed, or what was applied is of another past.
+    async fn disown(&mut self, applied: Vec<Change>) -> Result<(), Unavailable> {
+        self.load = Load::Again;
+        self.ring.owe(applied);
+        self.keyring.offer_rows(self.ring.owed()).await
     }
 
     /// Confirms what is applied only a while later.

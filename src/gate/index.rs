@@ -97,11 +97,12 @@ impl Part {
     }
 
     /// Notes that a key exists, and that what is being read of it may be older.
-    pub fn leave_out(&mut self, id: KeyId) {
+    pub fn leave_out<T>(&mut self, id: KeyId) -> Option<T> {
         self.elsewhere.insert(id);
         if let Some(fill) = self.fills.get(&id) {
             fill.overtake();
         }
+        None
     }
 
     /// Lets an entry go, if it may; its key still exists. `None`: there is none.

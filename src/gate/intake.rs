@@ -32,18 +32,14 @@ impl Intake {
         Self { keyring, closed: VecDeque::new() }
     }
 
-    /// Takes changes in order: first the entries, then the cuts. Answers what was taken over, and what
-    /// is newer here than what the store says: it is to be offered.
-    pub async fn changes(&mut self, changes: &[Change], scope: Read) -> (Read, Vec<Arc<Entry>>) {
+    /// Takes changes in order: first the entries, then the cuts. Answers what is newer here than what
+    /// the store says: it is to be offered.
+    pub async fn changes(&mut self, changes: &[Change], scope: Read) -> Vec<Arc<Entry>> {
         // By key: what several changes of one key end is told with the last of them.
         let mut moved: HashMap<KeyId, (u64, Arc<Entry>)> = HashMap::new();
-        let (mut read, mut newer) = (Read::Everything, Vec::new());
+        let mut newer = Vec::new();
         for change in changes {
-            if scope == Read::Known && self.keyring.entries().leave_out(change.row.id) {
-                read = Read::Known;
-                continue;
-            }
-            match self.keyring.merge(&change.row) {
+            match self.merge(&change.row, scope) {
                 Merged::Changed(entry) => drop(moved.insert(change.row.id, (change.number, entry))),
                 Merged::Kept(entry) => newer.push(entry),
                 Merged::Quiet => {}
@@ -56,28 +52,33 @@ impl Intake {
             let surplus = self.closed.len().saturating_sub(CLOSED_KEPT);
             self.closed.drain(..surplus);
         }
-        (read, newer)
+        newer
     }
 
     /// Reads some pages after that place, each while the one before it is taken over. Answers where to
     /// go on; `None`: there are no more. Nothing may be synced meanwhile, so that no page is older than
     /// a change that was applied before it.
     pub async fn some(&self, after: Option<PageMark>) -> Result<Option<PageMark>, Unavailable> {
-        let store = self.keyring.store();
-        let mut rows = store.page(after, PAGE).await?;
+        let mut rows = self.keyring.store().page(after, PAGE).await?;
         let mut reached = None;
         for left in (0..PAGES_AT_ONCE).rev() {
             let Some(last) = rows.last().map(Row::mark) else { return Ok(None) };
             reached = Some(last);
-            let next = async {
-                if left == 0 { Ok(Vec::new()) } else { store.page(Some(last), PAGE).await }
-            };
+            let next = self.ahead(last, left);
             // In this order: the next page is under way before this one takes the thread.
-            let (next, taken) = tokio::join!(biased; next, self.rows(rows));
+            let (next, taken) = tokio::join!(biased; next, self.rows(rows, Read::Everything));
             taken?;
             rows = next?;
         }
         Ok(reached)
+    }
+
+    /// The next page, where there is one left to read.
+    async fn ahead(&self, after: PageMark, left: usize) -> Result<Vec<Row>, Unavailable> {
+        if left == 0 {
+            return Ok(Vec::new());
+        }
+        self.keyring.store().page(Some(after), PAGE).await
     }
 
     /// Reads everything, and offers what is here and not there. Answers what was taken over.
@@ -89,15 +90,12 @@ impl Intake {
             let rows = self.keyring.store().page(after, PAGE).await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.mark());
-            let is_taken = |it: &Row| scope == Read::Everything || entries.get(it.id).is_some();
-            let (taken, left): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_taken);
-            if !left.is_empty() {
-                read = Read::Known;
-            }
-            for row in &taken {
+            let is_left_out = |it: &Row| scope == Read::Known && entries.get(it.id).is_none();
+            read = if rows.iter().any(is_left_out) { scope } else { read };
+            for row in &rows {
                 unseen.remove(&row.id);
             }
-            self.rows(taken).await?;
+            self.rows(rows, scope).await?;
         }
         let lost = unseen.into_iter().filter_map(|id| entries.get(id));
         self.keyring.offer(&lost.collect::<Vec<_>>()).await?;
@@ -106,10 +104,10 @@ impl Intake {
 
     /// Takes one page of records; what is newer here is offered back, and what is sealed under a
     /// retired pepper is sealed anew.
-    async fn rows(&self, rows: Vec<Row>) -> Result<(), Unavailable> {
+    async fn rows(&self, rows: Vec<Row>, scope: Read) -> Result<(), Unavailable> {
         let (mut changed, mut newer) = (Vec::new(), Vec::new());
         for row in &rows {
-            match self.keyring.merge(row) {
+            match self.merge(row, scope) {
                 Merged::Changed(entry) => changed.push(entry),
                 Merged::Kept(entry) => newer.push(entry),
                 Merged::Quiet => {}
@@ -131,6 +129,13 @@ impl Intake {
     /// In another past the numbers behind this one are other changes.
     pub fn forget_closed(&mut self, behind: u64) {
         self.closed.retain(|(number, _)| *number <= behind);
+    }
+
+    fn merge(&self, row: &Row, scope: Read) -> Merged {
+        match scope {
+            Read::Everything => self.keyring.merge(row),
+            Read::Known => self.keyring.merge_known(row),
+        }
     }
 
     async fn recheck(&self, entries: Vec<Arc<Entry>>) -> Vec<u64> {

@@ -181,6 +181,12 @@ impl Keyring {
         self.entries.merge(row.id, self.read(row))
     }
 
+    /// The same where only what is known can be told what to make of it: of another key, no more is
+    /// taken over than that it exists.
+    pub fn merge_known(&self, row: &Row) -> Merged {
+        self.entries.merge_known(row.id, self.read(row))
+    }
+
     /// What the gate needs of a stored row; one that cannot be read lets nobody in.
     pub fn read(&self, row: &Row) -> Stored {
         match self.vault.open(row).and_then(|it| Known::new(&it, row)) {

@@ -104,7 +104,10 @@ async fn in_one_epoch(
             None => match round.until_the_epoch_is_known(&seen, now) {
                 Some(rest) => rest,
                 None if round.is_settled_by(&seen, now) => return Ok(round.end(now)),
-                None => JUST_PAST,
+                None => {
+                    round.over.get_or_insert(now);
+                    JUST_PAST
+                }
             },
         };
         // What was seen, or that it is time to look at the clock again: the same thing follows.
@@ -139,6 +142,8 @@ struct Round<'a> {
     waiting: Vec<&'a Registered>,
     /// When somebody's time was last found to be over by this process's own clock.
     elapsed: Moment,
+    /// When all waiting was first found to be over.
+    over: Option<Moment>,
     receipts: Vec<Receipt>,
     unconfirmed: Vec<GatewayId>,
 }
@@ -167,6 +172,7 @@ impl<'a> Round<'a> {
             longest: leases.max().unwrap_or_default(),
             waiting: ticket.register.entries.iter().collect(),
             elapsed: Moment::default(),
+            over: None,
             receipts: Vec::new(),
             unconfirmed: Vec::new(),
         }
@@ -215,9 +221,10 @@ impl<'a> Round<'a> {
 
     /// Whether the register was seen in this epoch after all waiting by the clock, and just now: the
     /// change may have been lost since, with a primary. Whoever was only ever seen to have confirmed
-    /// needs no further look.
+    /// needs no further look, unless looks take long.
     fn is_settled_by(&self, seen: &Seen, now: Moment) -> bool {
-        seen.looked > self.elapsed && now.since(seen.looked) < LOOK_COUNTS_FOR
+        let is_young = now.since(seen.looked) < LOOK_COUNTS_FOR;
+        seen.looked > self.elapsed && (is_young || self.over.is_some_and(|it| seen.looked > it))
     }
 
     fn verdict(&self, entry: &Registered, seen: &Seen, now: Moment) -> Verdict {

@@ -108,9 +108,25 @@ impl Sight {
         self.attention.notify_one();
     }
 
-    /// Whether anybody waits for what is seen.
+    /// How many wait for what is seen.
+    pub fn attentive(&self) -> usize {
+        self.attentive.load(Ordering::Acquire)
+    }
+
+    /// Whether anybody does.
     pub fn is_attended(&self) -> bool {
-        self.attentive.load(Ordering::Acquire) > 0
+        self.attentive() > 0
+    }
+
+    /// What is seen in a look that begins after this call, or at the latest after `longest` what was
+    /// seen before.
+    pub async fn fresh(&self, longest: Duration) -> Seen {
+        let _attention = self.attend();
+        let begun = Moment::now();
+        while self.seen.borrow().looked < begun && Moment::now().since(begun) < longest {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.seen.borrow().clone()
     }
 
     /// How many have begun to wait so far.
@@ -118,7 +134,7 @@ impl Sight {
         self.begun.load(Ordering::Acquire)
     }
 
-    /// Resolves when somebody begins to wait.
+    /// Resolves when somebody begins to wait, or something is to be seen.
     pub async fn attended(&self) {
         self.attention.notified().await;
     }

@@ -253,6 +253,8 @@ pub enum Synced {
 /// Whether what a gateway has heard belongs to the past that it follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {
+    /// It has heard nothing.
+    Nothing,
     /// It stands in the changes.
     Stands,
     /// It is of another past.

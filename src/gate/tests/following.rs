@@ -63,8 +63,7 @@ async fn only_what_is_known_is_taken_from_a_life_that_is_not_open() {
     assert_eq!(intake.all(Read::Everything).await.unwrap(), Read::Everything);
     assert!(place.keyring.entries().get(unknown.record.id).is_some());
     let change = Change { number: 4, nonce: 1, row: place.row(&Minted::new(3).record) };
-    let (read, newer) = intake.changes(std::slice::from_ref(&change), Read::Known).await;
-    assert_eq!((read, newer.len()), (Read::Known, 0));
+    assert!(intake.changes(std::slice::from_ref(&change), Read::Known).await.is_empty());
     assert!(place.keyring.entries().exists(change.row.id));
     assert!(place.keyring.entries().get(change.row.id).is_none());
     // With nothing unknown, all is read.

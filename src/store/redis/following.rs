@@ -49,7 +49,11 @@ impl Redis {
         if word != "followed" {
             return Ok(Synced::Lost { epoch });
         }
-        let heard = if reply.number()? == 1 { Heard::Stands } else { Heard::Unknown };
+        let heard = match (heard, reply.number()?) {
+            (None, _) => Heard::Nothing,
+            (Some(_), 1) => Heard::Stands,
+            (Some(_), _) => Heard::Unknown,
+        };
         let opened = if reply.number()? == 1 { Opened::Yes } else { Opened::No };
         if reply.number()? > 0 {
             self.is_known_everywhere.store(false, Ordering::Relaxed);

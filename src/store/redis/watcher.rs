@@ -66,11 +66,15 @@ impl Pace {
         if !sight.is_attended() {
             let gateways = if watcher.is_calm() { watcher.entries.len() } else { 0 };
             let gateways = u32::try_from(gateways).unwrap_or(u32::MAX);
+            let is_young = Moment::now().since(watcher.begun) < YOUNG_FOR;
+            let haste = if is_young { HASTE } else { 1 };
             let longest = LOOK_EVERY_EACH.saturating_mul(gateways);
-            return Rest::UntilAttended(longest.clamp(UNATTENDED_MIN, UNATTENDED_MAX));
+            let longest = longest.clamp(UNATTENDED_MIN, UNATTENDED_MAX) / haste;
+            return Rest::UntilAttended(longest);
         }
         let now = Moment::now();
-        if sight.begun() != self.begun {
+        // Where many wait all the time, the looks that there are serve all of them.
+        if sight.begun() != self.begun && sight.attentive() == 1 {
             (self.begun, self.since) = (sight.begun(), now);
         }
         match now.since(self.since) {
@@ -85,6 +89,8 @@ impl Pace {
 #[derive(Debug, Default)]
 struct Watcher {
     epoch: String,
+    /// Since when that epoch is known.
+    begun: Moment,
     moves: u64,
     entries: BTreeMap<GatewayId, Registered>,
     /// How often in a row another life was seen than is followed.
@@ -111,7 +117,7 @@ impl Watcher {
         if looked.epoch != self.epoch {
             sight.begin(&looked.epoch, now);
             // What had moved before is not known here.
-            *self = Self { epoch: looked.epoch, ..Self::default() };
+            *self = Self { epoch: looked.epoch, begun: now, ..Self::default() };
             return Ok(Looked::Partly);
         }
         if looked.moves == self.moves {
@@ -201,6 +207,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const EAGER_FOR: Duration = Duration::from_millis(10);
 const LOOK_EVERY_EACH: Duration = Duration::from_millis(50);
 const UNATTENDED_MIN: Duration = Duration::from_millis(250);
+/// Whether everybody has come to a new life decides when it may be opened.
+const YOUNG_FOR: Duration = Duration::from_secs(10);
+const HASTE: u32 = 10;
 const UNATTENDED_MAX: Duration = Duration::from_secs(10);
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 const PLACE_EVERY: Duration = Duration::from_secs(5);

@@ -138,3 +138,45 @@ fn a_propagation_reads_as_the_admin_api_says() {
     });
     assert_eq!(serde_json::to_value(propagation).unwrap(), expected);
 }
+
+/// Change 7 was written at 10 s; a gateway confirmed it, or its time is over by the clock.
+fn ends(entry: &Registered, looked: Moment, now: Moment, over: Option<Moment>) -> bool {
+    let held = Held::Enough;
+    let register = Arc::new(register(1, vec![entry.clone()]));
+    let ticket = Ticket { position: position(7), is_own: true, register, held, row: None };
+    let sight = Sight::blank();
+    sight.show(Register { moves: 1, entries: vec![entry.clone()] }, looked, looked);
+    let seen = sight.watch().borrow().clone();
+    let mut round = Round::start(&ticket, at(10_000), at(10_000));
+    round.over = over;
+    assert_eq!(round.judge(&seen, now), None);
+    round.is_settled_by(&seen, now)
+}
+
+#[test]
+fn who_was_seen_to_confirm_needs_no_further_look() {
+    assert!(ends(&entry(7, 2), at(10_002), at(10_004), None));
+    // What was seen a while ago says nothing of now.
+    assert!(!ends(&entry(7, 2), at(10_002), at(10_102), None));
+}
+
+#[test]
+fn where_a_lease_ran_out_by_the_clock_it_is_looked_once_more() {
+    assert!(!ends(&entry(6, 1), at(11_199), at(11_200), None));
+    let sight = Sight::blank();
+    sight.show(register(1, vec![entry(6, 1)]), at(11_199), at(11_199));
+    let held = Held::Enough;
+    let register = Arc::new(register(1, vec![entry(6, 1)]));
+    let ticket = Ticket { position: position(7), is_own: true, register, held, row: None };
+    let mut round = Round::start(&ticket, at(10_000), at(10_000));
+    assert_eq!(round.judge(&sight.watch().borrow(), at(11_200)), None);
+    sight.unmoved(at(11_201));
+    assert!(round.is_settled_by(&sight.watch().borrow(), at(11_202)));
+}
+
+#[test]
+fn looks_that_take_long_end_all_the_same() {
+    let over = Some(at(10_100));
+    assert!(!ends(&entry(7, 2), at(10_050), at(10_150), over));
+    assert!(ends(&entry(7, 2), at(10_110), at(10_200), over));
+}

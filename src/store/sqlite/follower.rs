@@ -99,7 +99,7 @@ impl Follower {
         self.own.insert(beat.card.id.clone());
         self.see(before);
         let (opened, entered, held) = (Opened::Yes, Entered::Everywhere, Held::Enough);
-        let (heard, time) = (Heard::Unknown, Timestamp::now());
+        let (heard, time) = (Heard::Nothing, Timestamp::now());
         Ok(Synced::Followed { heard, changes, more, opened, entered, held, time })
     }
 

@@ -36,8 +36,8 @@ local function moved()
 end
 
 -- Announces a record and stores it; its number. The stream goes first, so that nothing is stored
--- that was not announced; the record goes last: where it stands, all was done. Where a script broke
--- off between them, the stream is further than the count.
+-- that was not announced; the record goes last: where it stands, it was announced and is on a page.
+-- Where a script broke off between them, the stream is further than the count.
 local function announce(id, head, sealed, nonce, member, kept)
   local number = math.max(tonumber(redis.call('HGET', META, 'seq') or '0'), last()[1]) + 1
   local record = head .. number .. ':' .. nonce .. ':' .. sealed
