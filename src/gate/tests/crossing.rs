@@ -6,6 +6,9 @@ use super::*;
 use crate::config::sources::load;
 use crate::gate::follow::Follower;
 use crate::gate::lease::Standing;
+use crate::gate::tests::following::card;
+use crate::store::Beat;
+use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::redis::Redis;
 
 // Shared with the tests of the store and of the real program, which need more of them.
@@ -155,6 +158,48 @@ async fn who_reads_all_again_finds_its_way_though_the_store_begins_yet_another_l
     server.restart();
     while try_step(&mut follower).await == 0 {}
     server.restart();
+    place.keyring.lease().surrender();
+    place.follow_until(&mut follower, Place::is_held).await;
+    assert!(place.prove(&key).await.is_ok());
+}
+
+#[tokio::test]
+async fn nobody_comes_in_by_a_change_of_a_life_that_is_not_open() {
+    let terms = redis::Terms::default().durability(redis::Durability::EverySecond);
+    let server = redis::Redis::start_with(&terms);
+    let place = Place::on_redis(&format!("url = {:?}\nlease = \"8s\"", server.url())).await;
+    let mut follower = place.follower();
+    place.follow_until(&mut follower, |it| it.keyring.entries().is_loaded() && it.is_held()).await;
+    // There is a key that it does not know, and somebody else who follows.
+    let key = Minted::new(1);
+    place.keyring.merge_known(&place.row(&key.record));
+    let fellow = async || {
+        let position = place.store.ticket().await.unwrap().position;
+        let card = GatewayCard { id: GatewayId("gw_2".to_owned()), ..card() };
+        place.store.sync(Beat { card, position, heard: None }).await.unwrap();
+    };
+    fellow().await;
+    let sees_both = |it: &Place| it.store.sight().watch().borrow().entries.len() == 2;
+    place.follow_until(&mut follower, sees_both).await;
+    follower.step().await.unwrap();
+
+    server.restart();
+    while place.store.ticket().await.is_err() {
+        tokio::time::sleep(PAUSE).await;
+    }
+    place.mint(1).await;
+    let confirms = async || {
+        let ticket = place.store.ticket().await.unwrap();
+        let own = ticket.register.entries.iter().find(|it| it.card.id == card().id);
+        own.is_some_and(|it| it.confirmed == ticket.position)
+    };
+    while !confirms().await {
+        try_step(&mut follower).await;
+    }
+    assert!(place.is_held() && place.keyring.entries().get(key.record.id).is_none());
+    assert!(matches!(place.prove(&key).await, Err(Refusal::StoreUnreachable)));
+    // All are across, so it may be opened.
+    fellow().await;
     place.keyring.lease().surrender();
     place.follow_until(&mut follower, Place::is_held).await;
     assert!(place.prove(&key).await.is_ok());

@@ -9,23 +9,27 @@ use crate::key::seal::Sealed;
 use crate::store::Change;
 use crate::store::gateway::{GatewayCard, GatewayId};
 
+/// The one gateway.
+pub fn card() -> GatewayCard {
+    GatewayCard {
+        id: GatewayId("gw_1".to_owned()),
+        name: "one".to_owned(),
+        version: "1".to_owned(),
+        started_at: NOW,
+        lease_ms: 8_000,
+        policy: WhenUnreachable::Refuse,
+        serve_known_for_ms: 0,
+        replicas: 0,
+        keys: 0,
+        complete: false,
+        draining: false,
+        closed: Vec::new(),
+    }
+}
+
 impl Place {
     pub fn follower(&self) -> Follower {
-        let card = GatewayCard {
-            id: GatewayId("gw_1".to_owned()),
-            name: "one".to_owned(),
-            version: "1".to_owned(),
-            started_at: NOW,
-            lease_ms: 8_000,
-            policy: WhenUnreachable::Refuse,
-            serve_known_for_ms: 0,
-            replicas: 0,
-            keys: 0,
-            complete: false,
-            draining: false,
-            closed: Vec::new(),
-        };
-        Follower::new(Arc::clone(&self.keyring), card)
+        Follower::new(Arc::clone(&self.keyring), card())
     }
 
     fn standing(&self) -> Standing {
