@@ -87,7 +87,7 @@ impl Follower {
             card,
             draining: Arc::default(),
             position: None,
-            hearsay: Hearsay::default(),
+            hearsay: Hearsay::NONE,
             load: Load::Pages(None),
             ring: Ring::default(),
             fellows: None,
@@ -157,7 +157,7 @@ impl Follower {
     /// offered. Where there is none, all is read again.
     async fn cross(&mut self, epoch: String) -> Result<(), Unavailable> {
         let is_new = self.position.as_ref().is_some_and(|it| it.epoch != epoch);
-        let (heard, _doubtful) = std::mem::take(&mut self.hearsay).into_parts();
+        let Hearsay { heard, .. } = self.hearsay.take();
         if !is_new {
             return self.disown(heard).await;
         }
@@ -305,19 +305,22 @@ impl Follower {
     async fn hear(&mut self, after: u64, heard: Vec<Change>) -> Result<(), Unavailable> {
         #[cfg(feature = "seeded-bugs")]
         self.confirm_too_soon(&heard).await?;
-        self.hearsay = Hearsay::behind(after, heard);
-        let sure = self.hearsay.sift(self.keyring.entries());
-        let newer = self.intake.changes(&sure, Read::Everything).await;
+        let hearsay = Hearsay::behind(after, heard, self.keyring.entries());
+        let newer = self.intake.changes(&hearsay.heard, hearsay.scope).await;
+        self.hearsay = hearsay;
         self.keyring.offer(&newer).await
     }
 
     /// What becomes of what was heard, now that a sync has said whether it stands.
     async fn settle(&mut self, heard: Heard) -> Result<(), Unavailable> {
-        let (applied, doubtful) = std::mem::take(&mut self.hearsay).into_parts();
+        let Hearsay { heard: applied, scope } = self.hearsay.take();
         match heard {
             Heard::Nothing => Ok(()),
             Heard::Stands => {
-                self.take_over(&doubtful).await?;
+                // What had to be asked for may come in now.
+                if scope == Read::Known {
+                    self.take_over(&applied).await?;
+                }
                 self.advance(applied);
                 Ok(())
             }

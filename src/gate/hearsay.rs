@@ -1,38 +1,38 @@
 //! Holds what the alarm clock brought until a sync has said whether it stands.
 //!
-//! In which life of the store it was said, nobody knows: so it goes ahead only where it is newer than
-//! what is known, and brings no key in that may have been known before.
+//! In which life of the store it was said, nobody knows. So it is applied only as far as it is newer
+//! than what is known; and where not every key is known, of a key that is not no more is taken over
+//! than that it has to be asked for. With that the gateway may confirm it all.
 
 use crate::gate::entries::Entries;
+use crate::gate::intake::Read;
 use crate::store::Change;
 
-/// What was heard, and what of it waits.
-#[derive(Debug, Default)]
+/// What was heard, and how it was applied.
+#[derive(Debug)]
 pub struct Hearsay {
-    heard: Vec<Change>,
-    doubtful: Vec<Change>,
+    /// The changes, without gaps.
+    pub heard: Vec<Change>,
+    /// What of them was taken over.
+    pub scope: Read,
 }
 
 impl Hearsay {
-    /// Nothing, where it does not go on from the change `after`: then only the sync counts.
-    pub fn behind(after: u64, heard: Vec<Change>) -> Self {
-        let goes_on = heard.iter().zip(after + 1..).all(|(it, number)| it.number == number);
-        if !goes_on || heard.iter().any(|it| it.row.sealed.is_newer()) {
-            return Self::default();
-        }
-        Self { heard, doubtful: Vec::new() }
-    }
+    /// Nothing.
+    pub const NONE: Self = Self { heard: Vec::new(), scope: Read::Everything };
 
-    /// What may be applied at once; the rest waits.
-    pub fn sift(&mut self, entries: &Entries) -> Vec<Change> {
-        let knows_all = entries.is_complete();
-        let is_sure = |it: &Change| match entries.get(it.row.id) {
-            Some(entry) => entry.known().seniority() < it.row.seniority(),
-            None => knows_all,
+    /// What goes on from the change `after`; the rest is left to the sync alone.
+    pub fn behind(after: u64, heard: Vec<Change>, entries: &Entries) -> Self {
+        let scope = if entries.is_complete() { Read::Everything } else { Read::Known };
+        let is_news = |it: &Change| {
+            let known = entries.get(it.row.id);
+            known.is_none_or(|known| known.known().seniority() < it.row.seniority())
         };
-        let (sure, rest) = self.heard.iter().cloned().partition(is_sure);
-        self.doubtful = rest;
-        sure
+        let may_go_ahead = |(number, it): &(u64, Change)| {
+            it.number == *number && !it.row.sealed.is_newer() && is_news(it)
+        };
+        let heard = (after + 1..).zip(heard).take_while(may_go_ahead);
+        Self { heard: heard.map(|(_, it)| it).collect(), scope }
     }
 
     /// Its end, by number and nonce.
@@ -40,8 +40,8 @@ impl Hearsay {
         self.heard.last().map(|it| (it.number, it.nonce))
     }
 
-    /// All of it, and what of that waited.
-    pub fn into_parts(self) -> (Vec<Change>, Vec<Change>) {
-        (self.heard, self.doubtful)
+    /// Takes it out.
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::NONE)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gate::follow::Follower;
+use crate::gate::hearsay::Hearsay;
 use crate::gate::intake::{Intake, Read};
 use crate::gate::lease::Standing;
 use crate::gate::recheck::Recheck;
@@ -67,11 +68,39 @@ async fn only_what_is_known_is_taken_from_a_life_that_is_not_open() {
     assert_eq!(intake.all(Read::Everything).await.unwrap(), Read::Everything);
     assert!(place.keyring.entries().get(unknown.record.id).is_some());
     let change = Change { number: 4, nonce: 1, row: place.row(&Minted::new(3).record) };
+    let fill = place.keyring.entries().begin_fill(change.row.id).unwrap();
     assert!(intake.changes(std::slice::from_ref(&change), Read::Known).await.is_empty());
+    assert!(fill.was_overtaken(), "what is being read may be older");
     assert!(place.keyring.entries().exists(change.row.id));
     assert!(place.keyring.entries().get(change.row.id).is_none());
     // With nothing unknown, all is read.
     assert_eq!(intake.all(Read::Known).await.unwrap(), Read::Everything);
+}
+
+#[tokio::test]
+async fn what_is_heard_goes_ahead_only_where_it_is_newer() {
+    let place = Place::new();
+    let known = place.mint(1).await;
+    let mut follower = place.follower();
+    place.follow(&mut follower).await;
+    let entries = place.keyring.entries();
+    let change = |number, record: &KeyRecord| Change { number, nonce: 1, row: place.row(record) };
+    let unknown = Minted::new(2).record;
+    let tie = KeyRecord { disabled: true, ..known.record.clone() };
+    let revoked = known.record.clone().revoked(NOW);
+    let ends = |heard: Vec<Change>| Hearsay::behind(4, heard, entries).end().map(|it| it.0);
+    assert_eq!(ends(vec![change(5, &unknown), change(6, &revoked)]), Some(6));
+    // What another life says of the same revision may be what this one has overcome.
+    assert_eq!(ends(vec![change(5, &unknown), change(6, &tie), change(7, &revoked)]), Some(5));
+    assert_eq!(ends(vec![change(5, &unknown), change(7, &revoked)]), Some(5));
+    assert_eq!(ends(vec![change(6, &revoked)]), None);
+    let foreign = Row { sealed: Sealed::from_bytes(vec![u8::MAX]), ..place.row(&unknown) };
+    assert!(foreign.sealed.is_newer());
+    assert_eq!(ends(vec![Change { number: 5, nonce: 1, row: foreign }]), None);
+    // Who does not know every key asks for what it does not know.
+    assert_eq!(Hearsay::behind(4, Vec::new(), entries).scope, Read::Everything);
+    place.keyring.merge_known(&place.row(&unknown));
+    assert_eq!(Hearsay::behind(4, Vec::new(), entries).scope, Read::Known);
 }
 
 #[tokio::test]
