@@ -62,6 +62,7 @@ const P99_TARGET: f64 = 15.0;
 const REACHED: f64 = 0.9;
 const FOLLOWERS: [usize; 4] = [1, 3, 10, 30];
 const REVOCATIONS_EACH: usize = 200;
+const SETTLING: Duration = Duration::from_secs(11);
 const AT_REST: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
@@ -171,7 +172,8 @@ fn cost(stand: &Stand, count: usize) -> Result<Value> {
         ensure!(start.elapsed() < AT_REST, "not all of {count} follow");
         thread::sleep(Duration::from_millis(10));
     }
-    thread::sleep(Duration::from_secs(1));
+    // A life of the store that was just met is looked at more often.
+    thread::sleep(SETTLING);
     let before = connection.counts()?;
     thread::sleep(AT_REST);
     let at_rest = connection.counts()?.since(before);

@@ -259,6 +259,7 @@ impl Known {
             State::Revoked => Err(Refusal::RevokedKey),
         }
     }
+
     fn life(&self) -> Life {
         Life {
             revoked: self.switch == Switch::Revoked,

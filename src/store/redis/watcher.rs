@@ -68,8 +68,8 @@ impl Pace {
             let gateways = u32::try_from(gateways).unwrap_or(u32::MAX);
             let is_young = Moment::now().since(watcher.begun) < YOUNG_FOR;
             let haste = if is_young { HASTE } else { 1 };
-            let longest = LOOK_EVERY_EACH.saturating_mul(gateways);
-            let longest = longest.clamp(UNATTENDED_MIN, UNATTENDED_MAX) / haste;
+            let longest = (LOOK_EVERY_EACH / haste).saturating_mul(gateways);
+            let longest = longest.clamp(UNATTENDED_MIN / haste, UNATTENDED_MAX);
             return Rest::UntilAttended(longest);
         }
         let now = Moment::now();
@@ -207,10 +207,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 const EAGER_FOR: Duration = Duration::from_millis(10);
 const LOOK_EVERY_EACH: Duration = Duration::from_millis(50);
 const UNATTENDED_MIN: Duration = Duration::from_millis(250);
+const UNATTENDED_MAX: Duration = Duration::from_secs(10);
 /// Whether everybody has come to a new life decides when it may be opened.
 const YOUNG_FOR: Duration = Duration::from_secs(10);
 const HASTE: u32 = 10;
-const UNATTENDED_MAX: Duration = Duration::from_secs(10);
 const JUDGE_EVERY: Duration = Duration::from_millis(500);
 const PLACE_EVERY: Duration = Duration::from_secs(5);
 const LOOKS_MAX: usize = 3;
