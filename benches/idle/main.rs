@@ -9,7 +9,7 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -25,6 +25,8 @@ use serde_json::json;
 
 #[path = "../versus/frame.rs"]
 mod frame;
+#[path = "../memory/upstream.rs"]
+mod upstream;
 
 const CONNECTIONS: u64 = 10_000;
 
@@ -42,7 +44,7 @@ fn measure() -> Result<bool> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     let folder = tempfile::tempdir()?;
-    let upstream = upstream()?;
+    let upstream = upstream::start()?;
     let plain = round(folder.path(), upstream, &Side::Plain)?;
     let tls = round(folder.path(), upstream, &Side::Tls(certify(folder.path())?))?;
     let met = [
@@ -178,33 +180,6 @@ fn is_ready(admin: SocketAddr) -> bool {
         Ok(answer.starts_with("HTTP/1.1 200"))
     };
     asked().unwrap_or(false)
-}
-
-/// Answers everything with `ok`, on connections that stay open.
-fn upstream() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let address = listener.local_addr()?;
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || answer(stream));
-        }
-    });
-    Ok(address)
-}
-
-fn answer(stream: TcpStream) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if line == "\r\n" {
-            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-            reader.get_mut().write_all(answer).ok()?;
-        }
-    }
 }
 
 /// A certificate for `localhost` in the folder, and a client that believes it.
