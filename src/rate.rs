@@ -1,11 +1,16 @@
-//! How fast: the grammar of rates, `100/s burst 200`.
+//! How fast, how much and how many at once: the grammar of limits, and the arithmetic behind them.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// So many per period, with bursts of so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub mod bucket;
+pub mod limits;
+pub mod quota;
+
+/// So many per period, with bursts of so many at once: `100/s burst 200`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// How many.
     pub count: NonZeroU32,
@@ -21,18 +26,26 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, MalformedRate> {
         let mut words = text.split_ascii_whitespace();
         let (count, unit) = words.next().and_then(|it| it.split_once('/')).ok_or(MalformedRate)?;
-        let count: NonZeroU32 = parse(count)?;
+        let count: NonZeroU32 = whole(count).ok_or(MalformedRate)?;
         let period = match unit {
-            "s" => Duration::from_secs(1),
-            "min" => Duration::from_mins(1),
+            "s" => SECOND,
+            "min" => MINUTE,
             _ => return Err(MalformedRate),
         };
         let burst = match (words.next(), words.next(), words.next()) {
             (None, None, None) => count,
-            (Some("burst"), Some(burst), None) => parse(burst)?,
+            (Some("burst"), Some(burst), None) => whole(burst).ok_or(MalformedRate)?,
             _ => return Err(MalformedRate),
         };
         Ok(Self { count, period, burst })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = if self.period == SECOND { "s" } else { "min" };
+        write!(f, "{}/{unit}", self.count)?;
+        if self.burst == self.count { Ok(()) } else { write!(f, " burst {}", self.burst) }
     }
 }
 
@@ -43,10 +56,14 @@ impl FromStr for Rate {
 )]
 pub struct MalformedRate;
 
-fn parse(text: &str) -> Result<NonZeroU32, MalformedRate> {
+/// A number of digits alone: no sign, no space.
+fn whole<T: FromStr>(text: &str) -> Option<T> {
     let digits = text.bytes().all(|it| it.is_ascii_digit());
-    if digits { text.parse().map_err(|_number| MalformedRate) } else { Err(MalformedRate) }
+    if digits { text.parse().ok() } else { None }
 }
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {
@@ -86,6 +103,13 @@ mod tests {
             "99999999999/s",
         ] {
             check(text, None);
+        }
+    }
+
+    #[test]
+    fn a_rate_reads_back_what_it_prints() {
+        for text in ["100/s", "6000/min", "100/s burst 200", "7/min burst 1"] {
+            assert_eq!(text.parse::<Rate>().unwrap().to_string(), text);
         }
     }
 }
