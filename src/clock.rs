@@ -29,6 +29,12 @@ impl Timestamp {
         self.0
     }
 
+    /// How long ago `earlier` was; zero if it is still to come.
+    pub fn since(self, earlier: Self) -> Duration {
+        let micros = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(u64::try_from(micros).unwrap_or_default())
+    }
+
     /// This moment and `duration` more.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

@@ -12,6 +12,7 @@ use crate::key::text::KeyId;
 use crate::store::endurance::Endurance;
 use crate::store::gateway::GatewayId;
 use crate::store::sight::Sight;
+use crate::store::slices::{Leased, SliceRequest};
 
 #[cfg(test)]
 #[macro_use]
@@ -25,6 +26,7 @@ pub mod register;
 #[cfg(feature = "seeded-bugs")]
 pub mod seeded;
 pub mod sight;
+pub mod slices;
 pub mod sqlite;
 mod terms;
 
@@ -230,6 +232,22 @@ impl Store {
         match self {
             Self::Embedded(_) => Endurance::File,
             Self::Redis(store) => store.endurance(),
+        }
+    }
+
+    /// Leases tokens of a limit, and says what became of those that were leased before.
+    pub async fn lease_slice(&self, request: SliceRequest) -> Result<Leased, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.lease_slice(request).await,
+            Self::Redis(store) => store.lease_slice(&request).await,
+        }
+    }
+
+    /// With which part of the store a key's limits are counted: one may be away while others answer.
+    pub fn limits_shard(&self, key: KeyId) -> usize {
+        match self {
+            Self::Embedded(_) => 0,
+            Self::Redis(store) => store.limits_shard(key),
         }
     }
 

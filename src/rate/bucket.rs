@@ -46,8 +46,13 @@ impl Pace {
 
     /// How many there are.
     pub fn left(self, full: Moment, now: Moment) -> u32 {
+        self.burst - self.missing(full, now)
+    }
+
+    /// How many more fit in.
+    pub fn missing(self, full: Moment, now: Moment) -> u32 {
         let missing = full.since(now).as_nanos().div_ceil(u128::from(self.token_ns));
-        self.burst.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
+        u32::try_from(missing).unwrap_or(u32::MAX).min(self.burst)
     }
 
     /// How long it takes until there is one more; zero where it is full.

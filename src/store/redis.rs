@@ -18,6 +18,7 @@ use crate::key::seal::Identity;
 use crate::store::endurance::Endurance;
 use crate::store::redis::client::{Arguments, Client, Way};
 use crate::store::redis::dial::Dial;
+use crate::store::redis::leasing::Leasing;
 use crate::store::redis::reply::{Malformed, Reply};
 use crate::store::redis::script::{Names, Operation};
 use crate::store::redis::server::Disk;
@@ -31,6 +32,7 @@ pub mod client;
 pub mod dial;
 pub mod following;
 pub mod inspect;
+pub mod leasing;
 pub mod link;
 pub mod place;
 pub mod records;
@@ -49,6 +51,7 @@ mod tests;
 #[derive(Debug)]
 pub struct Redis {
     client: Arc<Client>,
+    leasing: Leasing,
     sight: Arc<Sight>,
     replicas: Replicas,
     policy: WhenUnreachable,
@@ -66,20 +69,24 @@ impl Redis {
             return Err(OpenFault(format!("`{}` is no Redis", settings.location)));
         };
         let dial = Dial::new(place, &settings.network).map_err(|it| OpenFault(it.to_string()))?;
-        let terms = Arc::new(Terms {
-            place: place.clone(),
-            dial,
-            names: Names::new(&settings.network.namespace),
-            connect_timeout: settings.network.connect_timeout,
-            named: AtomicU32::new(0),
-        });
+        let names = Names::new(&settings.network.namespace);
+        let terms = |slot: &str| {
+            Arc::new(Terms {
+                place: place.clone(),
+                dial: dial.clone(),
+                slot: slot.to_owned(),
+                connect_timeout: settings.network.connect_timeout,
+                named: AtomicU32::new(0),
+            })
+        };
         let fault =
             |it: io::Error| OpenFault(format!("the store's thread cannot be started ({it})"));
         let runtime = Builder::new_current_thread().enable_all().build().map_err(fault)?;
         let (tasks, sight) = (Tasks::default(), Arc::new(Sight::blank()));
-        let client = {
+        let (client, leasing) = {
             let _inside = runtime.enter();
-            Arc::new(Client::start(&terms, &tasks))
+            let leasing = Leasing::start(place, &names, |slot| terms(slot), &tasks);
+            (Arc::new(Client::start(names.clone(), &terms(names.any()), &tasks)), leasing)
         };
         let watching = watcher::run(Arc::clone(&client), Arc::clone(&sight));
         let stopped = tasks.clone();
@@ -94,6 +101,7 @@ impl Redis {
         let thread = thread::Builder::new().name("store-redis".to_owned()).spawn(work);
         Ok(Self {
             client,
+            leasing,
             sight,
             replicas: settings.network.replicas,
             policy: settings.when_unreachable,

@@ -18,6 +18,7 @@ use crate::key::seal::{Identity, PepperName};
 use crate::key::text::KeyId;
 use crate::store::gateway::GatewayId;
 use crate::store::sight::Sight;
+use crate::store::slices::{Leased, SliceRequest};
 use crate::store::sqlite::desk::Desk;
 use crate::store::sqlite::fault::unavailable;
 use crate::store::sqlite::follower::Follower;
@@ -37,6 +38,7 @@ pub mod follower;
 pub mod inspect;
 pub mod lock;
 pub mod open;
+pub mod quotas;
 pub mod reader;
 pub mod room;
 pub mod rows;
@@ -187,6 +189,11 @@ impl Sqlite {
             self.change(move |batch| write::touch(batch, &piece)).await?;
         }
         Ok(())
+    }
+
+    /// Leases a part of a quota; a rate is nobody else's here.
+    pub async fn lease_slice(&self, request: SliceRequest) -> Result<Leased, Unavailable> {
+        self.change(move |batch| quotas::lease(batch, &request)).await
     }
 
     /// Enters the gateway, what it has applied and a new beat into the register, and reads the

@@ -50,13 +50,13 @@ pub enum Way {
 
 impl Client {
     /// Begins to connect.
-    pub fn start(terms: &Arc<Terms>, tasks: &Tasks) -> Self {
+    pub fn start(names: Names, terms: &Arc<Terms>, tasks: &Tasks) -> Self {
         let link = |voice| Link::start(Arc::clone(terms), voice, tasks);
         Self {
             sync: link(Voice::Loud),
             write: link(Voice::Silent),
             read: link(Voice::Silent),
-            names: terms.names.clone(),
+            names,
             identity: OnceLock::new(),
             followed: ArcSwapOption::empty(),
             response_timeout: AtomicU64::new(PATIENCE_MS),

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use redis::{Cmd, Script};
 
+use crate::key::text::KeyId;
+
 /// An operation that Redis carries out in one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -46,6 +48,10 @@ pub enum Operation {
     Leave,
     /// Gives an empty store a lost one's identity.
     Restore,
+    /// Leases tokens of a bucket that refills.
+    LeaseRate,
+    /// Leases a part of a quota.
+    LeaseQuota,
 }
 
 /// What a script does.
@@ -100,6 +106,8 @@ impl Operation {
             Self::Look => include_str!("scripts/look.lua"),
             Self::Leave => include_str!("scripts/leave.lua"),
             Self::Restore => include_str!("scripts/restore.lua"),
+            Self::LeaseRate => include_str!("scripts/lease_rate.lua"),
+            Self::LeaseQuota => include_str!("scripts/lease_quota.lua"),
         }
     }
 
@@ -119,7 +127,9 @@ impl Operation {
             | Self::Reseal
             | Self::Touch
             | Self::Note
-            | Self::Restore => Nature::Writes,
+            | Self::Restore
+            | Self::LeaseRate
+            | Self::LeaseQuota => Nature::Writes,
         }
     }
 
@@ -133,8 +143,34 @@ impl Operation {
             });
         }
         // Two operations of one source are two scripts, whatever the dialect.
-        write!(text, "-- {self:?}\n{BEGIN}\n{}", self.source()).unwrap_or_default();
+        write!(text, "-- {self:?}\n{}\n{}", self.beginning(), self.source()).unwrap_or_default();
         text
+    }
+
+    /// What is asked of the control plane begins with what all of it needs; limits live elsewhere.
+    const fn beginning(self) -> &'static str {
+        match self {
+            Self::LeaseRate | Self::LeaseQuota => "",
+            Self::Init
+            | Self::Meta
+            | Self::SetCheck
+            | Self::Revoke
+            | Self::Write
+            | Self::Sync
+            | Self::Common
+            | Self::Open
+            | Self::Offer
+            | Self::Reseal
+            | Self::Touch
+            | Self::Note
+            | Self::Find
+            | Self::Page
+            | Self::Operators
+            | Self::Ticket
+            | Self::Look
+            | Self::Leave
+            | Self::Restore => BEGIN,
+        }
     }
 }
 
@@ -174,6 +210,22 @@ impl Names {
         meta
     }
 
+    /// Where one bucket of a key is kept: in one of a few slots, by the key's id, so that limits
+    /// spread over a cluster.
+    pub fn bucket(&self, key: KeyId, name: &str) -> String {
+        format!("{}:{key}:{name}", self.shard(Self::shard_of(key)))
+    }
+
+    /// Which of the slots a key's limits are in.
+    pub fn shard_of(key: KeyId) -> usize {
+        crc32fast::hash(key.as_str().as_bytes()) as usize % SHARDS
+    }
+
+    /// What everything begins with that is in one of those slots.
+    pub fn shard(&self, shard: usize) -> String {
+        format!("{{{}:limits:{shard}}}", self.namespace)
+    }
+
     /// The stream of changes.
     pub fn changes(&self) -> &str {
         let [_, _, changes, ..] = &self.common;
@@ -198,9 +250,12 @@ pub fn alarm(changes: &str, number: u64, millis: u64) -> Cmd {
 
 const HEARD_MAX: usize = 16;
 
+/// In how many slots of a cluster limits are kept.
+pub const SHARDS: usize = 16;
+
 const BEGIN: &str = include_str!("scripts/begin.lua");
 
-const ALL: [Operation; 19] = [
+const ALL: [Operation; 21] = [
     Operation::Init,
     Operation::Meta,
     Operation::SetCheck,
@@ -220,6 +275,8 @@ const ALL: [Operation; 19] = [
     Operation::Look,
     Operation::Leave,
     Operation::Restore,
+    Operation::LeaseRate,
+    Operation::LeaseQuota,
 ];
 
 static PLAIN: LazyLock<Vec<Script>> = LazyLock::new(|| scripts(Dialect::Plain));

@@ -12,7 +12,6 @@ use tokio::time::{sleep, timeout};
 use crate::config::RedisPlace;
 use crate::store::redis::dial::{Dial, DialFault, Introduce};
 use crate::store::redis::place::{self, PlaceFault, Primary};
-use crate::store::redis::script::Names;
 use crate::store::redis::server::{self, Eviction, Server};
 
 /// Whether a link says in the log what becomes of it: of several to one server, one does.
@@ -31,8 +30,8 @@ pub struct Terms {
     pub place: RedisPlace,
     /// How connections are made.
     pub dial: Dial,
-    /// The names of what is kept.
-    pub names: Names,
+    /// Whoever owns this is the primary: what is kept has it in its names.
+    pub slot: String,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How many replicas were named at most.
@@ -43,7 +42,7 @@ impl Terms {
     /// Asks for the primary, and remembers how many replicas it is said to have.
     pub async fn find(&self) -> Result<Primary, PlaceFault> {
         let patience = self.connect_timeout / 2;
-        let primary = place::find(&self.place, &self.dial, (self.names.any(), patience)).await?;
+        let primary = place::find(&self.place, &self.dial, (&self.slot, patience)).await?;
         self.named.fetch_max(primary.replicas, Ordering::Relaxed);
         Ok(primary)
     }

@@ -50,14 +50,27 @@ pub fn migrate(conn: &mut Connection) -> Result<(), Unfit> {
 }
 
 /// The newest schema this version knows.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// "keyw", at byte 68 of the file.
 const APPLICATION: u32 = 0x6b65_7977;
 
 /// From nothing to [`VERSION`]. One that has been released is never changed; a process of the
 /// version before may still be running on the tables, so nothing it uses is taken away.
-const MIGRATIONS: [&str; VERSION as usize] = [FIRST];
+const MIGRATIONS: [&str; VERSION as usize] = [FIRST, SECOND];
+
+const SECOND: &str = "
+CREATE TABLE quotas (
+    id TEXT NOT NULL,
+    -- 'day' or 'month'
+    kind TEXT NOT NULL,
+    window INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
+    PRIMARY KEY (id, kind)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX quotas_by_end ON quotas (ends_at);
+";
 
 const FIRST: &str = "
 CREATE TABLE meta (

@@ -1,0 +1,309 @@
+//! Holds what a purse knows of its account at the store, and of what was spent without it.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Moment, Timestamp};
+use crate::gate::purse::Around;
+use crate::rate::Rate;
+use crate::rate::bucket::{Pace, TooFew};
+use crate::rate::quota::{Quota, Span, Window};
+use crate::store::slices::{Away, Bucket, Slice, SliceRequest};
+
+/// By what a bucket is filled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// All the time; a key's, on one route or on all.
+    Rate(Rate, Option<Arc<str>>),
+    /// With each window.
+    Quota(Quota),
+}
+
+/// The account of a purse.
+#[derive(Debug)]
+pub struct Books {
+    /// By what it is filled.
+    pub fill: Fill,
+    /// All that was ever given.
+    pub granted: u64,
+    /// All that ever went back, or lapsed.
+    pub returned: u64,
+    /// How much of it the store knows to be spent.
+    pub reported: u64,
+    /// How much those who wait need.
+    pub waiting: u64,
+    /// When the store was last asked.
+    pub asked_at: Moment,
+    /// Before then it would not have enough.
+    pub rests_until: Moment,
+    /// When it will have, if nobody else spends.
+    pub enough_at: Moment,
+    /// The window of a quota that the store is in.
+    pub span: Option<Span>,
+    /// Nobody takes from it any more.
+    pub is_retired: bool,
+    /// How much was spent when the store was last asked.
+    spent_then: u64,
+    /// What was certainly spent of a quota in this window, of all that was ever heard.
+    seen: u64,
+    /// What was left of a quota when the store was last heard.
+    remained: u64,
+    share: Option<Share>,
+    /// How much had been spent when it was last looked at, and since when no more was.
+    idle: (u64, Moment),
+}
+
+/// What a gateway spends while the store is away.
+#[derive(Debug)]
+struct Share {
+    since: Moment,
+    spent: u64,
+    fellows: u32,
+    /// When its bucket is full.
+    full: Moment,
+    /// What it may still spend of a quota.
+    left: u64,
+}
+
+impl Books {
+    /// Nothing was given yet.
+    pub fn new(fill: Fill) -> Self {
+        Self {
+            fill,
+            granted: 0,
+            returned: 0,
+            reported: 0,
+            waiting: 0,
+            asked_at: Moment::default(),
+            rests_until: Moment::default(),
+            enough_at: Moment::default(),
+            span: None,
+            is_retired: false,
+            spent_then: 0,
+            seen: 0,
+            remained: 0,
+            share: None,
+            idle: (0, Moment::default()),
+        }
+    }
+
+    /// How much was spent of all that was given, where `balance` is in hand.
+    pub fn spent(&self, balance: u64) -> u64 {
+        self.granted.saturating_sub(self.returned).saturating_sub(balance)
+    }
+
+    /// Goes over to other terms.
+    pub fn change(&mut self, fill: Fill) {
+        if let (Fill::Quota(before), Fill::Quota(after)) = (&self.fill, &fill)
+            && before.window != after.window
+        {
+            self.span = None;
+            // What was spent this day is a part of what was spent this month, and not the other way.
+            self.seen = if after.window == Window::Month { self.seen } else { 0 };
+        }
+        self.fill = fill;
+        (self.rests_until, self.enough_at) = (Moment::default(), Moment::default());
+    }
+
+    /// As the store has to be told of it, in the window of `time`.
+    pub fn bucket(&mut self, time: Timestamp) -> Bucket {
+        match &self.fill {
+            Fill::Rate(rate, route) => Bucket::Rate(*rate, route.clone()),
+            Fill::Quota(quota) => {
+                let now = quota.window.at(time);
+                if self.span.is_some_and(|it| it.name < now.name) {
+                    (self.span, self.seen, self.remained) = (None, 0, 0);
+                }
+                Bucket::Quota(*quota, *self.span.get_or_insert(now), self.seen)
+            }
+        }
+    }
+
+    /// The store's clock is in another window.
+    pub fn turn_to(&mut self, time: Timestamp) {
+        if let Fill::Quota(quota) = &self.fill {
+            (self.span, self.seen, self.remained) = (Some(quota.window.at(time)), 0, 0);
+        }
+    }
+
+    /// How much to fetch ahead of those who will want it: what is spent in a tenth of a second.
+    pub fn ahead(&self, spent: u64, around: &Around) -> u64 {
+        let most = self.fill.slice_max(around.fellows);
+        let time = around.now.since(self.asked_at).max(SHORTEST).as_micros();
+        let fresh = u128::from(spent.saturating_sub(self.spent_then));
+        let soon = (fresh * AHEAD.as_micros()).div_ceil(time);
+        u64::try_from(soon).unwrap_or(u64::MAX).clamp(1, most.max(1)).min(most)
+    }
+
+    /// A question goes out.
+    pub fn asks(&mut self, spent: u64, now: Moment) {
+        (self.spent_then, self.asked_at) = (spent, now);
+    }
+
+    /// The store has less than was wanted: nobody asks again before that can have changed.
+    pub fn rest(&mut self, slice: &Slice, now: Moment) {
+        self.enough_at = now.after(slice.enough_in);
+        let pause = self.fill.pause().max(slice.enough_in).min(REST_MAX);
+        self.rests_until = now.after(pause);
+    }
+
+    /// Takes from this gateway's share, which is empty when the store falls silent.
+    pub fn take_of_share(&mut self, cost: u64, around: &Around) -> Result<(), TooFew> {
+        let remained = self.remained;
+        let now = around.now;
+        match &self.fill {
+            Fill::Rate(rate, _) => {
+                let share = self.share.get_or_insert_with(|| {
+                    let full = Pace::new(rate, around.fellows).empty(now);
+                    Share::new(now, around.fellows, full)
+                });
+                let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+                share.full = Pace::new(rate, share.fellows).take(share.full, cost, now)?;
+                share.spent += u64::from(cost);
+            }
+            Fill::Quota(quota) => {
+                let share = self.share.get_or_insert_with(|| Share {
+                    left: remained / u64::from(around.fellows.max(1)),
+                    ..Share::new(now, around.fellows, now)
+                });
+                let Some(left) = share.left.checked_sub(cost) else {
+                    return Err(TooFew(quota.window.at(around.time).end.since(around.time)));
+                };
+                (share.left, share.spent) = (left, share.spent + cost);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something was spent without the store.
+    pub fn owes(&self) -> bool {
+        self.share.as_ref().is_some_and(|it| it.spent > 0)
+    }
+
+    /// What was spent without the store.
+    pub fn away(&self, around: &Around) -> Away {
+        let Some(share) = &self.share else { return Away::default() };
+        let owed = match &self.fill {
+            Fill::Rate(rate, _) => {
+                let pace = Pace::new(rate, share.fellows);
+                u64::from(pace.missing(share.full, around.now)).min(share.spent)
+            }
+            Fill::Quota(_) => share.spent,
+        };
+        Away { spent: share.spent, owed, time: around.now.since(share.since) }
+    }
+
+    /// The store has heard what was spent without it.
+    pub fn squared(&mut self, request: &SliceRequest, slice: &Slice) {
+        if let Some(share) = &mut self.share {
+            share.spent = share.spent.saturating_sub(request.away.spent);
+        }
+        if !self.owes() {
+            self.share = None;
+        }
+        self.seen = self.seen.max(slice.spent);
+        self.remained = slice.left;
+    }
+
+    /// For how long nothing was spent, where `balance` is in hand now.
+    pub fn idle_for(&mut self, balance: u64, now: Moment) -> Duration {
+        let spent = self.spent(balance);
+        if self.idle.0 != spent || self.idle.1 == Moment::default() {
+            self.idle = (spent, now);
+        }
+        now.since(self.idle.1)
+    }
+}
+
+impl Share {
+    fn new(since: Moment, fellows: u32, full: Moment) -> Self {
+        Self { since, spent: 0, fellows, full, left: 0 }
+    }
+}
+
+impl Fill {
+    /// Whether a question was for this.
+    pub fn is(&self, bucket: &Bucket) -> bool {
+        match (self, bucket) {
+            (Self::Rate(rate, _), Bucket::Rate(asked, _)) => rate == asked,
+            (Self::Quota(quota), Bucket::Quota(asked, ..)) => quota == asked,
+            (Self::Rate(..), Bucket::Quota(..)) | (Self::Quota(_), Bucket::Rate(..)) => false,
+        }
+    }
+
+    /// What costs more than there can ever be takes all of it.
+    pub fn clamp(&self, cost: u64) -> u64 {
+        match self {
+            Self::Rate(rate, _) => cost.min(u64::from(rate.burst.get())),
+            Self::Quota(quota) => cost.min(quota.count.get()),
+        }
+    }
+
+    /// Whether tokens come so seldom that they are fetched one by one.
+    pub fn is_small_rate(&self) -> bool {
+        match self {
+            Self::Rate(rate, _) => per_second(rate) <= ONE_BY_ONE,
+            Self::Quota(_) => false,
+        }
+    }
+
+    /// Where fewer are in hand than this, of a slice of so many, more are fetched.
+    pub fn low(&self, slice: u64) -> u64 {
+        if self.is_small_rate() { 0 } else { slice / 2 }
+    }
+
+    /// How large a slice may be that nobody waits for.
+    fn slice_max(&self, fellows: u32) -> u64 {
+        match self {
+            Self::Rate(..) if self.is_small_rate() => 0,
+            Self::Rate(rate, _) => (u64::from(rate.burst.get()) / 2 / u64::from(fellows.max(1))).max(1),
+            // So many are lost with a gateway that crashes.
+            Self::Quota(quota) => NonZeroU64::get(quota.count) / QUOTA_SLICES,
+        }
+    }
+
+    /// How long to let a bucket fill that was found empty: not until it flows over.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Rate(rate, _) => {
+                let half = rate.period.mul_f64(0.5 * f64::from(rate.burst.get()) / f64::from(rate.count.get()));
+                half.clamp(PAUSE_MIN, PAUSE_MAX)
+            }
+            Self::Quota(_) => Duration::ZERO,
+        }
+    }
+
+    /// After how long idleness what is unspent goes back.
+    pub fn settles_after(&self) -> Duration {
+        match self {
+            Self::Rate(..) => RATE_SETTLES_AFTER,
+            Self::Quota(_) => QUOTA_SETTLES_AFTER,
+        }
+    }
+}
+
+fn per_second(rate: &Rate) -> u64 {
+    u64::from(rate.count.get()) / rate.period.as_secs().max(1)
+}
+
+/// Up to so many a second, tokens are fetched one by one.
+const ONE_BY_ONE: u64 = 20;
+
+/// For how long a slice lasts that is fetched ahead.
+const AHEAD: Duration = Duration::from_millis(100);
+
+/// Less time than that says nothing of how fast tokens are spent.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+/// A quota is leased in at least so many slices.
+const QUOTA_SLICES: u64 = 2_000;
+
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(40);
+
+/// After that somebody else may have given something back.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+const RATE_SETTLES_AFTER: Duration = Duration::from_millis(80);
+const QUOTA_SETTLES_AFTER: Duration = Duration::from_secs(1);

@@ -1,0 +1,323 @@
+//! Holds what a gateway has leased of one limit, and decides when to ask for more.
+//!
+//! What is in hand is one number, from which requests take without asking anyone. Everything else
+//! is behind a lock that is taken once per question to the store. Whoever sends the questions is
+//! [`Limits`](crate::gate::limits::Limits); nothing here waits, and time is an argument.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::clock::{Moment, Timestamp};
+use crate::gate::books::{Books, Fill};
+use crate::key::text::KeyId;
+use crate::rate::bucket::TooFew;
+use crate::store::Unavailable;
+use crate::store::slices::{Bucket, Leased, Rest, SLICE_LIFE, SliceRequest};
+
+/// What is leased of one limit of one key.
+#[derive(Debug)]
+pub struct Purse {
+    key: KeyId,
+    account: u64,
+    /// Tokens in hand.
+    balance: AtomicU64,
+    /// Until when they may be spent.
+    until: AtomicU64,
+    /// Where fewer than these are in hand, more are fetched before they are spent.
+    low: AtomicU64,
+    /// What the store had left when it was last asked.
+    left: AtomicU64,
+    /// Whether a question is on its way.
+    asking: AtomicBool,
+    /// How many questions were answered, or failed.
+    answers: AtomicU64,
+    answered: Notify,
+    books: Mutex<Books>,
+}
+
+/// The world around a purse at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Around {
+    /// By which slices live.
+    pub now: Moment,
+    /// The store's clock.
+    pub time: Timestamp,
+    /// How many gateways there were when the store was last heard.
+    pub fellows: u32,
+    /// Whether the store answers.
+    pub reach: Reach,
+    /// Whether the request may wait.
+    pub patience: Patience,
+}
+
+/// Whether the store answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It did when it was asked last.
+    Answering,
+    /// It did not: nobody waits for it, and the share decides.
+    Silent,
+}
+
+/// Whether a request may wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It may.
+    Fresh,
+    /// It has.
+    Over,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// It has its tokens.
+    Taken,
+    /// It waits until there are more answers than these.
+    Wait(u64),
+    /// There are too few; so long it takes until there are enough, if nobody else spends.
+    Refused(Duration),
+    /// The purse was given up: there is another one.
+    Retired,
+}
+
+/// What a look at a purse now and then has found.
+#[derive(Debug)]
+pub enum Swept {
+    /// It is used.
+    Used,
+    /// What is left in it goes back.
+    Settles(SliceRequest),
+    /// It was idle for long, and is given up.
+    Retired,
+}
+
+impl Purse {
+    /// An empty one. No two of all gateways have the same `account`.
+    pub fn new(key: KeyId, account: u64, fill: Fill) -> Self {
+        Self {
+            key,
+            account,
+            balance: AtomicU64::new(0),
+            until: AtomicU64::new(0),
+            low: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            asking: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
+            answered: Notify::new(),
+            books: Mutex::new(Books::new(fill)),
+        }
+    }
+
+    /// Whose it is.
+    pub fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// How many tokens there are, here and in the store as far as it said.
+    pub fn left(&self) -> u64 {
+        self.balance.load(Ordering::Relaxed).saturating_add(self.left.load(Ordering::Relaxed))
+    }
+
+    /// Takes `cost`, or says what to do; a question may have to be sent for it.
+    pub fn take(&self, cost: u64, around: &Around) -> (Taking, Option<SliceRequest>) {
+        if self.spend(cost, around.now) {
+            return (Taking::Taken, None);
+        }
+        self.take_slowly(cost, around)
+    }
+
+    fn spend(&self, cost: u64, now: Moment) -> bool {
+        let may = now.as_nanos() < self.until.load(Ordering::Acquire);
+        let take = |balance: u64| balance.checked_sub(cost);
+        may && self.balance.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    fn take_slowly(&self, cost: u64, around: &Around) -> (Taking, Option<SliceRequest>) {
+        let mut books = self.books();
+        let cost = books.fill.clamp(cost);
+        if books.is_retired {
+            return (Taking::Retired, None);
+        }
+        if self.spend(cost, around.now) {
+            return (Taking::Taken, None);
+        }
+        let asking = self.asking.load(Ordering::Acquire);
+        if around.reach == Reach::Silent || (asking && around.patience == Patience::Over) {
+            let probe = !asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
+            let taken = books.take_of_share(cost, around);
+            let taken = taken.map_or_else(|TooFew(wait)| Taking::Refused(wait), |()| Taking::Taken);
+            return (taken, probe.then(|| self.ask(&mut books, (cost, cost), around)));
+        }
+        if around.now < books.rests_until || around.patience == Patience::Over {
+            return (Taking::Refused(books.enough_at.since(around.now)), None);
+        }
+        books.waiting = books.waiting.saturating_add(cost);
+        let answers = self.answers.load(Ordering::Acquire);
+        let wanted = books.waiting;
+        let question = (!asking).then(|| self.ask(&mut books, (wanted, cost), around));
+        (Taking::Wait(answers), question)
+    }
+
+    /// Gives back what was just taken, where no question has gone out since: `answers` is as it was
+    /// before.
+    pub fn give_back(&self, cost: u64, answers: u64) {
+        let books = self.books();
+        if !self.asking.load(Ordering::Acquire) && self.answers() == answers {
+            self.balance.fetch_add(books.fill.clamp(cost), Ordering::AcqRel);
+        }
+    }
+
+    /// How many questions were answered so far.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Acquire)
+    }
+
+    /// After a request has taken from it: where little is left more is fetched, and where a small
+    /// limit is spent that is said at once, since what is out holds up the refilling.
+    pub fn tend(&self, around: &Around) -> Option<SliceRequest> {
+        let low = self.low.load(Ordering::Relaxed);
+        if self.balance.load(Ordering::Relaxed) >= low.max(1) || self.asking.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut books = self.books();
+        if self.asking.load(Ordering::Acquire) || around.reach == Reach::Silent {
+            return None;
+        }
+        let is_small = books.fill.is_small_rate();
+        (low > 0 || is_small).then(|| self.ask(&mut books, (0, 0), around))
+    }
+
+    /// Waits until there are more answers than `answers`.
+    pub async fn answered(&self, answers: u64) {
+        loop {
+            let answered = self.answered.notified();
+            if self.answers() != answers {
+                return;
+            }
+            answered.await;
+        }
+    }
+
+    /// Goes over to other terms: what was leased under the old ones lapses, and what is spent stays
+    /// spent.
+    pub fn change(&self, fill: Fill) {
+        let mut books = self.books();
+        if books.fill != fill {
+            self.until.store(0, Ordering::Release);
+            self.low.store(0, Ordering::Relaxed);
+            books.change(fill);
+        }
+    }
+
+    /// A look at it now and then: what nobody spends goes back, and what was spent without the store
+    /// is reported.
+    pub fn sweep(&self, around: &Around) -> Swept {
+        let mut books = self.books();
+        if self.asking.load(Ordering::Acquire) {
+            return Swept::Used;
+        }
+        let balance = self.balance.load(Ordering::Acquire);
+        let idle_for = books.idle_for(balance, around.now);
+        let is_out = balance > 0 || books.spent(balance) > books.reported;
+        let owes = books.owes() && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
+        if around.reach == Reach::Silent {
+            return if owes { Swept::Settles(self.ask(&mut books, (0, 0), around)) } else { Swept::Used };
+        }
+        if books.owes() || (is_out && idle_for >= books.fill.settles_after()) {
+            return Swept::Settles(self.settle(&mut books, around));
+        }
+        if is_out || idle_for < RETIRED_AFTER {
+            return Swept::Used;
+        }
+        books.is_retired = true;
+        Swept::Retired
+    }
+
+    fn settle(&self, books: &mut Books, around: &Around) -> SliceRequest {
+        self.until.store(0, Ordering::Release);
+        self.ask(books, (0, 0), around)
+    }
+
+    /// Makes a question: for `wanted` and no less than `least` where somebody waits, else for as much
+    /// as is being spent.
+    fn ask(&self, books: &mut Books, (wanted, least): (u64, u64), around: &Around) -> SliceRequest {
+        self.asking.store(true, Ordering::Release);
+        let is_over = around.now.as_nanos() >= self.until.load(Ordering::Acquire);
+        let span_before = books.span;
+        let bucket = books.bucket(around.time);
+        let rest = if is_over || least > 0 {
+            let rest = self.balance.swap(0, Ordering::AcqRel);
+            books.returned += rest;
+            // What was leased of a window that is over goes nowhere.
+            Rest::Returned(if span_before == books.span { rest } else { 0 })
+        } else {
+            Rest::Kept(self.balance.load(Ordering::Acquire))
+        };
+        let spent = books.spent(match rest {
+            Rest::Kept(kept) => kept,
+            Rest::Returned(_) => 0,
+        });
+        let ahead = if is_over && least == 0 { 0 } else { books.ahead(spent, around) };
+        let wanted = wanted.max(ahead);
+        books.asks(spent, (wanted, least), around.now);
+        let away = books.away(around);
+        SliceRequest { key: self.key, bucket, account: self.account, spent, rest, wanted, least, away }
+    }
+
+    /// What came of a question that was sent at `sent`.
+    pub fn answer(
+        &self,
+        request: &SliceRequest,
+        sent: Moment,
+        answer: &Result<Leased, Unavailable>,
+        now: Moment,
+    ) {
+        let mut books = self.books();
+        match answer {
+            Ok(Leased::Slice(slice)) => {
+                books.granted += slice.granted;
+                books.reported = request.spent;
+                books.squared(request, slice);
+                let end = match &request.bucket {
+                    Bucket::Rate(..) => sent.after(SLICE_LIFE),
+                    Bucket::Quota(_, span, _) => sent.after(span.end.since(slice.now)),
+                };
+                let is_current = books.fill.is(&request.bucket);
+                let is_full = slice.granted >= request.wanted;
+                let low = if is_current && is_full { books.fill.low(slice.granted) } else { 0 };
+                self.low.store(low, Ordering::Relaxed);
+                self.left.store(slice.left, Ordering::Relaxed);
+                // Under other terms what was given lapses; it goes back with the next question.
+                let end = if is_current { end.as_nanos() } else { 0 };
+                self.until.store(end, Ordering::Release);
+                self.balance.fetch_add(slice.granted, Ordering::AcqRel);
+                if is_current && !is_full {
+                    books.rest(slice, now);
+                }
+            }
+            Ok(Leased::OtherWindow(time)) => books.turn_to(*time),
+            Err(_away) => {}
+        }
+        books.waiting = 0;
+        self.asking.store(false, Ordering::Release);
+        self.answers.fetch_add(1, Ordering::AcqRel);
+        self.answered.notify_waiters();
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a purse lives.
+pub type Held = Arc<Purse>;
+
+/// While the store is away.
+const PROBED_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Then its memory is given back.
+const RETIRED_AFTER: Duration = Duration::from_secs(2);

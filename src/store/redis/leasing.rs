@@ -1,0 +1,148 @@
+//! Leases slices of limits from Redis: over the connection of what reads, and in a cluster over one
+//! to the owner of each slot that limits are in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::Value;
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::Timestamp;
+use crate::config::{RedisPlace, Topology};
+use crate::key::text::KeyId;
+use crate::rate::quota::Window;
+use crate::store::Unavailable;
+use crate::store::redis::Redis;
+use crate::store::redis::client::Way;
+use crate::store::redis::link::{Call, Link, LinkFault};
+use crate::store::redis::reply::{Malformed, Reply};
+use crate::store::redis::script::{Names, Operation, SHARDS};
+use crate::store::redis::supervisor::{Terms, Voice};
+use crate::store::redis::text::bytes;
+use crate::store::slices::{Bucket, Leased, Rest, SLICE_LAPSES_AFTER, Slice, SliceRequest};
+use crate::tasks::Tasks;
+
+/// The ways to the slots of limits; none but in a cluster.
+#[derive(Debug)]
+pub struct Leasing {
+    links: Vec<Link>,
+    names: Names,
+}
+
+impl Leasing {
+    /// Begins to connect.
+    pub fn start(
+        place: &RedisPlace,
+        names: &Names,
+        terms: impl Fn(&str) -> Arc<Terms>,
+        tasks: &Tasks,
+    ) -> Self {
+        let link = |shard| Link::start(terms(&names.shard(shard)), Voice::Silent, tasks);
+        let links = match place.topology {
+            Topology::Cluster => (0..SHARDS).map(link).collect(),
+            Topology::Standalone | Topology::Sentinel(_) => Vec::new(),
+        };
+        Self { links, names: names.clone() }
+    }
+}
+
+impl Redis {
+    /// With which slot a key's limits are counted.
+    pub fn limits_shard(&self, key: KeyId) -> usize {
+        if self.leasing.links.is_empty() { 0 } else { Names::shard_of(key) }
+    }
+
+    /// Leases tokens of a limit, and says what became of those that were leased before.
+    pub async fn lease_slice(&self, request: &SliceRequest) -> Result<Leased, Unavailable> {
+        self.lease_slice_at(request, None).await
+    }
+
+    /// The same at another time than the server's.
+    pub async fn lease_slice_at(
+        &self,
+        request: &SliceRequest,
+        time: Option<Timestamp>,
+    ) -> Result<Leased, Unavailable> {
+        let link = self.leasing.links.get(Names::shard_of(request.key));
+        let link = link.unwrap_or_else(|| self.client.link(Way::Read));
+        let (operation, call) = self.leasing.call(request, time);
+        let patience = self.client.response_timeout();
+        let end = Instant::now() + patience;
+        let silence =
+            || LinkFault::Lost(format!("it did not answer within {} ms", patience.as_millis()));
+        let live = timeout_at(end, link.live()).await.map_err(|_elapsed| silence())??;
+        let answer = match timeout_at(end, link.run(&live, operation, &call)).await {
+            Ok(answer) => answer?,
+            Err(_elapsed) => {
+                link.give_up(&live);
+                return Err(silence().into());
+            }
+        };
+        Ok(read(answer)?)
+    }
+}
+
+impl Leasing {
+    fn call(&self, request: &SliceRequest, time: Option<Timestamp>) -> (Operation, Call) {
+        let SliceRequest { key, bucket, account, spent, rest, wanted, least, away } = request;
+        let account = format!("{account:016x}");
+        let keeps = u8::from(matches!(rest, Rest::Kept(_)));
+        let time = time.map(|it| it.as_micros().to_string()).unwrap_or_default();
+        let (operation, name, arguments) = match bucket {
+            Bucket::Rate(rate, route) => {
+                let name = route.as_ref().map_or_else(|| "rate".into(), |it| format!("rate:{it}"));
+                let arguments = vec![
+                    bytes(&rate.count),
+                    bytes(&rate.period.as_micros()),
+                    bytes(&rate.burst),
+                    bytes(&account),
+                    bytes(spent),
+                    bytes(&keeps),
+                    bytes(wanted),
+                    bytes(least),
+                    bytes(&away.spent),
+                    bytes(&away.owed),
+                    bytes(&away.time.as_micros()),
+                    bytes(&SLICE_LAPSES_AFTER.as_micros()),
+                    bytes(&time),
+                ];
+                (Operation::LeaseRate, name, arguments)
+            }
+            Bucket::Quota(quota, span, seen) => {
+                let name = match quota.window {
+                    Window::Day => "day",
+                    Window::Month => "month",
+                };
+                let arguments = vec![
+                    bytes(&quota.count),
+                    bytes(&span.name),
+                    bytes(&span.start.as_micros()),
+                    bytes(&span.end.as_micros()),
+                    bytes(&account),
+                    bytes(spent),
+                    bytes(&keeps),
+                    bytes(wanted),
+                    bytes(least),
+                    bytes(&away.spent),
+                    bytes(seen),
+                    bytes(&time),
+                ];
+                (Operation::LeaseQuota, name.to_owned(), arguments)
+            }
+        };
+        (operation, Call { keys: vec![self.names.bucket(*key, &name)], arguments })
+    }
+}
+
+fn read(answer: Value) -> Result<Leased, Malformed> {
+    let mut values = Reply::of(answer)?;
+    let first = values.number()?;
+    let Ok(left) = values.number() else { return Ok(Leased::OtherWindow(time(first)?)) };
+    let (wait, spent, now) = (values.number()?, values.number()?, values.number()?);
+    let enough_in = Duration::from_micros(wait);
+    Ok(Leased::Slice(Slice { granted: first, left, enough_in, spent, now: time(now)? }))
+}
+
+fn time(micros: u64) -> Result<Timestamp, Malformed> {
+    i64::try_from(micros).map(Timestamp::from_micros).map_err(|_large| Malformed)
+}

@@ -1,0 +1,84 @@
+//! Counts quotas in the file. What is leased counts as used, so that a crash loses no count.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::clock::Timestamp;
+use crate::rate::quota::{Quota, Span, Window};
+use crate::store::slices::{Bucket, Leased, Rest, Slice, SliceRequest};
+use crate::store::sqlite::writer::Batch;
+
+/// Leases a part of a quota. What another process or one before has leased and not returned is
+/// spent.
+pub fn lease(batch: &Batch<'_>, request: &SliceRequest) -> rusqlite::Result<Leased> {
+    match &request.bucket {
+        Bucket::Quota(quota, span, seen) => lease_quota(batch, request, (quota, span, *seen)),
+        // There is one gateway, and it has the bucket: all of what is wanted is its own.
+        Bucket::Rate(..) => Ok(Leased::Slice(Slice {
+            granted: request.wanted,
+            left: 0,
+            enough_in: Duration::ZERO,
+            spent: 0,
+            now: batch.now,
+        })),
+    }
+}
+
+fn lease_quota(
+    batch: &Batch<'_>,
+    request: &SliceRequest,
+    (quota, span, seen): (&Quota, &Span, u64),
+) -> rusqlite::Result<Leased> {
+    let kind = match quota.window {
+        Window::Day => "day",
+        Window::Month => "month",
+    };
+    let mut held = batch
+        .conn
+        .prepare_cached("SELECT window, used, ends_at FROM quotas WHERE id = ?1 AND kind = ?2")?;
+    let held = held.query_row(params![request.key, kind], |row| {
+        Ok((row.get::<_, u32>(0)?, row.get::<_, u64>(1)?, row.get::<_, i64>(2)?))
+    });
+    let held = held.optional()?;
+    // A clock that was set back stands still: no window begins twice.
+    let today = quota.window.at(batch.now).name;
+    let ahead = held.filter(|(window, ..)| *window > today);
+    let now = ahead.map_or(batch.now, |(_, _, ends_at)| Timestamp::from_micros(ends_at - 1));
+    if now < span.start || now >= span.end {
+        return Ok(Leased::OtherWindow(now));
+    }
+    let used = held.filter(|it| it.0 == span.name).map_or(0, |it| it.1);
+    // What this process has out is among what is used.
+    let returned = match request.rest {
+        Rest::Returned(count) => count,
+        Rest::Kept(_) => 0,
+    };
+    let used = used.saturating_sub(returned).max(seen) + request.away.spent;
+    let left = quota.count.get().saturating_sub(used);
+    let is_enough = request.wanted > 0 && left >= request.least;
+    let granted = if is_enough { request.wanted.min(left) } else { 0 };
+    batch.conn.prepare_cached("INSERT OR REPLACE INTO quotas VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
+        params![request.key, kind, span.name, used + granted, span.end.as_micros()],
+    )?;
+    forget_old(batch)?;
+    let wait = if granted < request.wanted { span.end.as_micros() - now.as_micros() } else { 0 };
+    Ok(Leased::Slice(Slice {
+        granted,
+        left: left - granted,
+        enough_in: Duration::from_micros(u64::try_from(wait).unwrap_or_default()),
+        // A file forgets nothing.
+        spent: 0,
+        now,
+    }))
+}
+
+/// Of windows that ended long ago nothing is asked any more.
+fn forget_old(batch: &Batch<'_>) -> rusqlite::Result<()> {
+    let oldest = batch.now.as_micros().saturating_sub(KEPT_MICROS);
+    let mut forgotten = batch.conn.prepare_cached("DELETE FROM quotas WHERE ends_at < ?1")?;
+    forgotten.execute([oldest]).map(drop)
+}
+
+/// A day behind its end, as in Redis.
+const KEPT_MICROS: i64 = 86_400_000_000;
