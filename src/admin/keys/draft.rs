@@ -10,6 +10,7 @@ use crate::admin::rejection::Rejection;
 use crate::clock::Timestamp;
 use crate::config::{self, units};
 use crate::key::record::{Holder, KeyRecord, Label, Scope};
+use crate::rate::limits::Limits;
 
 /// What a draft is read against.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,7 @@ impl NewKey {
             owner: owner.value(),
             routes: routes.value(),
             allow_addresses: allow_addresses.value(),
+            limits: Limits::SILENT,
             metadata: metadata.unwrap_or_default(),
         };
         let name = name.ok_or(Rejection::Internal("a name was needed and not missed"))?;
@@ -107,6 +109,7 @@ impl Changes {
             owner: owner.over(before.owner.clone()),
             routes: routes.over(before.routes.clone()),
             allow_addresses: allow_addresses.over(before.allow_addresses.clone()),
+            limits: before.limits,
             metadata: changed(self.metadata, &before.metadata)?,
         };
         let mut changed = KeyRecord {
