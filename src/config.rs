@@ -11,6 +11,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::key::argon2id::Cost;
+use crate::key::record::DEFAULT_SCHEME;
 use crate::key::text::Prefix;
 
 pub mod change;
@@ -64,6 +65,14 @@ pub struct Config {
 }
 
 impl Config {
+    /// What the keys of a scheme begin with; `None`: there is no such scheme.
+    pub fn prefix_of(&self, scheme: &str) -> Option<&Prefix> {
+        if scheme == DEFAULT_SCHEME {
+            return Some(&self.keys.prefix);
+        }
+        self.schemes.iter().find(|it| it.name == scheme).map(|it| &it.prefix)
+    }
+
     /// What keys begin with: the scheme `default`'s, and all others'.
     pub fn prefixes(&self) -> impl Iterator<Item = &Prefix> {
         iter::once(&self.keys.prefix).chain(self.schemes.iter().map(|it| &it.prefix))
