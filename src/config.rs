@@ -1,6 +1,7 @@
 //! Turns text into types that cannot be wrong; "off" is a variant, never 0 or `None`.
 
 use std::ffi::OsString;
+use std::iter;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -10,12 +11,13 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use crate::key::argon2id::Cost;
+use crate::key::record::DEFAULT_SCHEME;
 use crate::key::text::Prefix;
-use crate::rate::Rate;
 
 pub mod change;
 mod check;
 pub mod fault;
+mod limits;
 pub mod nearest;
 mod raw;
 mod reader;
@@ -29,6 +31,7 @@ pub mod units;
 mod upstream;
 mod values;
 
+pub use limits::*;
 pub use route::*;
 pub use store::*;
 pub use upstream::*;
@@ -51,12 +54,29 @@ pub struct Config {
     pub store: Store,
     /// The scheme `default`.
     pub keys: Keys,
-    /// What costs, by address.
+    /// What holds where neither a key nor its scheme says anything, and what costs, by address.
     pub limits: Limits,
+    /// The other schemes.
+    pub schemes: Vec<Scheme>,
     /// Where requests go.
     pub upstreams: Vec<Upstream>,
     /// Which requests go where; each names an upstream by its place in `upstreams`.
     pub routes: Vec<Route>,
+}
+
+impl Config {
+    /// What the keys of a scheme begin with; `None`: there is no such scheme.
+    pub fn prefix_of(&self, scheme: &str) -> Option<&Prefix> {
+        if scheme == DEFAULT_SCHEME {
+            return Some(&self.keys.prefix);
+        }
+        self.schemes.iter().find(|it| it.name == scheme).map(|it| &it.prefix)
+    }
+
+    /// What keys begin with: the scheme `default`'s, and all others'.
+    pub fn prefixes(&self) -> impl Iterator<Item = &Prefix> {
+        iter::once(&self.keys.prefix).chain(self.schemes.iter().map(|it| &it.prefix))
+    }
 }
 
 /// The data plane: `[gateway]`.
@@ -217,11 +237,4 @@ pub struct Keys {
     pub argon2_threads: NonZeroUsize,
     /// How many may wait for it.
     pub argon2_queue: NonZeroUsize,
-}
-
-/// What costs, by address: `[limits]`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Limits {
-    /// Look-ups of unknown ids and argon2 runs; `None`: unlimited.
-    pub failures_per_address: Option<Rate>,
 }

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::key::record::{Holder, KeyRecord, Label, Permission, Permissions, Scope, State};
 use crate::key::text::KeyId;
+use crate::rate::Rate;
+use crate::rate::limits::{InFlight, Mode, Setting};
+use crate::rate::quota::Quota;
 
 /// A record as it is shown.
 #[derive(Debug, Serialize)]
@@ -18,7 +21,7 @@ pub enum Document<'a> {
     Operator(OperatorDocument<'a>),
 }
 
-/// A caller's key. `()` stands for what later versions say here: `null`.
+/// A caller's key, and what it says of its limits itself. `()` stands for what later versions say here: `null`.
 #[derive(Debug, Serialize)]
 pub struct KeyDocument<'a> {
     id: KeyId,
@@ -27,9 +30,9 @@ pub struct KeyDocument<'a> {
     scheme: &'a str,
     owner: Option<&'a str>,
     state: State,
-    rate: (),
-    quota: (),
-    max_in_flight: (),
+    rate: Option<Setting<Rate>>,
+    quota: Option<Setting<Quota>>,
+    max_in_flight: Option<Value>,
     routes: Option<&'a [String]>,
     allow_addresses: Option<&'a [IpNet]>,
     metadata: Option<&'a Map<String, Value>>,
@@ -82,9 +85,9 @@ fn key<'a>(record: &'a KeyRecord, scope: &'a Scope, moments: Moments) -> KeyDocu
         scheme: &scope.scheme,
         owner: scope.owner.as_ref().map(Label::as_str),
         state: record.state(moments.now),
-        rate: (),
-        quota: (),
-        max_in_flight: (),
+        rate: scope.limits.rate,
+        quota: scope.limits.quota,
+        max_in_flight: scope.limits.max_in_flight.map(max_in_flight),
         routes: scope.routes.as_deref(),
         allow_addresses: scope.allow_addresses.as_deref(),
         metadata: (!scope.metadata.is_empty()).then_some(&scope.metadata),
@@ -95,6 +98,14 @@ fn key<'a>(record: &'a KeyRecord, scope: &'a Scope, moments: Moments) -> KeyDocu
         revoked_at: record.revoked_at,
         successor: (),
         revision: record.revision,
+    }
+}
+
+/// A number where nothing else is said.
+fn max_in_flight(setting: Setting<InFlight>) -> Value {
+    match setting {
+        Setting::Limited(limit, Mode::Enforced) => limit.0.get().into(),
+        Setting::Limited(_, Mode::Shadow) | Setting::Unlimited => setting.to_string().into(),
     }
 }
 

@@ -120,14 +120,6 @@ impl Fields {
         given.value()
     }
 
-    /// Takes out a field that has to wait for a later version.
-    pub fn later(&mut self, name: &'static str) {
-        self.take(name, |_value, spot| -> Option<()> {
-            spot.fault("is not yet known to this version: leave it out, or say null");
-            None
-        });
-    }
-
     /// Says everything that was wrong, unknown fields last.
     pub fn end(mut self) -> Result<(), Rejection> {
         for name in std::mem::take(&mut self.rest).keys() {

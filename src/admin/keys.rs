@@ -8,6 +8,7 @@ use crate::store::Kind;
 
 pub mod create;
 pub mod draft;
+pub mod limits;
 pub mod list;
 pub mod update;
 

@@ -31,6 +31,7 @@ use crate::tasks::Tasks;
 mod access;
 mod fleet;
 mod keys;
+mod limits;
 mod lists;
 mod operators;
 mod serving;
@@ -207,11 +208,16 @@ fn card(name: &str, lease_ms: u64) -> GatewayCard {
     }
 }
 
-/// A lease so long that a busy machine does not lose it.
+/// A second scheme, and a lease so long that a busy machine does not lose it.
 const CONFIG: &str = r#"
 [store]
 lease = "30s"
 response_timeout = "20s"
+
+[[schemes]]
+name = "partners"
+prefix = "kwp"
+rate = "5/s"
 
 [[upstreams]]
 name = "contacts"

@@ -25,6 +25,12 @@ pub struct Credential {
     pub owner: Option<String>,
     /// Whether it is let in.
     pub state: String,
+    /// How fast a key may be used, where it says so itself.
+    pub rate: Option<String>,
+    /// How much, where it says so itself.
+    pub quota: Option<String>,
+    /// How many requests of it may be under way, where it says so itself: a number or a text.
+    pub max_in_flight: Option<Value>,
     /// What an operator may do.
     pub permissions: Vec<String>,
     /// When it was minted.

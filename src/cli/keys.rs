@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use crate::cli::Streams;
-use crate::cli::args::keys::{Change, Keys, KeysAction, KeysCreate, KeysList, KeysUpdate};
+use crate::cli::args::keys::{Change, Keys, KeysAction, KeysCreate, KeysList, KeysUpdate, Limits};
 use crate::cli::credentials::{Credentials, id};
 use crate::cli::documents::Credential;
 use crate::cli::failure::Failure;
@@ -73,9 +73,14 @@ fn update(keys: &Credentials, typed: KeysUpdate, streams: &mut Streams<'_>) -> R
 
 /// Only what was typed: the rest is the API's default.
 fn create_body(typed: KeysCreate, now: Timestamp) -> Map<String, Value> {
+    let Limits { rate, quota, max_in_flight } = typed.limits;
     body([
         ("name", Some(typed.name.into())),
         ("owner", typed.owner.map(Value::from)),
+        ("scheme", typed.scheme.map(Value::from)),
+        ("rate", rate.map(limit)),
+        ("quota", quota.map(limit)),
+        ("max_in_flight", max_in_flight.map(limit)),
         ("expires_at", typed.expiry.at(now).map(|it| it.to_string().into())),
         ("routes", some(typed.routes)),
         ("allow_addresses", some(typed.allow_addresses)),
@@ -86,6 +91,7 @@ fn create_body(typed: KeysCreate, now: Timestamp) -> Map<String, Value> {
 /// Only what is to change; `null` clears.
 fn update_body(typed: Change, now: Timestamp) -> Map<String, Value> {
     let Change { clear, open, switch, .. } = typed;
+    let Limits { rate, quota, max_in_flight } = typed.limits;
     let expires_at = typed.expiry.at(now).map(|it| it.to_string().into());
     let disabled = if switch.disable { Some(true) } else { switch.enable.then_some(false) };
     body([
@@ -94,6 +100,9 @@ fn update_body(typed: Change, now: Timestamp) -> Map<String, Value> {
             "owner",
             typed.owner.map(Value::from).or_else(|| clear.clear_owner.then_some(Value::Null)),
         ),
+        ("rate", rate.map(limit)),
+        ("quota", quota.map(limit)),
+        ("max_in_flight", max_in_flight.map(limit)),
         ("expires_at", expires_at.or_else(|| clear.clear_expiry.then_some(Value::Null))),
         ("routes", some(typed.routes).or_else(|| open.clear_routes.then_some(Value::Null))),
         (
@@ -106,6 +115,11 @@ fn update_body(typed: Change, now: Timestamp) -> Map<String, Value> {
     ])
 }
 
+/// What is said of a limit: `default` is the scheme's, which is `null`.
+fn limit(typed: String) -> Value {
+    if typed == DEFAULT { Value::Null } else { typed.into() }
+}
+
 fn body<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }
@@ -114,6 +128,7 @@ fn some(items: Vec<String>) -> Option<Value> {
     if items.is_empty() { None } else { Some(items.into()) }
 }
 
+const DEFAULT: &str = "default";
 const PAGE_MAX: u16 = 500;
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub fn problem(to: &mut dyn Write, problem: &Problem) -> io::Result<()> {
 
 /// Keys, a line each.
 pub fn keys(items: &[Credential]) -> String {
-    let header = ["ID", "NAME", "DIGITS", "OWNER", "STATE", "CREATED", "LAST USED"];
+    let header = ["ID", "NAME", "DIGITS", "OWNER", "STATE", "LIMITS", "CREATED", "LAST USED"];
     let rows = items.iter().map(|it| {
         [
             it.id.clone(),
@@ -36,6 +36,7 @@ pub fn keys(items: &[Credential]) -> String {
             format!("…{}", it.last_digits),
             or_dash(it.owner.as_deref()),
             it.state.clone(),
+            limits(it),
             moment(it.created_at.as_deref()),
             moment(it.last_used_at.as_deref()),
         ]
@@ -201,6 +202,17 @@ fn render<const N: usize>(mut table: Table, rows: impl Iterator<Item = [String; 
     lines.collect()
 }
 
+/// What a key says of its limits itself: `rate 100/s, in flight 50`.
+fn limits(of: &Credential) -> String {
+    let said = [
+        of.rate.as_ref().map(|it| format!("rate {it}")),
+        of.quota.as_ref().map(|it| format!("quota {it}")),
+        of.max_in_flight.as_ref().map(|it| format!("in flight {}", cell(it))),
+    ];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    if said.is_empty() { "-".to_owned() } else { said.join(", ") }
+}
+
 /// To the second: `2026-11-21 22:50:01`.
 fn moment(time: Option<&str>) -> String {
     let Some(time) = time else { return "-".to_owned() };
@@ -234,7 +246,18 @@ fn plain_lines(text: &str) -> String {
 }
 
 /// What people look for first in a document, in this order.
-const FIRST: [&str; 6] = ["id", "name", "last_digits", "owner", "state", "revision"];
+const FIRST: [&str; 10] = [
+    "id",
+    "name",
+    "last_digits",
+    "owner",
+    "scheme",
+    "state",
+    "rate",
+    "quota",
+    "max_in_flight",
+    "revision",
+];
 
 #[cfg(test)]
 mod tests;

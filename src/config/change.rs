@@ -1,14 +1,17 @@
 //! Tells what another configuration changes, and what of that can be had while the gateway runs.
 
+use std::mem;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
 
 use crate::config::{
-    Admin, Certificate, Config, Gateway, HeadLimits, Keys, Limits, Log, Network, Route, Store,
-    Upstream,
+    Admin, Bearer, Certificate, Config, Gateway, HeadLimits, Keys, Limits, Log, Network, Route,
+    Scheme, Store, Upstream,
 };
+use crate::key::text::Prefix;
+use crate::rate::limits;
 
 /// The configuration that is in force; another one may take its place.
 pub type Current = Arc<ArcSwap<Config>>;
@@ -25,15 +28,14 @@ pub struct Changes {
 /// What is in force once `wanted` was loaded where `now` was: the rest of it waits for a restart.
 pub fn change(now: &Config, wanted: Config) -> (Config, Changes) {
     let (mut settled, mut changes) = (now.clone(), Changes::default());
-    let Config { gateway, admin, log, store, keys, limits, upstreams, routes } = wanted;
+    let Config { gateway, admin, log, store, keys, limits, schemes, upstreams, routes } = wanted;
     changes.gateway(&mut settled.gateway, gateway);
     changes.admin(&mut settled.admin, admin);
     changes.log(&settled.log, &log);
     changes.store(&settled.store, &store);
     changes.keys(&settled.keys, &keys);
-    let Limits { failures_per_address } = limits;
-    let before = &mut settled.limits.failures_per_address;
-    changes.apply("limits.failures_per_address", before, failures_per_address);
+    changes.limits(&mut settled.limits, limits);
+    changes.schemes(&mut settled, schemes);
     let names = named(&now.upstreams, &upstreams, |it| &it.name, PartialEq::eq);
     changes.applied.extend(names.map(|it| format!("upstreams.{it}")));
     let is_same = |one: &Route, other: &Route| {
@@ -192,6 +194,51 @@ impl Changes {
         self.wait("store.namespace", &now.namespace, namespace);
         self.wait("store.replicas", &now.replicas, replicas);
         self.wait("store.connect_timeout", &now.connect_timeout, connect_timeout);
+    }
+
+    fn limits(&mut self, now: &mut Limits, wanted: Limits) {
+        let Limits { limits, scope, failures_per_address, x_ratelimit_headers } = wanted;
+        let limits::Limits { rate, quota, max_in_flight } = limits;
+        self.apply("limits.rate", &mut now.limits.rate, rate);
+        self.apply("limits.quota", &mut now.limits.quota, quota);
+        self.apply("limits.max_in_flight", &mut now.limits.max_in_flight, max_in_flight);
+        self.apply("limits.scope", &mut now.scope, scope);
+        let failures = &mut now.failures_per_address;
+        self.apply("limits.failures_per_address", failures, failures_per_address);
+        let headers = &mut now.x_ratelimit_headers;
+        self.apply("limits.x_ratelimit_headers", headers, x_ratelimit_headers);
+    }
+
+    /// Limits apply. Which prefixes a bearer token may have is known from the start; where there
+    /// are no bearer tokens nobody asks, and a new prefix applies too.
+    fn schemes(&mut self, settled: &mut Config, wanted: Vec<Scheme>) {
+        let Config { gateway, keys, schemes, .. } = settled;
+        let before = mem::take(schemes);
+        let may_come = |it: &Prefix| gateway.bearer == Bearer::PassedOn && *it != keys.prefix;
+        let gone = before.iter().filter(|it| !wanted.iter().any(|other| other.name == it.name));
+        self.applied.extend(gone.map(|it| format!("schemes.{}", it.name)));
+        for scheme in wanted {
+            let path = format!("schemes.{}", scheme.name);
+            let is_free = may_come(&scheme.prefix);
+            match before.iter().find(|it| it.name == scheme.name) {
+                Some(same) if scheme.prefix == same.prefix || is_free => {
+                    let mut same = same.clone();
+                    self.apply(&path, &mut same, scheme);
+                    schemes.push(same);
+                }
+                Some(other) => {
+                    let mut limited = other.clone();
+                    self.apply(&path, &mut limited.limits, scheme.limits);
+                    self.wait(&format!("{path}.prefix"), &other.prefix, &scheme.prefix);
+                    schemes.push(limited);
+                }
+                None if is_free => {
+                    self.applied.push(path);
+                    schemes.push(scheme);
+                }
+                None => self.waits_for_restart.push(path),
+            }
+        }
     }
 
     fn keys(&mut self, now: &Keys, Keys { prefix, argon2, argon2_threads, argon2_queue }: &Keys) {

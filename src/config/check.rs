@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use crate::config::reader::Field;
 use crate::config::values::{self, wide};
-use crate::config::{AccessLog, Config, Keys, Limits, Location, Log, LogFormat, Network};
+use crate::config::{AccessLog, Config, Keys, Location, Log, LogFormat, Network};
 use crate::key::argon2id::Cost;
 use crate::key::text::Prefix;
-use crate::rate::Rate;
 
 mod certificates;
 mod edits;
 mod endpoints;
 mod health;
+mod limits;
 mod listeners;
 mod routes;
 mod store;
@@ -25,13 +25,16 @@ pub fn check(root: &Field<'_>) -> Config {
     let upstreams = upstreams::upstreams(&root.field("upstreams"));
     let (gateway, admin) = listeners::planes(root);
     let routes = routes::routes(&root.field("routes"), &upstreams, &gateway.key_headers);
+    let keys = keys(&root.section("keys"));
+    let schemes = limits::schemes(&root.field("schemes"), &keys.prefix);
     let config = Config {
         gateway,
         admin,
         log: log(&root.section("log")),
         store: store::store(&root.section("store")),
-        keys: keys(&root.section("keys")),
-        limits: limits(&root.section("limits")),
+        keys,
+        limits: limits::limits(&root.section("limits")),
+        schemes,
         routes,
         upstreams,
     };
@@ -63,11 +66,6 @@ fn keys(section: &Field<'_>) -> Keys {
         argon2_threads: wide(count("threads", NonZeroU32::MIN, 64)),
         argon2_queue: wide(count("queue", QUEUE, 65_536)),
     }
-}
-
-fn limits(section: &Field<'_>) -> Limits {
-    let failures = section.field("failures_per_address").read(Some(FAILURES), values::rate);
-    Limits { failures_per_address: failures }
 }
 
 /// The value of a setting that names a file, whether written or not.
@@ -105,10 +103,5 @@ fn check_files(root: &Field<'_>, config: &Config) {
 const OWASP: Cost = Cost { memory_kib: 19 * 1024, iterations: ITERATIONS.get() };
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(2).unwrap();
 const QUEUE: NonZeroU32 = NonZeroU32::new(64).unwrap();
-const FAILURES: Rate = Rate {
-    count: NonZeroU32::new(20).unwrap(),
-    period: Duration::from_secs(1),
-    burst: NonZeroU32::new(200).unwrap(),
-};
 /// The shortest time that is one.
 const MOMENT: Duration = Duration::from_millis(1);

@@ -1,9 +1,12 @@
 //! Holds what is set for routes: which requests go where, and what is changed on the way.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::rate::Rate;
+use crate::rate::limits::Mode;
 use crate::route::table::Pattern;
 
 /// One of `[[routes]]`.
@@ -31,6 +34,12 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// `None`: as the upstream says.
     pub response_timeout: Option<Duration>,
+    /// Of one request, in what a key may spend.
+    pub cost: NonZeroU32,
+    /// How fast each key may ask; `None`: unlimited.
+    pub rate: Option<(Rate, Mode)>,
+    /// How fast each address may ask, with a key or without; `None`: unlimited.
+    pub rate_per_address: Option<Rate>,
 }
 
 /// Who may pass a route.

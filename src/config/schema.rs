@@ -1,5 +1,4 @@
-//! Holds which settings there are: those of this version, and those that are named already and
-//! not yet known to it.
+//! Holds which settings there are.
 
 use crate::config::fault::{Fault, Report};
 use crate::config::nearest::nearest;
@@ -10,18 +9,25 @@ use crate::config::raw::{Content, Entry, Node, Table};
 pub struct Section {
     /// Its path, with `[]` for each of many.
     pub path: &'static str,
-    /// What this version knows.
+    /// Their names; any other is a fault, since who sets it relies on it.
     pub known: &'static [&'static str],
-    /// What it does not know yet; never ignored, since who sets it relies on it.
-    pub later: &'static [&'static str],
 }
 
 /// Every table there is.
-pub const SECTIONS: [Section; 15] = [
+pub const SECTIONS: [Section; 16] = [
     Section {
         path: "",
-        known: &["gateway", "admin", "log", "store", "keys", "limits", "upstreams", "routes"],
-        later: &["schemes"],
+        known: &[
+            "gateway",
+            "admin",
+            "log",
+            "store",
+            "keys",
+            "limits",
+            "schemes",
+            "upstreams",
+            "routes",
+        ],
     },
     Section {
         path: "gateway",
@@ -49,16 +55,14 @@ pub const SECTIONS: [Section; 15] = [
             "drain_delay",
             "drain_timeout",
         ],
-        later: &[],
     },
-    Section { path: "gateway.certificates[]", known: &CERTIFICATE, later: &[] },
+    Section { path: "gateway.certificates[]", known: &CERTIFICATE },
     Section {
         path: "admin",
         known: &["listen", "certificates", "allow_plaintext", "hosts", "operator_token_file"],
-        later: &[],
     },
-    Section { path: "admin.certificates[]", known: &CERTIFICATE, later: &[] },
-    Section { path: "log", known: &["level", "format", "access"], later: &[] },
+    Section { path: "admin.certificates[]", known: &CERTIFICATE },
+    Section { path: "log", known: &["level", "format", "access"] },
     Section {
         path: "store",
         known: &[
@@ -77,19 +81,21 @@ pub const SECTIONS: [Section; 15] = [
             "lease",
             "max_keys_in_memory",
         ],
-        later: &[],
     },
-    Section { path: "keys", known: &["prefix", "argon2"], later: &[] },
-    Section {
-        path: "keys.argon2",
-        known: &["memory", "iterations", "threads", "queue"],
-        later: &[],
-    },
+    Section { path: "keys", known: &["prefix", "argon2"] },
+    Section { path: "keys.argon2", known: &["memory", "iterations", "threads", "queue"] },
     Section {
         path: "limits",
-        known: &["failures_per_address"],
-        later: &["rate", "quota", "max_in_flight", "scope", "x_ratelimit_headers"],
+        known: &[
+            "rate",
+            "quota",
+            "max_in_flight",
+            "scope",
+            "failures_per_address",
+            "x_ratelimit_headers",
+        ],
     },
+    Section { path: "schemes[]", known: &["name", "prefix", "rate", "quota", "max_in_flight"] },
     Section {
         path: "upstreams[]",
         known: &[
@@ -112,15 +118,13 @@ pub const SECTIONS: [Section; 15] = [
             "health",
             "ejection",
         ],
-        later: &[],
     },
-    Section { path: "upstreams[].endpoints[]", known: &["url", "weight"], later: &[] },
+    Section { path: "upstreams[].endpoints[]", known: &["url", "weight"] },
     Section {
         path: "upstreams[].health",
         known: &["path", "tcp", "interval", "timeout", "unhealthy_after", "healthy_after"],
-        later: &[],
     },
-    Section { path: "upstreams[].ejection", known: &["failures", "period", "at_most"], later: &[] },
+    Section { path: "upstreams[].ejection", known: &["failures", "period", "at_most"] },
     Section {
         path: "routes[]",
         known: &[
@@ -141,33 +145,21 @@ pub const SECTIONS: [Section; 15] = [
             "remove_response_headers",
             "max_body",
             "response_timeout",
+            "cost",
+            "rate",
+            "rate_per_address",
         ],
-        later: &["cost", "rate", "rate_per_address"],
     },
 ];
 
-/// Whether there is a setting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// This version knows it.
-    Known,
-    /// A later one will.
-    Later,
-    /// Nobody does.
-    Unknown,
-}
-
 /// Whether there is a setting at `path`, which goes through no list.
-pub fn standing(path: &[String]) -> Standing {
+pub fn is_known(path: &[String]) -> bool {
     let mut around = String::new();
-    for key in path {
-        let standing = section(&around).map_or(Standing::Unknown, |it| it.standing(key));
-        if standing != Standing::Known {
-            return standing;
-        }
+    path.iter().all(|key| {
+        let is_known = section(&around).is_some_and(|it| it.knows(key));
         around = join(&around, key);
-    }
-    Standing::Known
+        is_known
+    })
 }
 
 /// Whether a setting outside lists is a list of texts, which a flag may write `a,b`.
@@ -196,11 +188,6 @@ pub fn suggestion(nearest: Option<String>) -> String {
     nearest.map(|it| format!("; did you mean {it:?}?")).unwrap_or_default()
 }
 
-/// The words for a setting or a value of a later version.
-pub fn not_yet(name: &str) -> String {
-    format!("{name:?} is not yet known to this version")
-}
-
 /// The path of `key` in the table at `around`.
 pub fn join(around: &str, key: &str) -> String {
     let is_bare = key.bytes().all(|it| it.is_ascii_graphic() && it != b'"');
@@ -209,12 +196,8 @@ pub fn join(around: &str, key: &str) -> String {
 }
 
 impl Section {
-    fn standing(&self, key: &str) -> Standing {
-        match key {
-            _ if self.known.contains(&key) => Standing::Known,
-            _ if self.later.contains(&key) => Standing::Later,
-            _ => Standing::Unknown,
-        }
+    fn knows(&self, key: &str) -> bool {
+        self.known.contains(&key)
     }
 
     /// The nearest of its own settings, or one of that very name elsewhere.
@@ -248,13 +231,11 @@ impl Inspection<'_> {
         let Some(section) = section(kind) else { return };
         for (key, entry) in table {
             let path = join(path, key);
-            match section.standing(key) {
-                Standing::Known => self.node(&path, &join(kind, key), &entry.node),
-                Standing::Later => self.fault(path, entry, not_yet(key)),
-                Standing::Unknown => {
-                    let message = format!("unknown setting{}", suggestion(section.suggest(key)));
-                    self.fault(path, entry, message);
-                }
+            if section.knows(key) {
+                self.node(&path, &join(kind, key), &entry.node);
+            } else {
+                let message = format!("unknown setting{}", suggestion(section.suggest(key)));
+                self.fault(path, entry, message);
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::config::fault::{Fault, Faults, Place, Report};
 use crate::config::nearest::nearest;
 use crate::config::raw::{Content, Node};
 use crate::config::reader::{Around, Field};
-use crate::config::schema::{self, Standing};
+use crate::config::schema;
 
 /// A configuration without faults.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,19 +100,14 @@ fn apply(
     if let Some(tables) = TABLES.iter().find(|it| outside.path.starts_with(**it)) {
         return fault(format!("can only be written in the file, under [[{tables}]]"));
     }
-    match schema::standing(&path) {
-        Standing::Known => {
-            let value = value(outside);
-            if schema::is_table(outside.path) && value.table().is_none() {
-                return fault(format!("is a table of settings, {}", value.found()));
-            }
-            root.set(&path, value);
-        }
-        Standing::Later => return fault(schema::not_yet(outside.path)),
-        Standing::Unknown => {
-            return fault(format!("unknown setting{}", schema::suggestion(suggest())));
-        }
+    if !schema::is_known(&path) {
+        return fault(format!("unknown setting{}", schema::suggestion(suggest())));
     }
+    let value = value(outside);
+    if schema::is_table(outside.path) && value.table().is_none() {
+        return fault(format!("is a table of settings, {}", value.found()));
+    }
+    root.set(&path, value);
     Ok(())
 }
 
@@ -137,4 +132,4 @@ fn is_of_others(name: &str) -> bool {
 const PREFIX: &str = "KEYWARD_";
 const COMMAND_LINE: [&str; 5] =
     ["ADMIN_CA", "ADMIN_URL", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "CONFIG"];
-const TABLES: [&str; 2] = ["upstreams", "routes"];
+const TABLES: [&str; 3] = ["schemes", "upstreams", "routes"];

@@ -10,6 +10,7 @@ use crate::config::sources::{Loaded, load};
 
 mod change;
 mod files;
+mod limits;
 mod listeners;
 mod routes;
 mod sources;
@@ -155,27 +156,6 @@ fn a_file_that_cannot_be_read_is_a_fault() {
         faults.to_string(),
         "none/keyward.toml: cannot be read: No such file or directory (os error 2)"
     );
-}
-
-#[test]
-fn what_a_later_version_will_know_is_refused_even_at_its_default() {
-    check(
-        "[limits]\nrate = 'unlimited'\n[[schemes]]\nname = 'x'\n",
-        &[
-            "keyward.toml:2:1: limits.rate: \"rate\" is not yet known to this version",
-            "keyward.toml:3:3: schemes: \"schemes\" is not yet known to this version",
-        ],
-    );
-    for section in &SECTIONS {
-        for key in section.later.iter().filter(|_| !section.path.contains('[')) {
-            let path = schema::join(section.path, key);
-            let expected = format!(
-                "keyward.toml:1:{}: {path}: {key:?} is not yet known to this version",
-                path.len() - key.len() + 1
-            );
-            check(&format!("{path} = 1"), &[&expected]);
-        }
-    }
 }
 
 #[test]

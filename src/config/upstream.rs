@@ -45,7 +45,7 @@ pub struct Upstream {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// How it is spoken to.
-    pub scheme: Scheme,
+    pub scheme: UrlScheme,
     /// A name or an address, without brackets.
     pub host: String,
     /// The port.
@@ -56,7 +56,7 @@ pub struct Endpoint {
 
 /// How an endpoint is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scheme {
+pub enum UrlScheme {
     /// `http://`: HTTP/1.1 in plaintext.
     Http,
     /// `https://`: HTTP/1.1 over TLS.
@@ -67,7 +67,7 @@ pub enum Scheme {
     H2s,
 }
 
-impl Scheme {
+impl UrlScheme {
     /// The port of an endpoint that names none.
     pub const fn default_port(self) -> u16 {
         match self {

@@ -1,9 +1,11 @@
 //! Decides what each kind of value may be: functions from what was written to a value, or to the
 //! words of a fault.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -16,6 +18,7 @@ use crate::config::units;
 use crate::key::record::Label;
 use crate::key::text::Prefix;
 use crate::rate::Rate;
+use crate::rate::limits::Setting;
 use crate::route::host::Host;
 
 /// The words for a value of the wrong kind.
@@ -182,7 +185,7 @@ pub fn bare_host(node: &Node) -> Result<String, String> {
     }
 }
 
-/// A name of an upstream or a route.
+/// A name of an upstream, a route or a scheme.
 pub fn name(node: &Node) -> Result<String, String> {
     let text = node.text().ok_or_else(|| expected("a name in quotes", node))?;
     text.parse::<Label>().map(String::from).map_err(|fault| format!("{fault}, {}", node.found()))
@@ -214,6 +217,23 @@ pub fn rate(node: &Node) -> Result<Option<Rate>, String> {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|fault| format!("{fault}, or \"unlimited\"; {}", node.found()))
+}
+
+/// What is said of a limit: a number too, where a number alone is one.
+pub fn setting<T>(node: &Node) -> Result<Setting<T>, String>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    let number;
+    let text = match &node.content {
+        Content::Text(text) => text.as_str(),
+        Content::Integer(it) => {
+            number = it.to_string();
+            &number
+        }
+        Content::Boolean(_) | Content::Other(_) | Content::List(_) | Content::Table(_) => "",
+    };
+    text.parse().map_err(|fault| format!("{fault}, or \"unlimited\"; {}", node.found()))
 }
 
 /// A filter of log lines. A lone word has to be a level: the library would take `inof` for the

@@ -11,9 +11,10 @@ use crate::gate::room::Stay;
 use crate::gate::vault::{self, Vault};
 use crate::gate::{Refusal, Terms};
 use crate::key::packed::{Names, Packed};
-use crate::key::record::{Holder, KeyRecord, Life, Permissions, Scope, State};
+use crate::key::record::{DEFAULT_SCHEME, Holder, KeyRecord, Life, Permissions, Scope, State};
 use crate::key::seal::{SealFault, Tag};
 use crate::key::text::KeyId;
+use crate::rate::limits::Limits;
 use crate::store::{Row, Seniority};
 
 /// A record, as far as the gate needs it. Replaced whole when the record changes.
@@ -28,6 +29,7 @@ pub struct Known {
     tag: Option<Tag>,
     switch: Switch,
     rights: Rights,
+    own_limits: Own,
     packed: Packed,
     /// Made with the first use.
     identity: OnceBox<CallerIdentity>,
@@ -42,6 +44,15 @@ enum Switch {
     Off,
     /// Withdrawn for good.
     Revoked,
+}
+
+/// Whether a record has limits of its own, or of a scheme of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Own {
+    /// Those of the scheme `default`.
+    Nothing,
+    /// It says something, or belongs to another scheme.
+    Something,
 }
 
 /// What the gate needs of a stored record, if it could be read.
@@ -120,6 +131,7 @@ impl Known {
                 Life { .. } => Switch::On,
             },
             rights: rights(&record.holder),
+            own_limits: own_limits(&record.holder),
             packed: Packed::new(record, &row.sealed)?,
             identity: OnceBox::new(),
         })
@@ -134,6 +146,7 @@ impl Known {
             tag: None,
             switch: if revoked { Switch::Revoked } else { Switch::On },
             rights: Rights::Unreadable,
+            own_limits: Own::Nothing,
             packed: Packed::nothing(),
             identity: OnceBox::new(),
         }
@@ -213,6 +226,18 @@ impl Known {
         self.rights
     }
 
+    /// Whether its limits may be others than those of the scheme `default`: it says something of
+    /// them itself, or is of another scheme.
+    pub fn has_limits(&self) -> bool {
+        self.own_limits == Own::Something
+    }
+
+    /// A caller's scheme, and what its record says of its limits itself; `None`: it is no caller's,
+    /// or could not be read. Has to be unpacked.
+    pub fn limits(&self) -> Option<(&str, Limits)> {
+        self.packed.limits()
+    }
+
     /// What the upstream is told of the caller `id`; `None`: it is none.
     pub fn identity(&self, id: KeyId) -> Option<&CallerIdentity> {
         match self.rights {
@@ -274,6 +299,15 @@ fn rights(holder: &Holder) -> Rights {
         Holder::Operator(_) => Rights::Operator,
         Holder::Caller(Scope { routes: None, allow_addresses: None, .. }) => Rights::Caller,
         Holder::Caller(_) => Rights::LimitedCaller,
+    }
+}
+
+fn own_limits(holder: &Holder) -> Own {
+    match holder {
+        Holder::Caller(scope) if scope.scheme != DEFAULT_SCHEME || !scope.limits.is_silent() => {
+            Own::Something
+        }
+        Holder::Caller(_) | Holder::Operator(_) => Own::Nothing,
     }
 }
 

@@ -74,7 +74,7 @@ impl Place {
             lease: Duration::from_secs(8),
             max_keys_in_memory: NonZeroUsize::new(1_000).unwrap(),
         };
-        let mut limits = Limits { failures_per_address: None };
+        let mut limits = Limits { failures_per_address: None, ..Limits::default() };
         change(&mut settings, &mut limits);
         let store = Store::Embedded(Arc::new(Sqlite::open(&path).unwrap()));
         Self::of((store, directory), &settings, &limits, background)

@@ -12,9 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::key::argon2id::{self, Cost};
-use crate::key::record::{Holder, KeyRecord, Label, Permissions, Scope};
+use crate::key::packed::limits::PackedLimits;
+use crate::key::record::{DEFAULT_SCHEME, Holder, KeyRecord, Label, Permissions, Scope};
 use crate::key::seal::{SealFault, Sealed, Tag};
 use crate::key::text::KeyId;
+use crate::rate::limits::Limits;
+
+mod limits;
 
 /// A record but for its id and its tag.
 ///
@@ -46,6 +50,7 @@ enum PackedHolder<'a> {
     Caller {
         scheme: Word<'a>,
         owner: Option<&'a str>,
+        limits: PackedLimits,
         /// As JSON; nothing where there is none.
         #[serde(borrow)]
         metadata: Cow<'a, str>,
@@ -133,6 +138,16 @@ impl Packed {
         }
     }
 
+    /// A caller's scheme, and what its record says of its limits itself; `None`: it is no caller's.
+    pub fn limits(&self) -> Option<(&str, Limits)> {
+        match rest(&self.0)?.0.holder {
+            PackedHolder::Caller { scheme, limits, .. } => {
+                Some((scheme.text(DEFAULT_SCHEME), limits.into()))
+            }
+            PackedHolder::Operator(_) => None,
+        }
+    }
+
     /// The slow verifier, a PHC string.
     pub fn argon2id(&self) -> Option<String> {
         rest(&self.0)?.0.argon2id.text()
@@ -165,8 +180,9 @@ fn pack(record: &KeyRecord) -> Result<Vec<u8>, postcard::Error> {
             };
             let owner = scope.owner.as_ref().map(Label::as_str);
             let metadata = Cow::Owned(metadata);
-            let holder =
-                PackedHolder::Caller { scheme: Word::of(&scope.scheme, SCHEME), owner, metadata };
+            let scheme = Word::of(&scope.scheme, DEFAULT_SCHEME);
+            let limits = PackedLimits::from(&scope.limits);
+            let holder = PackedHolder::Caller { scheme, owner, limits, metadata };
             (scope.routes.as_deref(), scope.allow_addresses.as_deref(), holder)
         }
         Holder::Operator(permissions) => (None, None, PackedHolder::Operator(permissions.clone())),
@@ -192,15 +208,16 @@ fn unpack(bytes: &[u8], id: KeyId, tag: Option<Tag>) -> Option<KeyRecord> {
     let (rest, _) = rest(bytes)?;
     let holder = match rest.holder {
         PackedHolder::Operator(permissions) => Holder::Operator(permissions),
-        PackedHolder::Caller { scheme, owner, metadata } => {
+        PackedHolder::Caller { scheme, owner, limits, metadata } => {
             let (mut routes, mut networks) = (Vec::new(), Vec::new());
             let (has_routes, bytes) = each(bytes, |it: &str| routes.push(it.to_owned()))?;
             let (has_networks, _) = each(bytes, |it: IpNet| networks.push(it))?;
             Holder::Caller(Scope {
-                scheme: scheme.text(SCHEME).to_owned(),
+                scheme: scheme.text(DEFAULT_SCHEME).to_owned(),
                 owner: owner.map(str::parse).transpose().ok()?,
                 routes: has_routes.then(routes),
                 allow_addresses: has_networks.then(networks),
+                limits: limits.into(),
                 metadata: match &*metadata {
                     "" => serde_json::Map::new(),
                     text => serde_json::from_str(text).ok()?,
@@ -263,9 +280,8 @@ impl<'a> Slow<'a> {
     }
 }
 
-/// What keys begin with, and their scheme, where nobody says another.
+/// What keys begin with where nobody says another.
 const PREFIX: &str = "kw";
-const SCHEME: &str = "default";
 
 /// Whether there is a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::key::seal::Tag;
 use crate::key::text::{KeyId, Prefix};
+use crate::rate::limits::Limits;
 
 /// What is stored of a key or of an operator's token: everything but the plaintext.
 ///
@@ -72,6 +73,9 @@ pub struct Scope {
     /// The networks it may come from; `None`: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_addresses: Option<Vec<IpNet>>,
+    /// What it says of its limits itself; its scheme says the rest.
+    #[serde(default, skip_serializing_if = "Limits::is_silent")]
+    pub limits: Limits,
     /// The operators' own notes.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -318,5 +322,8 @@ impl FromIterator<Permission> for Permissions {
         Self(items.into_iter().collect())
     }
 }
+
+/// The scheme of keys for which nobody names another.
+pub const DEFAULT_SCHEME: &str = "default";
 
 const LABEL_CHARS_MAX: usize = 128;

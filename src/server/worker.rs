@@ -76,7 +76,7 @@ impl Worker {
             credentials: Credentials::new(
                 gateway.key_headers.clone(),
                 gateway.bearer,
-                vec![config.keys.prefix.clone()],
+                config.prefixes().cloned().collect(),
             ),
             limits: gateway.head,
             in_flight: common.in_flight.permits(),

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::clock::Moment;
-use crate::config::Scheme;
+use crate::config::UrlScheme;
 use crate::tasks::Tasks;
 use crate::tasks::descriptors;
 use crate::upstream::body::RequestBody;
@@ -214,17 +214,17 @@ async fn dial(
     stream.set_nodelay(true)?;
     let peer = stream.peer_addr()?;
     let settings = match endpoint.scheme {
-        Scheme::Http | Scheme::H2 => {
+        UrlScheme::Http | UrlScheme::H2 => {
             return Ok((Wire::new(Stream::Plain(stream), heard, permit), peer));
         }
-        Scheme::Https => &tls.ok_or(ConnectFault::NoTls)?.http1,
-        Scheme::H2s => &tls.ok_or(ConnectFault::NoTls)?.http2,
+        UrlScheme::Https => &tls.ok_or(ConnectFault::NoTls)?.http1,
+        UrlScheme::H2s => &tls.ok_or(ConnectFault::NoTls)?.http2,
     };
     let name = ServerName::try_from(endpoint.host.clone())?;
     let connecting = TlsConnector::from(Arc::clone(settings)).connect(name, stream);
     let stream = connecting.await.map_err(tls_fault)?;
     let agreed = stream.get_ref().1.alpn_protocol();
-    if endpoint.scheme == Scheme::H2s && agreed != Some(b"h2") {
+    if endpoint.scheme == UrlScheme::H2s && agreed != Some(b"h2") {
         return Err(ConnectFault::NotAgreed);
     }
     Ok((Wire::new(Stream::Tls(Box::new(stream)), heard, permit), peer))

@@ -150,7 +150,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::config::{Percent, Scheme};
+    use crate::config::{Percent, UrlScheme};
     use crate::tasks::descriptors::Descriptors;
     use crate::upstream::body::RequestBody;
 
@@ -160,7 +160,7 @@ mod tests {
         let endpoint = |number| {
             let host = "127.0.0.1".to_owned();
             let weight = NonZeroU32::MIN;
-            let scheme = Scheme::Http;
+            let scheme = UrlScheme::Http;
             Endpoint::new(
                 config::Endpoint { scheme, host, port: 9_000 + number, weight },
                 1,

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
-use crate::config::{self, Scheme};
+use crate::config::{self, UrlScheme};
 use crate::tasks::descriptors::Descriptors;
 use crate::telemetry::histogram::add;
 use crate::upstream::cap::Cap;
@@ -169,10 +169,10 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config::Endpoint { scheme, host, port, .. } = &self.address;
         let scheme = match scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-            Scheme::H2 => "h2",
-            Scheme::H2s => "h2s",
+            UrlScheme::Http => "http",
+            UrlScheme::Https => "https",
+            UrlScheme::H2 => "h2",
+            UrlScheme::H2s => "h2s",
         };
         let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
         write!(f, "{scheme}://{open}{host}{close}:{port}")
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     fn endpoint(host: &str) -> Endpoint {
-        let scheme = Scheme::Http;
+        let scheme = UrlScheme::Http;
         let address =
             config::Endpoint { scheme, host: host.to_owned(), port: 80, weight: NonZeroU32::MIN };
         Endpoint::new(address, 1, Descriptors::new(1))

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use http::Request;
 
-use crate::config::Scheme;
+use crate::config::UrlScheme;
 use crate::tasks::descriptors::Descriptor;
 use crate::upstream::body::RequestBody;
 use crate::upstream::connect::{self, ConnectFault, Way};
@@ -23,12 +23,12 @@ pub async fn ask(
 ) -> Result<hyper::Result<u16>, ConnectFault> {
     let _descriptor = descriptor(way.endpoint)?;
     match way.endpoint.address().scheme {
-        Scheme::Http | Scheme::Https => {
+        UrlScheme::Http | UrlScheme::Https => {
             let mut opened = connect::http1(way, Heard::default(), None).await?;
             let answering = opened.sender.send_request(request);
             Ok(beside(answering, opened.driver).await.map(|it| it.status().as_u16()))
         }
-        Scheme::H2 | Scheme::H2s => {
+        UrlScheme::H2 | UrlScheme::H2s => {
             let mut opened = connect::http2(way, None).await?;
             let request = head::to_http2(request, way.endpoint.address());
             let request = request.map(|it| KeptBody::new(it, opened.reader.clone()).0);

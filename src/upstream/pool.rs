@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::clock::Moment;
-use crate::config::{self, Scheme};
+use crate::config::{self, UrlScheme};
 use crate::tasks::Tasks;
 use crate::telemetry::counters::WorkerCounters;
 use crate::upstream::cap::{Entry, Permit, Turn};
@@ -73,8 +73,8 @@ impl Pool {
     ) -> Self {
         let share = Rc::new(Share::new(Arc::clone(endpoint.cap()), worker));
         let kept = match endpoint.address().scheme {
-            Scheme::Http | Scheme::Https => Kept::Http1(Lines::default()),
-            Scheme::H2 | Scheme::H2s => Kept::Http2(Rc::new(Streams::new(Rc::clone(&share)))),
+            UrlScheme::Http | UrlScheme::Https => Kept::Http1(Lines::default()),
+            UrlScheme::H2 | UrlScheme::H2s => Kept::Http2(Rc::new(Streams::new(Rc::clone(&share)))),
         };
         let held = Rc::new(Held {
             host: endpoint::host(endpoint.address()),

@@ -93,11 +93,11 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::config::{self, Scheme};
+    use crate::config::{self, UrlScheme};
     use crate::tasks::descriptors::Descriptors;
 
     fn endpoint() -> Endpoint {
-        let (scheme, weight) = (Scheme::Http, NonZeroU32::MIN);
+        let (scheme, weight) = (UrlScheme::Http, NonZeroU32::MIN);
         let host = "api.internal".to_owned();
         Endpoint::new(config::Endpoint { scheme, host, port: 80, weight }, 1, Descriptors::new(1))
     }

@@ -98,12 +98,12 @@ fn what_is_no_toml_and_what_is_no_file_is_bad_configuration() {
 }
 
 #[test]
-fn a_setting_of_a_later_version_is_refused_and_not_ignored() {
-    let setup = Setup::to(fresh()).limits("rate = \"100/s\"");
+fn a_setting_that_nobody_knows_is_refused_and_not_ignored() {
+    let setup = Setup::to(fresh()).limits("rates = \"100/s\"");
     let (_directory, outcome) = serve(&text(&setup));
     assert_eq!(outcome.code, Some(78));
-    assert!(outcome.output.contains("limits.rate: "), "{}", outcome.output);
-    assert!(outcome.output.contains("not yet known"), "{}", outcome.output);
+    assert!(outcome.output.contains("limits.rates: "), "{}", outcome.output);
+    assert!(outcome.output.contains("did you mean \"rate\"?"), "{}", outcome.output);
 }
 
 #[track_caller]

@@ -15,9 +15,10 @@ pub async fn create(mut asked: Asked) -> Result<Answer, Rejection> {
     let (admin, operator) = (&asked.admin, &asked.operator);
     let idempotency = idempotency(asked.headers(), operator.id(), CALL, &mut fields);
     let config = admin.config();
-    let new = NewKey::read(fields, &Terms { now, routes: &config.routes })?;
+    let new = NewKey::read(fields, &Terms { now, config: &config })?;
+    let prefix = config.prefix_of(&new.scope.scheme).cloned();
     let order = Order {
-        prefix: config.keys.prefix.clone(),
+        prefix: prefix.ok_or(Rejection::Internal("a scheme was found and then was not"))?,
         name: new.name,
         holder: Holder::Caller(new.scope),
         expires_at: new.expires_at,

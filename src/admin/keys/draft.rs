@@ -1,23 +1,27 @@
 //! Reads what a new key is to be, or how one is to change.
 
+use std::iter;
+
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::admin::fields::{
     Fields, Given, Spot, flag, hint, json_bytes, label, list, object, text, time_after,
 };
+use crate::admin::keys::limits::GivenLimits;
 use crate::admin::rejection::Rejection;
 use crate::clock::Timestamp;
-use crate::config::{self, units};
-use crate::key::record::{Holder, KeyRecord, Label, Scope};
+use crate::config::{self, Config, units};
+use crate::key::record::{DEFAULT_SCHEME, Holder, KeyRecord, Label, Scope};
+use crate::rate::limits::Limits;
 
 /// What a draft is read against.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// Keys expire after it.
     pub now: Timestamp,
-    /// The routes that there are; none on an admin node, which cannot know them.
-    pub routes: &'a [config::Route],
+    /// The schemes that there are, and the routes; none on an admin node, which cannot know them.
+    pub config: &'a Config,
 }
 
 /// A key to be minted.
@@ -54,6 +58,7 @@ type Metadata = (Objects, Given<Map<String, Value>>);
 #[derive(Clone, Debug)]
 struct Common {
     owner: Given<Label>,
+    limits: GivenLimits,
     expires_at: Given<Timestamp>,
     routes: Given<Vec<String>>,
     allow_addresses: Given<Vec<IpNet>>,
@@ -63,16 +68,17 @@ impl NewKey {
     /// Reads the body of a mint.
     pub fn read(mut fields: Fields, terms: &Terms<'_>) -> Result<Self, Rejection> {
         let name = fields.need("name", label);
-        let scheme = fields.take("scheme", scheme).value();
+        let scheme = fields.take("scheme", |it, spot| scheme(terms.config, it, spot)).value();
         let common = Common::read(&mut fields, terms);
         let metadata = fields.take("metadata", metadata).value();
         fields.end()?;
-        let Common { owner, expires_at, routes, allow_addresses } = common;
+        let Common { owner, limits, expires_at, routes, allow_addresses } = common;
         let scope = Scope {
             scheme: scheme.unwrap_or_else(|| DEFAULT_SCHEME.to_owned()),
             owner: owner.value(),
             routes: routes.value(),
             allow_addresses: allow_addresses.value(),
+            limits: limits.over(Limits::SILENT),
             metadata: metadata.unwrap_or_default(),
         };
         let name = name.ok_or(Rejection::Internal("a name was needed and not missed"))?;
@@ -91,6 +97,10 @@ impl Changes {
         if name == Given::Default {
             fields.spot("name").fault("a key has a name: it cannot be null");
         }
+        fields.take("scheme", |_scheme, spot| -> Option<()> {
+            spot.fault("cannot be changed: a key begins with its scheme's prefix");
+            None
+        });
         let common = Common::read(&mut fields, terms);
         let metadata = (objects, fields.take("metadata", metadata));
         let disabled = fields.take("disabled", |it, spot| flag(&it, spot));
@@ -101,12 +111,13 @@ impl Changes {
     /// The record with the next revision, or as it is where nothing changes.
     pub fn apply(self, record: &KeyRecord) -> Result<KeyRecord, Rejection> {
         let Holder::Caller(before) = &record.holder else { return Err(Rejection::NotFound) };
-        let Common { owner, expires_at, routes, allow_addresses } = self.common;
+        let Common { owner, limits, expires_at, routes, allow_addresses } = self.common;
         let scope = Scope {
             scheme: before.scheme.clone(),
             owner: owner.over(before.owner.clone()),
             routes: routes.over(before.routes.clone()),
             allow_addresses: allow_addresses.over(before.allow_addresses.clone()),
+            limits: limits.over(before.limits),
             metadata: changed(self.metadata, &before.metadata)?,
         };
         let mut changed = KeyRecord {
@@ -125,25 +136,25 @@ impl Changes {
 
 impl Common {
     fn read(fields: &mut Fields, terms: &Terms<'_>) -> Self {
-        for name in LATER {
-            fields.later(name);
-        }
         Self {
             owner: fields.take("owner", label),
+            limits: GivenLimits::read(fields),
             expires_at: fields.take("expires_at", |it, spot| time_after(terms.now, it, spot)),
-            routes: fields.take("routes", |it, spot| routes(terms.routes, it, spot)),
+            routes: fields.take("routes", |it, spot| routes(&terms.config.routes, it, spot)),
             allow_addresses: fields
                 .take("allow_addresses", |it, spot| list(ITEMS_MAX, it, spot, network)),
         }
     }
 }
 
-fn scheme(value: Value, spot: &mut Spot<'_>) -> Option<String> {
+fn scheme(config: &Config, value: Value, spot: &mut Spot<'_>) -> Option<String> {
     let scheme = text(value, spot)?;
-    if scheme == DEFAULT_SCHEME {
+    if config.prefix_of(&scheme).is_some() {
         return Some(scheme);
     }
-    spot.fault("is not yet known to this version: there is \"default\"");
+    let others = config.schemes.iter().map(|it| it.name.as_str());
+    let names: Vec<&str> = iter::once(DEFAULT_SCHEME).chain(others).collect();
+    spot.fault(format!("there is no such scheme; {}", hint(&scheme, &names)));
     None
 }
 
@@ -206,8 +217,6 @@ fn merged(mut before: Map<String, Value>, patch: Map<String, Value>) -> Map<Stri
     before
 }
 
-const DEFAULT_SCHEME: &str = "default";
-const LATER: [&str; 3] = ["rate", "quota", "max_in_flight"];
 const ITEMS_MAX: usize = 64;
 const METADATA_BYTES_MAX: usize = 4 * 1024;
 

@@ -19,7 +19,7 @@ pub async fn update(mut asked: Asked) -> Result<Answer, Rejection> {
     let precondition = Precondition::read(asked.headers(), &mut fields);
     let admin = &asked.admin;
     let config = admin.config();
-    let terms = Terms { now, routes: &config.routes };
+    let terms = Terms { now, config: &config };
     let objects = if asked.merges() { Objects::Merge } else { Objects::Replace };
     let changes = Changes::read(fields, objects, &terms)?;
     let draft = Draft { admin, author: Author::from(&asked.operator), precondition, changes };

@@ -62,7 +62,7 @@ async fn everything_that_is_wrong_is_said_at_once() {
     let place = Place::new().await;
     let body = r#"{
         "name": "", "owner": 7, "expires_at": "2001-01-01T00:00:00Z", "routes": ["contact", 1],
-        "rate": "100/s", "nmae": "x", "allow_addresses": ["10.0.0.1", "ten"], "metadata": [],
+        "rate": "100/h", "nmae": "x", "allow_addresses": ["10.0.0.1", "ten"], "metadata": [],
         "scheme": "v2", "disabled": true, "owner": 7
     }"#;
     let request = place.by_root(Method::POST, "/v1/keys").header("idempotency-key", "a b");
@@ -100,7 +100,7 @@ async fn everything_that_is_wrong_is_said_at_once() {
 #[tokio::test]
 async fn five_faults_are_reported_as_five() {
     let place = Place::new().await;
-    let body = json!({"name": "x".repeat(129), "owner": "\u{7}", "routes": 5, "max_in_flight": 1,
+    let body = json!({"name": "x".repeat(129), "owner": "\u{7}", "routes": 5, "max_in_flight": 0,
         "metadata": {"a": "b".repeat(4096)}});
     let refused = place.post("/v1/keys", &body).await;
     assert_eq!(refused.body["errors"].as_array().unwrap().len(), 5, "{refused:?}");

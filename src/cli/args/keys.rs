@@ -37,6 +37,21 @@ pub enum KeysAction {
     Revoke(Ids),
 }
 
+/// What a key is limited to. What was not typed is as its scheme says, or stays as it was.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Limits {
+    /// How fast: "100/s", "6000/min burst 9000", "unlimited", or "default": as its scheme says.
+    /// With " shadow" at the end what is over it is counted and not refused
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<String>,
+    /// How much: "100000/day", "1000000/month", "unlimited" or "default"; or with " shadow"
+    #[arg(long, value_name = "QUOTA")]
+    pub quota: Option<String>,
+    /// How many requests at once: 50, "unlimited" or "default"; or with " shadow"
+    #[arg(long, value_name = "COUNT")]
+    pub max_in_flight: Option<String>,
+}
+
 /// `keyward keys create`
 #[derive(Args, Debug)]
 pub struct KeysCreate {
@@ -46,6 +61,12 @@ pub struct KeysCreate {
     /// Who it speaks for
     #[arg(long)]
     pub owner: Option<String>,
+    /// The family of keys that it belongs to; without: "default"
+    #[arg(long, value_name = "NAME")]
+    pub scheme: Option<String>,
+    /// What it is limited to.
+    #[command(flatten)]
+    pub limits: Limits,
     /// When it ends.
     #[command(flatten)]
     pub expiry: Expiry,
@@ -137,6 +158,9 @@ pub struct Change {
     /// Who it speaks for
     #[arg(long, conflicts_with = "clear_owner")]
     pub owner: Option<String>,
+    /// What it is limited to.
+    #[command(flatten)]
+    pub limits: Limits,
     /// When it ends.
     #[command(flatten)]
     pub expiry: Expiry,

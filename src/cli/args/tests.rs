@@ -43,6 +43,15 @@ fn routes_and_networks_are_typed_several_times() {
 }
 
 #[test]
+fn a_limit_may_have_several_words() {
+    let words = ["keyward", "keys", "update", "0123456789ab", "--rate", "1/s burst 2 shadow"];
+    let Command::Keys(keys) = Typed::try_parse_from(words).unwrap().command else { panic!() };
+    let KeysAction::Update(update) = keys.action else { panic!() };
+    assert_eq!(update.change.limits.rate.as_deref(), Some("1/s burst 2 shadow"));
+    refused("keyward keys update 0123456789ab --scheme v2", ErrorKind::UnknownArgument);
+}
+
+#[test]
 fn lists_are_asked_for_by_state() {
     let Ok(Command::Keys(keys)) = typed("keyward keys list --state revoked") else { panic!() };
     let KeysAction::List(list) = keys.action else { panic!() };

@@ -46,6 +46,24 @@ fn what_was_typed_is_sent() {
 }
 
 #[test]
+fn a_limit_is_what_was_typed_or_the_schemes() {
+    created(
+        "create --name n --scheme partners --rate 100/s --quota default --max-in-flight 50",
+        &json!({
+            "name": "n",
+            "scheme": "partners",
+            "rate": "100/s",
+            "quota": null,
+            "max_in_flight": "50",
+        }),
+    );
+    updated(
+        "update 0123456789ab --rate default --quota unlimited --max-in-flight default",
+        &json!({ "rate": null, "quota": "unlimited", "max_in_flight": null }),
+    );
+}
+
+#[test]
 fn what_is_cleared_is_null() {
     updated(
         "update 0123456789ab --clear-owner --clear-expiry --clear-routes --clear-allow-addresses",

@@ -27,20 +27,24 @@ fn keys_are_a_line_each() {
         {
             "id": "7Hq2Kd9XbM3r", "name": "billing sync", "last_digits": "Q2Zt", "owner": "acme",
             "state": "active", "created_at": "2026-11-21T22:50:01.123456Z", "last_used_at": null,
+            "rate": "100/s", "quota": "5/day shadow", "max_in_flight": 50,
         },
         {
             "id": "000000000001", "name": "n\u{1b}[2J", "last_digits": "aaaa", "owner": null,
             "state": "revoked", "created_at": "2026-11-20T00:00:00Z",
             "last_used_at": "2026-11-21T00:00:00Z",
+            "rate": null, "quota": null, "max_in_flight": "unlimited",
         },
+        { "id": "000000000002", "name": "n", "last_digits": "bbbb", "state": "active" },
     ]))
     .unwrap();
     assert_eq!(
         keys(&items),
         "\
-ID            NAME          DIGITS  OWNER  STATE    CREATED              LAST USED
-7Hq2Kd9XbM3r  billing sync  …Q2Zt   acme   active   2026-11-21 22:50:01  -
-000000000001  n\u{fffd}[2J         …aaaa   -      revoked  2026-11-20 00:00:00  2026-11-21 00:00:00
+ID            NAME          DIGITS  OWNER  STATE    LIMITS                                        CREATED              LAST USED
+7Hq2Kd9XbM3r  billing sync  …Q2Zt   acme   active   rate 100/s, quota 5/day shadow, in flight 50  2026-11-21 22:50:01  -
+000000000001  n\u{fffd}[2J         …aaaa   -      revoked  in flight unlimited                           2026-11-20 00:00:00  2026-11-21 00:00:00
+000000000002  n             …bbbb   -      active   -                                             -                    -
 "
     );
 }

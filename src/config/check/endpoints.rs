@@ -7,7 +7,7 @@ use rustls::pki_types::ServerName;
 use crate::config::raw::Node;
 use crate::config::reader::Field;
 use crate::config::values;
-use crate::config::{Endpoint, Scheme};
+use crate::config::{Endpoint, UrlScheme};
 use crate::route::host::Host;
 
 /// All that are right in themselves.
@@ -55,7 +55,7 @@ fn url(node: &Node) -> Result<Endpoint, String> {
 }
 
 /// What was written is not repeated: it may hold a password.
-fn host_and_port(scheme: Scheme, text: &str) -> Result<Endpoint, String> {
+fn host_and_port(scheme: UrlScheme, text: &str) -> Result<Endpoint, String> {
     let authority = text.strip_suffix('/').unwrap_or(text);
     if authority.contains('@') {
         return Err("an endpoint takes no user and no password".to_owned());
@@ -74,6 +74,10 @@ fn host_and_port(scheme: Scheme, text: &str) -> Result<Endpoint, String> {
 }
 
 const ENDPOINT: &str = "an endpoint like \"http://127.0.0.1:9000\"";
-const SCHEMES: [(&str, Scheme); 4] =
-    [("http", Scheme::Http), ("https", Scheme::Https), ("h2", Scheme::H2), ("h2s", Scheme::H2s)];
+const SCHEMES: [(&str, UrlScheme); 4] = [
+    ("http", UrlScheme::Http),
+    ("https", UrlScheme::Https),
+    ("h2", UrlScheme::H2),
+    ("h2s", UrlScheme::H2s),
+];
 const WEIGHT_MAX: u32 = 1_000;

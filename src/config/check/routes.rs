@@ -1,5 +1,7 @@
 //! Checks `[[routes]]`: each alone, then against one another.
 
+use std::num::NonZeroU32;
+
 use http::{HeaderName, Method};
 
 use crate::config::check::MOMENT;
@@ -11,6 +13,7 @@ use crate::config::reader::Field;
 use crate::config::schema::suggestion;
 use crate::config::values::{self, expected};
 use crate::config::{Access, PathPrefix, Preflight, Route, Upstream};
+use crate::rate::limits::limit;
 use crate::route::host::HostPattern;
 use crate::route::path::normal_form;
 use crate::route::table::{Clash, ClashKind, PathPattern, Pattern, Table};
@@ -43,6 +46,9 @@ fn route(section: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) -> Op
     let preflight = section.field("preflight").read(Preflight::Key, preflight);
     let max_body = section.field("max_body").read(None, max_body);
     let response_timeout = section.field("response_timeout").read(None, timeout);
+    let cost = section.field("cost").read(NonZeroU32::MIN, values::count(COST_MAX));
+    let rate = section.field("rate").read(None, |it| values::setting(it).map(Some));
+    let rate_per_address = section.field("rate_per_address").read(None, values::rate);
     Some(Route {
         name: name?,
         pattern: pattern?,
@@ -55,6 +61,9 @@ fn route(section: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) -> Op
         response_headers: response_headers?,
         max_body,
         response_timeout,
+        cost,
+        rate: limit(rate),
+        rate_per_address,
     })
 }
 
@@ -176,5 +185,7 @@ fn clash_words(clash: Clash, first: &Field<'_>) -> String {
     }
 }
 
+/// More than any request is worth, and little enough to be added up.
+const COST_MAX: u32 = 1_000_000;
 /// More than any body: what is added to it can be counted without a care.
 const BODY_MAX: u64 = 1 << 60;

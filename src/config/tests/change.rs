@@ -73,3 +73,47 @@ fn who_speaks_tls_may_show_others_and_who_does_not_has_to_begin_anew() {
     check(&with("a"), &with("b"), &["gateway.certificates"], &[]);
     check("", &with("a"), &[], &["gateway.listen_tls", "gateway.certificates"]);
 }
+
+const SCHEMES: &str = "[[schemes]]\nname = 'a'\nprefix = 'aa'\nrate = '1/s'\n\
+                       [[schemes]]\nname = 'b'\nprefix = 'bb'\n";
+
+#[test]
+fn limits_change_at_once() {
+    let after = "[limits]\nrate = '5/s'\nquota = '5/day'\nmax_in_flight = 5\nscope = 'gateway'\n\
+                 failures_per_address = '1/s'\nx_ratelimit_headers = true\n";
+    let all = [
+        "limits.rate",
+        "limits.quota",
+        "limits.max_in_flight",
+        "limits.scope",
+        "limits.failures_per_address",
+        "limits.x_ratelimit_headers",
+    ];
+    check("", after, &all, &[]);
+    check(SCHEMES, &SCHEMES.replace("1/s", "2/s"), &["schemes.a"], &[]);
+    check(SCHEMES, &SCHEMES.replace("rate = '1/s'\n", ""), &["schemes.a"], &[]);
+    check(TWO, &format!("{TWO}rate = '5/s'\n"), &["routes.y"], &[]);
+    check(TWO, &format!("{TWO}cost = 3\n"), &["routes.y"], &[]);
+}
+
+#[test]
+fn schemes_come_and_go_at_once_where_no_bearer_token_has_to_be_told_apart() {
+    check("", SCHEMES, &["schemes.a", "schemes.b"], &[]);
+    check(SCHEMES, "", &["schemes.a", "schemes.b"], &[]);
+    check(SCHEMES, &SCHEMES.replace("'bb'", "'cc'"), &["schemes.b"], &[]);
+    // Until the restart what begins with "kw" is still of the scheme "default".
+    let taken = "keys.prefix = 'xx'\n[[schemes]]\nname = 'a'\nprefix = 'kw'\n";
+    check("", taken, &[], &["keys.prefix", "schemes.a"]);
+}
+
+#[test]
+fn a_prefix_of_bearer_tokens_waits_and_the_limits_beside_it_do_not() {
+    let bearer = "[gateway]\naccept_bearer = true\n";
+    let before = format!("{bearer}{SCHEMES}");
+    check(bearer, &before, &[], &["schemes.a", "schemes.b"]);
+    let after = before.replace("'aa'", "'cc'").replace("1/s", "2/s");
+    let settled = check(&before, &after, &["schemes.a"], &["schemes.a.prefix"]);
+    assert_eq!(settled.schemes[0].prefix.as_str(), "aa");
+    assert_eq!(settled.schemes[0].limits.rate, "2/s".parse().ok());
+    check(&before, bearer, &["schemes.a", "schemes.b"], &[]);
+}

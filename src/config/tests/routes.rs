@@ -152,8 +152,8 @@ fn a_route_says_what_is_wrong_with_its_settings() {
         "expected a list like [\"…\", \"…\"], found \"websocket\"",
     );
     check_route(
-        "path = '/'\nrate = 'unlimited'",
-        &["keyward.toml:8:1: routes[0].rate: \"rate\" is not yet known to this version"],
+        "path = '/'\nrates = 'unlimited'",
+        &["keyward.toml:8:1: routes[0].rates: unknown setting; did you mean \"rate\"?"],
     );
     check_route(
         "exact = '/v3'\nstrip_prefix = true",

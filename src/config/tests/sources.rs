@@ -41,7 +41,7 @@ fn values_from_outside_need_no_quotes() {
 #[test]
 fn faults_from_outside_name_what_said_so() {
     let sets =
-        ["gateway.lissten=1", "store.lease", "routes=1", "limits.rate=1/s", "store.lease=1ms"];
+        ["gateway.lissten=1", "store.lease", "routes=1", "limits.rate=1/h", "store.lease=1ms"];
     let variables = [
         ("KEYWARD_GATEWAY__LISSTEN", "1"),
         ("KEYWARD_STORE_URL", "x"),
@@ -56,7 +56,7 @@ fn faults_from_outside_name_what_said_so() {
         "KEYWARD_LOG__FORMAT: log.format: expected \"auto\" or \"text\" or \"json\", found \"xml\"",
         "KEYWARD_STORE_URL: store_url: unknown setting; did you mean \"KEYWARD_STORE__URL\"?",
         "--set gateway.lissten: gateway.lissten: unknown setting; did you mean \"gateway.listen\"?",
-        "--set limits.rate: limits.rate: \"limits.rate\" is not yet known to this version",
+        "--set limits.rate: limits.rate: expected a rate like \"100/s\", \"6000/min\" or \"100/s burst 200\", with numbers above 0, or \"unlimited\"; found \"1/h\"",
         "--set routes: routes: can only be written in the file, under [[routes]]",
         "--set store.lease: expected a setting and its value, like store.lease=5s",
         "--set store.lease: store.lease: expected at least 200ms, found \"1ms\"",

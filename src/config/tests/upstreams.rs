@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Balance, Certificate, Ejection, Health, Percent, Probe, Scheme, Upstream};
+use crate::config::{Balance, Certificate, Ejection, Health, Percent, Probe, Upstream, UrlScheme};
 
 /// The upstream `u` with these settings, which begin in line 4.
 fn with(settings: &str) -> Upstream {
@@ -63,11 +63,11 @@ fn a_scheme_says_how_an_endpoint_is_spoken_to_and_its_port() {
     let endpoints = config(text).upstreams.remove(0).endpoints;
     let actual: Vec<_> = endpoints.iter().map(|it| (it.scheme, it.port)).collect();
     let expected = [
-        (Scheme::Http, 80),
-        (Scheme::Https, 443),
-        (Scheme::H2, 80),
-        (Scheme::H2s, 443),
-        (Scheme::H2s, 1),
+        (UrlScheme::Http, 80),
+        (UrlScheme::Https, 443),
+        (UrlScheme::H2, 80),
+        (UrlScheme::H2s, 443),
+        (UrlScheme::H2s, 1),
     ];
     assert_eq!(actual, expected);
 }

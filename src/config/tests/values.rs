@@ -109,7 +109,7 @@ fn every_known_setting_is_read() {
             "{path}: {actual:?}"
         );
     }
-    for (section, around) in [("upstreams", UPSTREAM), ("routes", "")] {
+    for (section, around) in [("upstreams", UPSTREAM), ("routes", ""), ("schemes", "")] {
         let kind = format!("{section}[]");
         for key in schema::section(&kind).unwrap().known {
             let actual = faults(&format!("[[{section}]]\n{key} = 0.5\n{around}"));

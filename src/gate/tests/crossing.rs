@@ -30,7 +30,7 @@ impl Place {
         let settings = load(Some(&file), &[], std::iter::empty()).unwrap().config.store;
         let store = Store::Redis(Arc::new(Redis::open(&settings).unwrap()));
         store.meta().await.unwrap();
-        let limits = Limits { failures_per_address: None };
+        let limits = Limits { failures_per_address: None, ..Limits::default() };
         Self::on(store, directory, &settings, &limits)
     }
 

@@ -12,6 +12,7 @@ use crate::key::argon2id::{Cost, Scratch, hash};
 use crate::key::record::Permission;
 use crate::key::seal::{Identity, Pepper, Peppers};
 use crate::key::text::ApiKey;
+use crate::rate::limits::{Mode, Setting};
 
 fn peppers() -> Peppers {
     Peppers::new(Pepper::new([1; 32]), Vec::new())
@@ -66,6 +67,13 @@ fn limited(routes: Option<&[&str]>, networks: Option<&[&str]>) -> Packed {
     packed(&KeyRecord { holder: Holder::Caller(scope), ..usual() })
 }
 
+fn with_limits(limits: Limits) -> KeyRecord {
+    let mut record = usual();
+    let Holder::Caller(scope) = &mut record.holder else { unreachable!() };
+    scope.limits = limits;
+    record
+}
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -96,6 +104,33 @@ fn routes_and_networks_are_read_where_they_stand() {
 }
 
 #[test]
+fn what_is_said_of_limits_takes_a_few_bytes_and_comes_back() {
+    let silent = packed(&usual()).0.len();
+    for (rate, quota, max_in_flight, more) in [
+        (Some("100/s"), None, None, 6),
+        (Some("6000/min burst 9000 shadow"), None, None, 8),
+        (None, Some("100000/day"), Some("50 shadow"), 8),
+        (Some("unlimited"), Some("1000000/month shadow"), Some("unlimited"), 7),
+    ] {
+        let limits = Limits {
+            rate: rate.map(|it| it.parse().unwrap()),
+            quota: quota.map(|it| it.parse().unwrap()),
+            max_in_flight: max_in_flight.map(|it| it.parse().unwrap()),
+        };
+        let record = with_limits(limits);
+        let packed = packed(&record);
+        assert!(packed.0.len() <= silent + more, "{rate:?}: {} bytes", packed.0.len() - silent);
+        assert!(packed.kept().is_none());
+        assert_eq!(packed.limits(), Some(("default", limits)));
+        assert_eq!(packed.record(record.id, record.tag.clone()), Some(record));
+    }
+    assert_eq!(packed(&usual()).limits(), Some(("default", Limits::SILENT)));
+    let scope = Scope { scheme: "partners".to_owned(), ..Scope::default() };
+    let other = packed(&KeyRecord { holder: Holder::Caller(scope), ..usual() });
+    assert_eq!(other.limits(), Some(("partners", Limits::SILENT)));
+}
+
+#[test]
 fn nothing_opens_nothing() {
     let nothing = Packed::nothing();
     assert!(!nothing.opens("a") && !nothing.admits(address("10.0.0.1")));
@@ -109,7 +144,7 @@ fn an_operators_record_comes_back() {
         [Permission::KeysRead, Permission::OperatorsManage].into_iter().collect();
     let record = KeyRecord { holder: Holder::Operator(some.clone()), ..usual() };
     let packed = packed(&record);
-    assert_eq!(packed.permissions(), Some(some));
+    assert_eq!((packed.permissions(), packed.limits()), (Some(some), None));
     assert_eq!(packed.record(record.id, record.tag.clone()), Some(record));
 }
 
@@ -142,6 +177,7 @@ fn records_say_the_same_unless_anything_but_their_tag_differs() {
     assert!(tagged.says_the_same_as(&untagged) && tagged.says_the_same_as(&as_it_is));
     for other in [
         limited(Some(&[]), None),
+        packed(&with_limits(Limits { rate: "1/s".parse().ok(), ..Limits::SILENT })),
         packed(&KeyRecord { disabled: true, ..record.clone() }),
         packed(&KeyRecord { expires_at: Some(Timestamp::from_micros(1)), ..record.clone() }),
         Packed::nothing(),
@@ -158,17 +194,55 @@ fn network() -> impl Strategy<Value = IpNet> {
     (any::<IpAddr>(), 0..=32_u8).prop_map(|(ip, length)| IpNet::new(ip, length).unwrap())
 }
 
+fn setting<T: Clone + std::fmt::Debug + 'static>(
+    limit: impl Strategy<Value = T> + 'static,
+) -> impl Strategy<Value = Option<Setting<T>>> {
+    let mode = prop_oneof![Just(Mode::Enforced), Just(Mode::Shadow)];
+    let limited = (limit, mode).prop_map(|(limit, mode)| Some(Setting::Limited(limit, mode)));
+    prop_oneof![Just(None), Just(Some(Setting::Unlimited)), limited]
+}
+
+prop_compose! {
+    fn limits()(
+        rate in setting((1..=u32::MAX, any::<bool>(), 1..=u32::MAX)),
+        quota in setting((1..=1_000_000_000_000_000_u64, any::<bool>())),
+        max_in_flight in setting(1..=u32::MAX),
+    ) -> Limits {
+        fn read<T, L: std::str::FromStr>(
+            setting: Option<Setting<T>>,
+            write: impl Fn(T) -> String,
+        ) -> Option<Setting<L>> {
+            Some(match setting? {
+                Setting::Unlimited => Setting::Unlimited,
+                Setting::Limited(limit, mode) => {
+                    Setting::Limited(write(limit).parse().ok().unwrap(), mode)
+                }
+            })
+        }
+        Limits {
+            rate: read(rate, |(count, is_slow, burst)| {
+                format!("{count}/{} burst {burst}", if is_slow { "min" } else { "s" })
+            }),
+            quota: read(quota, |(count, is_long)| {
+                format!("{count}/{}", if is_long { "month" } else { "day" })
+            }),
+            max_in_flight: read(max_in_flight, |it| it.to_string()),
+        }
+    }
+}
+
 prop_compose! {
     fn scope()(
         scheme in prop_oneof![Just("default".to_owned()), ".{0,20}"],
         owner in proptest::option::of(text()),
         routes in proptest::option::of(proptest::collection::vec(".{0,20}", 0..4)),
         allow_addresses in proptest::option::of(proptest::collection::vec(network(), 0..4)),
+        limits in limits(),
         metadata in proptest::collection::btree_map(".{0,8}", any::<f64>(), 0..3),
     ) -> Scope {
         let metadata = metadata.into_iter().map(|(name, value)| (name, json!(value))).collect();
         let owner = owner.map(|it| it.parse().unwrap());
-        Scope { scheme, owner, routes, allow_addresses, metadata }
+        Scope { scheme, owner, routes, allow_addresses, limits, metadata }
     }
 }
 

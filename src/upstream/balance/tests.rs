@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{ClientTls, Percent, Retries, Scheme, Upstream, UpstreamHost};
+use crate::config::{ClientTls, Percent, Retries, Upstream, UpstreamHost, UrlScheme};
 use crate::tasks::descriptors::Descriptors;
 
 const NOW: Moment = Moment::from_nanos(1);
@@ -13,7 +13,7 @@ const WORKERS: usize = 4;
 
 fn settings(balance: Balance, weights: &[u32]) -> Upstream {
     let endpoints = (0_u16..).zip(weights).map(|(number, weight)| config::Endpoint {
-        scheme: Scheme::Http,
+        scheme: UrlScheme::Http,
         host: "127.0.0.1".to_owned(),
         port: 9_000 + number,
         weight: NonZeroU32::new(*weight).unwrap(),

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::*;
-use crate::config::{self, Scheme};
+use crate::config::{self, UrlScheme};
 use crate::tasks::deadline::{Deadline, Timed};
 use crate::tasks::descriptors::Descriptors;
 use crate::telemetry::counters::WorkerCounters;
@@ -72,7 +72,7 @@ async fn ask(address: SocketAddr) -> Result<Upgraded, SendError> {
 
 async fn upgrade(address: SocketAddr, request: Request<Incoming>) -> Result<Upgraded, SendError> {
     let endpoint = config::Endpoint {
-        scheme: Scheme::Http,
+        scheme: UrlScheme::Http,
         host: address.ip().to_string(),
         port: address.port(),
         weight: NonZeroU32::MIN,
