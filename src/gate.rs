@@ -2,15 +2,32 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::Moment;
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::{Moment, Timestamp};
 use crate::config::Access;
+use crate::gate::bounds::Paced;
+use crate::gate::by_address::ByAddress;
+use crate::gate::entry::Entry;
 use crate::gate::keyring::Keyring;
+use crate::gate::lease::Standing;
+use crate::gate::limits::{Hold, Taken};
+use crate::gate::purse::{Patience, Purse};
+use crate::gate::remaining::Over;
 use crate::gate::running::{Grant, Running};
 use crate::key::text::PresentedKey;
+use crate::store::Unavailable;
 
+pub mod aside;
+pub mod bill;
+pub mod books;
+pub mod bounds;
+pub mod by_address;
 pub mod crossing;
 pub mod entries;
 pub mod entry;
@@ -25,8 +42,11 @@ pub mod keyring;
 pub mod known;
 pub mod last_uses;
 pub mod lease;
+pub mod limits;
 pub mod order;
+pub mod purse;
 pub mod recheck;
+pub mod remaining;
 pub mod rollback;
 pub mod room;
 pub mod running;
@@ -58,19 +78,69 @@ impl Gate {
         caller: &Caller<'_>,
         now: Moment,
     ) -> Result<Grant, Refusal> {
+        if let Some(limit) = &caller.route.by_address {
+            limit.check(caller.address).map_err(Refusal::AddressLimited)?;
+        }
         if caller.route.access == Access::Public {
-            return Ok(self.running.enter(None, caller));
+            return Ok(self.running.enter(None, caller, Taken::NOTHING));
         }
         let value = shown.one()?;
         let key =
             PresentedKey::parse(value.as_ref()).map_err(|_malformed| Refusal::MalformedKey)?;
         let (entry, now) = self.keyring.prove(&key, caller.address, now).await?;
-        // From here there is no `await`: a revocation that changes the entry after this look
-        // finds the request listed.
+        match self.enter(&entry, caller, now, Patience::Fresh) {
+            Ok(grant) => Ok(grant),
+            Err(Hold::Over(over)) => Err(Refusal::OverLimit(over)),
+            Err(Hold::Refused(refusal)) => Err(refusal),
+            // Boxed: what is rare must not make the future large.
+            Err(Hold::Wait(purse, answers)) => {
+                Box::pin(self.enter_later(entry, caller, (purse, answers))).await
+            }
+        }
+    }
+
+    /// Judges, has the request pay its limits, and lists it. There is no `await` in here: a
+    /// revocation that changes the entry after this look finds the request listed.
+    fn enter(
+        &self,
+        entry: &Arc<Entry>,
+        caller: &Caller<'_>,
+        now: Moment,
+        patience: Patience,
+    ) -> Result<Grant, Hold> {
         let time = self.keyring.lease().store_time(now);
-        entry.known().judge(caller.route, caller.address, time)?;
+        entry.known().judge(caller.route, caller.address, time).map_err(Hold::Refused)?;
+        let pass = Pass { now, time, patience };
+        let taken = self.keyring.limits().take(entry, caller.route, &pass)?;
         entry.used(time);
-        Ok(self.running.enter(Some(entry), caller))
+        Ok(self.running.enter(Some(Arc::clone(entry)), caller, taken))
+    }
+
+    /// The same for who has to wait for a slice of a limit: not for long, and then the share decides.
+    async fn enter_later(
+        &self,
+        entry: Arc<Entry>,
+        caller: &Caller<'_>,
+        (mut purse, mut answers): (Arc<Purse>, u64),
+    ) -> Result<Grant, Refusal> {
+        let end = Instant::now() + SLICE_WAIT_MAX;
+        loop {
+            let waited = timeout_at(end, purse.answered(answers)).await;
+            if waited.is_err() {
+                self.keyring.limits().miss(&purse, &Unavailable(SILENCE.to_owned()));
+            }
+            let now = Moment::now();
+            if self.keyring.lease().standing(now) == Standing::Lost {
+                return Err(Refusal::StoreUnreachable);
+            }
+            let patience = if waited.is_err() { Patience::Over } else { Patience::Fresh };
+            match self.enter(&entry, caller, now, patience) {
+                Ok(grant) => return Ok(grant),
+                Err(Hold::Over(over)) => return Err(Refusal::OverLimit(over)),
+                Err(Hold::Refused(refusal)) => return Err(refusal),
+                Err(Hold::Wait(next, count)) => (purse, answers) = (next, count),
+            }
+        }
     }
 
     /// What this worker is serving.
@@ -127,12 +197,36 @@ pub struct Caller<'a> {
 }
 
 /// What the gate may know of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Terms {
     /// What keys call it.
     pub name: Box<str>,
     /// Who may pass.
     pub access: Access,
+    /// Of one request, in what a key may spend.
+    pub cost: NonZeroU32,
+    /// How fast each key may ask on this route, and what the limit is called.
+    pub rate: Option<(Arc<str>, Paced)>,
+    /// How fast each address may ask.
+    pub by_address: Option<Arc<ByAddress>>,
+}
+
+impl Terms {
+    /// Of a route without limits.
+    pub fn new(name: &str, access: Access) -> Self {
+        Self { name: name.into(), access, cost: NonZeroU32::MIN, rate: None, by_address: None }
+    }
+}
+
+/// The moment at which a request asks for what it costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass {
+    /// Our own clock, after the request's head.
+    pub now: Moment,
+    /// The store's.
+    pub time: Timestamp,
+    /// Whether it may wait for the store.
+    pub patience: Patience,
 }
 
 /// Why the gate says no.
@@ -165,6 +259,12 @@ pub enum Refusal {
     /// Good, and not from here.
     #[error("the key may not be used from this address")]
     AddressNotAllowed,
+    /// Good, and over one of its limits.
+    #[error("the key is over its limit: {}", .0.which.name())]
+    OverLimit(Over),
+    /// Too many requests come from this address.
+    #[error("too many requests come from this address")]
+    AddressLimited(Duration),
     /// It cannot be said whether the key is good.
     #[error("keys cannot be checked at the moment")]
     StoreUnreachable,
@@ -172,3 +272,7 @@ pub enum Refusal {
     #[error("too much to do at the moment")]
     Overloaded,
 }
+
+/// For a slice of a limit.
+const SLICE_WAIT_MAX: Duration = Duration::from_millis(50);
+const SILENCE: &str = "it did not answer within 50 ms";

@@ -187,6 +187,7 @@ fn keyring(config: &Config) -> Keyring {
         hashing: Hashing::start(cost, threads, queue).unwrap(),
         writeback: Writeback::channel().0,
         background: (Tasks::default(), Handle::current()),
+        first_account: 0,
     };
     Keyring::new(parts, &config.limits, &config.store)
 }

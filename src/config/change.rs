@@ -202,7 +202,7 @@ impl Changes {
         self.apply("limits.rate", &mut now.limits.rate, rate);
         self.apply("limits.quota", &mut now.limits.quota, quota);
         self.apply("limits.max_in_flight", &mut now.limits.max_in_flight, max_in_flight);
-        self.apply("limits.scope", &mut now.scope, scope);
+        self.wait("limits.scope", &now.scope, &scope);
         let failures = &mut now.failures_per_address;
         self.apply("limits.failures_per_address", failures, failures_per_address);
         let headers = &mut now.x_ratelimit_headers;

@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
+use crate::gate::aside::Aside;
 use crate::gate::known::{Known, Stored};
+use crate::gate::purse::Purse;
 use crate::gate::room::Stay;
 use crate::gate::turns::Turns;
 use crate::key::seal::Tag;
@@ -23,7 +25,7 @@ pub struct Entry {
     spared: AtomicI64,
     /// Whether it stays in memory always.
     stays: AtomicBool,
-    turns: OnceBox<Turns>,
+    aside: OnceBox<Aside>,
 }
 
 impl Entry {
@@ -36,7 +38,7 @@ impl Entry {
             last_used: AtomicI64::new(0),
             spared: AtomicI64::new(0),
             stays: AtomicBool::new(stays),
-            turns: OnceBox::new(),
+            aside: OnceBox::new(),
         }
     }
 
@@ -52,7 +54,19 @@ impl Entry {
 
     /// Who may run argon2 for this key.
     pub fn turns(&self) -> &Turns {
-        self.turns.get_or_init(Box::default)
+        self.aside().turns()
+    }
+
+    /// What only some keys need.
+    pub fn aside(&self) -> &Aside {
+        self.aside.get_or_init(Box::default)
+    }
+
+    /// A purse that nobody uses any more.
+    pub fn forget(&self, purse: &Arc<Purse>) {
+        if let Some(aside) = self.aside.get() {
+            aside.forget(purse);
+        }
     }
 
     /// Merges what the store says; what is older than what is known changes nothing. A tag that was
@@ -69,6 +83,10 @@ impl Entry {
         });
         if let Some(stay) = self.known().stay() {
             self.stays.store(stay == Stay::Always, Ordering::Relaxed);
+        }
+        // Two that tie may say different things.
+        if let Some(aside) = self.aside.get() {
+            aside.forget_bounds();
         }
         if !before.yields_to(&stored) {
             Merge::Kept
@@ -109,9 +127,12 @@ impl Entry {
         self.can_leave() && self.spared.swap(used, Ordering::Relaxed) == used
     }
 
-    /// Nobody uses it now, and it need not stay.
+    /// Nobody uses it now, nothing that was spent would be forgotten with it, and it need not stay.
     pub fn can_leave(self: &Arc<Self>) -> bool {
-        Arc::strong_count(self) == 1 && self.stay() == Stay::WhileRoom
+        let rests = |it: &Aside| it.is_at_rest(Moment::now());
+        Arc::strong_count(self) == 1
+            && self.stay() == Stay::WhileRoom
+            && self.aside.get().is_none_or(rests)
     }
 }
 

@@ -9,7 +9,6 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Moment;
 use crate::config;
-use crate::gate::Refusal;
 use crate::gate::entries::{Entries, Looked, Merged};
 use crate::gate::entry::Entry;
 use crate::gate::fill::{Fill, Outcome};
@@ -17,10 +16,13 @@ use crate::gate::filling::Filling;
 use crate::gate::hashing::Hashing;
 use crate::gate::known::{Known, OperatorRights, Rights, Stored};
 use crate::gate::lease::{Lease, Standing};
+use crate::gate::limits::Limits;
+use crate::gate::purse::Patience;
 use crate::gate::recheck::Workers;
 use crate::gate::throttle::{Throttle, network};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{NewTag, Writeback};
+use crate::gate::{Pass, Refusal};
 use crate::key::seal::Comparison;
 use crate::key::text::{Digest, KeyId, PresentedKey};
 use crate::store::{Row, Store};
@@ -39,6 +41,7 @@ pub struct Keyring {
     writeback: Writeback,
     background: (Tasks, Handle),
     fills: Arc<Semaphore>,
+    limits: Arc<Limits>,
     counts: Counts,
 }
 
@@ -58,6 +61,8 @@ pub struct Counts {
 impl Keyring {
     /// Knows nothing yet; [`crate::gate::follow`] fills it. Background work runs on `runtime`.
     pub fn new(parts: Parts, limits: &config::Limits, store: &config::Store) -> Self {
+        let (background, account) = (parts.background.clone(), parts.first_account);
+        let own = Limits::new(parts.store.clone(), background, limits, account);
         Self {
             entries: Entries::new(store.max_keys_in_memory.get()),
             lease: Lease::new(store.lease, store.when_unreachable, store.serve_known_for),
@@ -69,6 +74,7 @@ impl Keyring {
             writeback: parts.writeback,
             background: parts.background,
             fills: Arc::new(Semaphore::new(FILLS_MAX)),
+            limits: Arc::new(own),
             counts: Counts::default(),
         }
     }
@@ -171,8 +177,23 @@ impl Keyring {
 
     /// Goes over to other limits; who is limited as before stays so.
     pub fn limit(&self, before: &config::Limits, after: &config::Limits) {
-        if before != after {
+        if before.failures_per_address != after.failures_per_address {
             self.throttle.set_by_address(after.failures_per_address);
+        }
+    }
+
+    /// What keys may spend.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// A look at what keys have leased, several times a second.
+    pub fn tend_limits(&self, now: Moment) {
+        let pass = Pass { now, time: self.lease.store_time(now), patience: Patience::Over };
+        for purse in self.limits.sweep(&pass) {
+            if let Some(entry) = self.entries.get(purse.key()) {
+                entry.forget(&purse);
+            }
         }
     }
 
@@ -362,6 +383,8 @@ pub struct Parts {
     pub writeback: Writeback,
     /// Where reads for requests run.
     pub background: (Tasks, Handle),
+    /// By which what this process leases is told from what others do: random.
+    pub first_account: u64,
 }
 
 enum Compared {

@@ -76,6 +76,8 @@ pub enum Patience {
 pub enum Taking {
     /// It has its tokens.
     Taken,
+    /// It has them from this gateway's share, without the store.
+    OfShare,
     /// It waits until there are more answers than these.
     Wait(u64),
     /// There are too few; so long it takes until there are enough, if nobody else spends.
@@ -149,7 +151,10 @@ impl Purse {
         if around.reach == Reach::Silent || (asking && around.patience == Patience::Over) {
             let probe = !asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
             let taken = books.take_of_share(cost, around);
-            let taken = taken.map_or_else(|TooFew(wait)| Taking::Refused(wait), |()| Taking::Taken);
+            let taken = match taken {
+                Ok(()) => Taking::OfShare,
+                Err(TooFew(wait)) => Taking::Refused(wait),
+            };
             return (taken, probe.then(|| self.ask(&mut books, (cost, cost), around)));
         }
         if around.now < books.rests_until || around.patience == Patience::Over {

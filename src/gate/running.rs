@@ -10,6 +10,7 @@ use slab::Slab;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::entry::Entry;
+use crate::gate::limits::{InFlight, Taken};
 use crate::gate::{Caller, Refusal, Terms};
 use crate::tasks::deadline::{Deadline, Timed};
 use crate::tasks::{Ending, Signal, Verdict};
@@ -23,9 +24,15 @@ pub struct Running {
 
 impl Running {
     /// Lists a request that was let in. There is no `await` between that and this.
-    pub fn enter(self: &Rc<Self>, entry: Option<Arc<Entry>>, caller: &Caller<'_>) -> Grant {
+    pub fn enter(
+        self: &Rc<Self>,
+        entry: Option<Arc<Entry>>,
+        caller: &Caller<'_>,
+        taken: Taken,
+    ) -> Grant {
         let run = Rc::new(Run {
             entry,
+            taken,
             terms: Rc::clone(caller.route),
             address: caller.address,
             signal: Signal::default(),
@@ -104,6 +111,11 @@ impl Grant {
         self.run.entry.as_deref()
     }
 
+    /// What it has taken of the key's limits.
+    pub fn taken(&self) -> &Taken {
+        &self.run.taken
+    }
+
     /// By which the request is told to end.
     pub fn signal(&self) -> &Signal {
         &self.run.signal
@@ -122,6 +134,9 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
+        if let (InFlight::Counted, Some(entry)) = (self.run.taken.in_flight, &self.run.entry) {
+            entry.aside().leave();
+        }
         drop(self.running.runs.borrow_mut().try_remove(self.place));
     }
 }
@@ -130,6 +145,7 @@ impl Drop for Grant {
 #[derive(Debug)]
 pub struct Run {
     entry: Option<Arc<Entry>>,
+    taken: Taken,
     terms: Rc<Terms>,
     address: IpAddr,
     signal: Signal,
@@ -190,9 +206,9 @@ mod tests {
         // Nobody is let in with what cannot be read.
         entries.merge(id, Stored::Unreadable);
         let entry = entries.get(id).unwrap();
-        let route = Rc::new(Terms { name: "all".into(), access: Access::Key });
+        let route = Rc::new(Terms::new("all", Access::Key));
         let caller = Caller { address: [127, 0, 0, 1].into(), route: &route };
-        let grant = running.enter(Some(Arc::clone(&entry)), &caller);
+        let grant = running.enter(Some(Arc::clone(&entry)), &caller, Taken::NOTHING);
         let (now, time) = (Moment::now(), Timestamp::now());
         running.tick(now, time);
         assert_eq!(grant.signal().verdict(), None);

@@ -99,6 +99,7 @@ impl Place {
             hashing: Hashing::start(CHEAP, one, one.saturating_add(63)).unwrap(),
             writeback,
             background: (Tasks::default(), background),
+            first_account: 0,
         };
         let keyring = Arc::new(Keyring::new(parts, limits, settings));
         Self { store, keyring, tags, directory }

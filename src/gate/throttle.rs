@@ -105,7 +105,8 @@ fn limiter(rate: Option<Rate>) -> Option<Arc<DefaultKeyedRateLimiter<IpAddr>>> {
     rate.map(|it| Arc::new(RateLimiter::keyed(quota(it))))
 }
 
-fn quota(rate: Rate) -> Quota {
+/// As governor says it.
+pub fn quota(rate: Rate) -> Quota {
     let replenish = rate.period / rate.count.get();
     Quota::with_period(replenish)
         .unwrap_or_else(|| Quota::per_second(rate.count))

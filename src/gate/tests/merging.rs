@@ -120,5 +120,5 @@ async fn a_change_of_a_key_that_nobody_holds_is_no_workers_business() {
 }
 
 fn terms() -> Terms {
-    Terms { name: "all".into(), access: Access::Key }
+    Terms::new("all", Access::Key)
 }

@@ -1,0 +1,87 @@
+//! What a caller is told of its limits.
+
+use std::time::Duration;
+
+use crate::rate::Rate;
+use crate::rate::quota::{Quota, Span};
+
+/// What is left of each limit that a key has; of one that refuses nobody, nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remaining {
+    /// Of its rate.
+    pub rate: Option<Left>,
+    /// Of its rate on this route.
+    pub route: Option<Left>,
+    /// Of its quota.
+    pub quota: Option<Left>,
+    /// Of what it may have under way, of how many.
+    pub in_flight: Option<(u32, u32)>,
+}
+
+/// What is left of one limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// How many there are in a window.
+    pub limit: u64,
+    /// How long that is, in seconds.
+    pub window_s: u32,
+    /// How many are left.
+    pub units: u64,
+    /// In how many seconds there will be more.
+    pub more_in_s: u32,
+}
+
+/// A refusal by a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// Of which kind.
+    pub which: Which,
+    /// In how long this request gets in, if nobody else spends.
+    pub retry_after: Duration,
+    /// What the caller is told beside it.
+    pub remaining: Remaining,
+}
+
+/// A kind of limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// How fast.
+    Rate,
+    /// How much.
+    Quota,
+    /// How many at once.
+    InFlight,
+}
+
+impl Which {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Rate, Self::Quota, Self::InFlight];
+
+    /// As metrics and logs call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Quota => "quota",
+            Self::InFlight => "max_in_flight",
+        }
+    }
+}
+
+impl Left {
+    /// Of a rate.
+    pub fn of_rate(rate: &Rate, units: u64, more_in: Duration) -> Self {
+        let window_s = u32::try_from(rate.period.as_secs()).unwrap_or(u32::MAX);
+        Self { limit: u64::from(rate.count.get()), window_s, units, more_in_s: seconds(more_in) }
+    }
+
+    /// Of a quota.
+    pub fn of_quota(quota: &Quota, span: &Span, units: u64, more_in: Duration) -> Self {
+        let window_s = seconds(span.end.since(span.start));
+        Self { limit: quota.count.get(), window_s, units, more_in_s: seconds(more_in) }
+    }
+}
+
+/// Whole ones, rounded up; at least one.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
+}
