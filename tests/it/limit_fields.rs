@@ -35,6 +35,7 @@ fn a_key_keeps_its_limits_and_its_scheme_over_a_restart() {
     let said = json!(["partners", "1000/s burst 2000", "100000/day shadow", 500]);
     assert_eq!(limits(&gateway.show(&key.id)), said);
     assert_let_in(&gateway, &Ask::get("/").key(&key));
+    gateway.kill9();
     gateway.restart();
     assert_eq!(limits(&gateway.show(&key.id)), said);
     assert_let_in(&gateway, &Ask::get("/").key(&key));
