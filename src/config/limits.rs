@@ -9,7 +9,7 @@ use crate::rate::limits::{self, Setting};
 
 /// What holds where neither a key nor its scheme says anything, and what costs, by address:
 /// `[limits]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     /// Of keys; something is said of each.
     pub limits: limits::Limits,

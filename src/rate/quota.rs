@@ -43,7 +43,7 @@ impl Window {
     /// The one that holds `now`.
     pub fn at(self, now: Timestamp) -> Span {
         let zoned = jiff::Timestamp::from_microsecond(now.as_micros());
-        let today = zoned.map(|it| it.to_zoned(TimeZone::UTC).date()).unwrap_or(Date::MAX);
+        let today = zoned.map_or(Date::MAX, |it| it.to_zoned(TimeZone::UTC).date());
         let (first, next) = match self {
             Self::Day => (today, today.tomorrow()),
             Self::Month => {

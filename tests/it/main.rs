@@ -39,6 +39,7 @@ mod http2;
 mod identity;
 mod idle;
 mod lengths;
+mod limit_fields;
 mod limits;
 mod logs;
 mod metrics;

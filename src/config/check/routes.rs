@@ -47,7 +47,11 @@ fn route(section: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) -> Op
     let max_body = section.field("max_body").read(None, max_body);
     let response_timeout = section.field("response_timeout").read(None, timeout);
     let cost = section.field("cost").read(NonZeroU32::MIN, values::count(COST_MAX));
-    let rate = section.field("rate").read(None, |it| values::setting(it).map(Some));
+    let rate = limit(section.field("rate").read(None, |it| values::setting(it).map(Some)));
+    if rate.is_some() && access == Access::Public {
+        let words = "counts by key, and nobody shows one here: rate_per_address counts by address";
+        section.field("rate").warn(words);
+    }
     let rate_per_address = section.field("rate_per_address").read(None, values::rate);
     Some(Route {
         name: name?,
@@ -62,7 +66,7 @@ fn route(section: &Field<'_>, upstreams: &[Upstream], keys: &[HeaderName]) -> Op
         max_body,
         response_timeout,
         cost,
-        rate: limit(rate),
+        rate,
         rate_per_address,
     })
 }

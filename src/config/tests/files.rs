@@ -32,6 +32,8 @@ fn the_complete_file_shows_optional_settings_at_their_defaults() {
     let short = "[[upstreams]]\nname = 'contacts'\nendpoints = ['http://127.0.0.1:9000']\n[[routes]]\nname = 'contacts'\npath = '/v3/'\nupstream = 'contacts'";
     let short = self::config(short);
     assert_eq!((config.upstreams, config.routes), (short.upstreams, short.routes));
+    let [partners] = config.schemes.as_slice() else { panic!("{:?}", config.schemes) };
+    assert!(partners.limits.is_silent(), "{partners:?}");
 }
 
 #[test]

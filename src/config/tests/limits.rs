@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Route, Scope, XRateLimit};
+use crate::key::text::Prefix;
 use crate::rate::limits::{Limits, Mode, Setting};
 
 fn said(rate: &str, quota: &str, max_in_flight: &str) -> Limits {
@@ -92,6 +93,18 @@ fn a_route_is_told_what_is_wrong_with_its_limits() {
 }
 
 #[test]
+fn a_rate_of_keys_where_nobody_shows_one_is_warned_of() {
+    let text =
+        |settings: &str| with_route(&format!("name = 'r'\nupstream = 'u'\npath = '/'\n{settings}"));
+    let warnings = |settings: &str| Written::new(&text(settings)).load(&[], &[]).unwrap().warnings;
+    let said = warnings("access = 'public'\nrate = '1/s'");
+    assert!(said.len() == 1 && said[0].contains("keyward.toml:9:8: routes[0].rate: "), "{said:?}");
+    for settings in ["access = 'public'\nrate_per_address = '1/s'", "rate = '1/s'"] {
+        assert_eq!(warnings(settings), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_scheme_says_what_its_keys_do_not() {
     let text = "[limits]\nrate = '5/s'\n[[schemes]]\nname = 'partners'\nprefix = 'kwp'\n\
                 rate = 'unlimited'\nmax_in_flight = 7\n[[schemes]]\nname = 'b'\nprefix = 'kwb'\n";
@@ -100,7 +113,7 @@ fn a_scheme_says_what_its_keys_do_not() {
     assert_eq!((partners.name.as_str(), partners.prefix.as_str()), ("partners", "kwp"));
     assert_eq!(partners.limits, said("unlimited", "", "7"));
     assert_eq!(silent.limits, Limits::SILENT);
-    let prefixes: Vec<&str> = config.prefixes().map(|it| it.as_str()).collect();
+    let prefixes: Vec<&str> = config.prefixes().map(Prefix::as_str).collect();
     assert_eq!(prefixes, ["kw", "kwp", "kwb"]);
 }
 

@@ -9,6 +9,7 @@ use crate::gate::fill::FillRead;
 use crate::gate::known::{Known, Stored};
 use crate::gate::running::Running;
 use crate::gate::{Caller, Terms};
+use crate::rate::limits::Limits;
 
 fn holding(place: &Place, record: &KeyRecord) -> Stored {
     Stored::Readable(Box::new(Known::new(record, &place.row(record)).unwrap()))
@@ -117,6 +118,37 @@ async fn a_change_of_a_key_that_nobody_holds_is_no_workers_business() {
     entries.end_fill(other.id, &asked, FillRead::Found(holding(&place, &other)));
     let revoked = |it: &KeyRecord| holding(&place, &it.clone().revoked(NOW));
     assert!(matches!(entries.merge(other.id, revoked(&other)), Merged::Changed(_)));
+}
+
+#[tokio::test]
+async fn a_change_of_limits_is_a_change_that_lets_in_as_before() {
+    let place = Place::new();
+    let entries = Entries::new(10);
+    let record = Minted::new(1).record;
+    let id = record.id;
+    let limited = |scheme: &str, limits: Limits| {
+        let scope = Scope { scheme: scheme.to_owned(), limits, ..Scope::default() };
+        KeyRecord { holder: Holder::Caller(scope), ..record.clone() }
+    };
+    let own = Limits { rate: "5/s shadow".parse().ok(), ..Limits::SILENT };
+    entries.merge(id, holding(&place, &limited("default", Limits::SILENT)));
+    let entry = entries.get(id).unwrap();
+    assert!(!entry.known().has_limits());
+    for (scheme, limits, has_limits) in [
+        ("default", own, true),
+        ("partners", own, true),
+        ("partners", Limits::SILENT, true),
+        ("default", Limits::SILENT, false),
+    ] {
+        let merged = entries.merge(id, holding(&place, &limited(scheme, limits)));
+        assert!(matches!(merged, Merged::Changed(_)), "{scheme}, {limits:?}");
+        let known = entry.known();
+        assert_eq!(known.limits(), Some((scheme, limits)));
+        assert_eq!(known.has_limits(), has_limits);
+        assert_eq!(known.judge(&terms(), [127, 0, 0, 1].into(), NOW), Ok(()));
+    }
+    entries.merge(id, Stored::Unreadable);
+    assert_eq!((entry.known().has_limits(), entry.known().limits()), (false, None));
 }
 
 fn terms() -> Terms {

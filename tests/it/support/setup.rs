@@ -13,6 +13,7 @@ pub struct Setup {
     store: String,
     keys: String,
     limits: String,
+    schemes: Vec<String>,
     upstreams: Vec<String>,
     routes: Vec<String>,
 }
@@ -64,6 +65,12 @@ impl Setup {
     /// A line more in `[limits]`.
     pub fn limits(mut self, line: &str) -> Self {
         put(&mut self.limits, line);
+        self
+    }
+
+    /// One more scheme.
+    pub fn scheme(mut self, name: &str, lines: &str) -> Self {
+        self.schemes.push(format!("name = {name:?}\n{lines}\n"));
         self
     }
 
@@ -129,6 +136,9 @@ impl Setup {
             for default in defaults.iter().filter(|it| !says(said, it)) {
                 put(&mut text, default);
             }
+        }
+        for it in &self.schemes {
+            writeln!(text, "[[schemes]]\n{it}").unwrap();
         }
         for it in &self.upstreams {
             writeln!(text, "[[upstreams]]\n{it}").unwrap();
