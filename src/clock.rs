@@ -35,6 +35,12 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(micros).unwrap_or_default())
     }
 
+    /// This moment and `duration` less.
+    #[must_use]
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// This moment and `duration` more.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {

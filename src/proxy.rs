@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::config::{self, Access, Preflight};
+use crate::config::{self, Access, Preflight, XRateLimit};
+use crate::gate::bounds::Paced;
+use crate::gate::by_address::ByAddress;
 use crate::gate::{Gate, Terms};
 use crate::listener::progress::Progress;
+use crate::proxy::allowance::Allowance;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
 use crate::proxy::hygiene::{Direction, Sieve};
@@ -20,6 +23,7 @@ use crate::telemetry::access::AccessLog;
 use crate::telemetry::counters::{RouteCounters, WorkerCounters};
 use crate::upstream::Upstream;
 
+pub mod allowance;
 pub mod amend;
 pub mod check;
 pub mod credentials;
@@ -60,6 +64,8 @@ pub struct Proxy {
     pub access: Option<AccessLog>,
     /// Whether connections are to be closed after their next answer.
     pub draining: std::cell::Cell<bool>,
+    /// Says what is left of limits.
+    pub allowance: Allowance,
     /// Makes request ids.
     pub ids: outbound::RequestIds,
 }
@@ -73,6 +79,8 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// Where they lead, each once.
     pub upstreams: Vec<Rc<Upstream>>,
+    /// Whether limits are told in the older headers too.
+    pub x_rate_limit: XRateLimit,
 }
 
 /// One route.
@@ -100,14 +108,19 @@ impl Route {
         settings: &config::Route,
         upstream: &Rc<Upstream>,
         keys: &[HeaderName],
-        counters: Arc<RouteCounters>,
+        (counters, by_address): (Arc<RouteCounters>, Option<Arc<ByAddress>>),
     ) -> Self {
-        let terms = |access| Rc::new(Terms { name: settings.name.as_str().into(), access });
+        let terms = |access| Terms {
+            cost: settings.cost,
+            rate: settings.rate.map(|it| (settings.name.as_str().into(), Paced::from(it))),
+            by_address: by_address.clone(),
+            ..Terms::new(&settings.name, access)
+        };
         Self {
-            terms: terms(settings.access),
+            terms: Rc::new(terms(settings.access)),
             preflight: match settings.preflight {
                 Preflight::Key => None,
-                Preflight::Forward => Some(terms(Access::Public)),
+                Preflight::Forward => Some(Rc::new(terms(Access::Public))),
             },
             upstream: Rc::clone(upstream),
             up: Rc::new(Sieve::new(Direction::Up, &settings.request_headers, keys)),

@@ -38,6 +38,7 @@ mod secret_file;
 mod signals;
 mod sockets;
 pub mod succession;
+mod tending;
 pub mod transfer;
 mod worker;
 mod workers;

@@ -106,6 +106,8 @@ impl Rejection {
                 | Refusal::ExpiredKey
                 | Refusal::DisabledKey
                 | Refusal::RouteNotAllowed
+                | Refusal::OverLimit(_)
+                | Refusal::AddressLimited(_)
                 | Refusal::AddressNotAllowed,
             ) => (401, "unknown_token", "The token opens nothing"),
             Self::Token(Refusal::StoreUnreachable) | Self::Store(_) | Self::Unreadable(_) => {
@@ -193,9 +195,11 @@ fn about_tokens(refusal: Refusal) -> &'static str {
         Refusal::MissingKey => "an operator's token is needed: Authorization: Bearer kwop_…",
         Refusal::MalformedKey => "what was shown is not an operator's token",
         Refusal::AmbiguousKey => "more than one token was shown",
-        Refusal::UnknownKey | Refusal::RouteNotAllowed | Refusal::AddressNotAllowed => {
-            "the token is not known"
-        }
+        Refusal::UnknownKey
+        | Refusal::RouteNotAllowed
+        | Refusal::OverLimit(_)
+        | Refusal::AddressLimited(_)
+        | Refusal::AddressNotAllowed => "the token is not known",
         Refusal::RevokedKey => "the token was revoked",
         Refusal::ExpiredKey => "the token has expired",
         Refusal::DisabledKey => "the token is disabled",

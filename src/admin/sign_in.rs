@@ -100,6 +100,8 @@ fn is_attempt(refusal: Refusal) -> bool {
         | Refusal::ExpiredKey
         | Refusal::DisabledKey
         | Refusal::RouteNotAllowed
+        | Refusal::OverLimit(_)
+        | Refusal::AddressLimited(_)
         | Refusal::AddressNotAllowed => true,
     }
 }

@@ -139,7 +139,7 @@ impl Aside {
         self.rare.get_or_init(Box::default)
     }
 
-    fn routes(&self) -> MutexGuard<'_, Vec<(Arc<str>, Arc<Slot>)>> {
+    fn routes(&self) -> MutexGuard<'_, Vec<RouteSlot>> {
         self.rare().routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -155,17 +155,20 @@ impl Slot {
         &self.purse
     }
 
+    /// Changes when the bucket is full that this gateway has alone.
+    pub fn change_full(&self, change: impl Fn(Moment) -> Moment) {
+        let change = |full| Some(change(Moment::from_nanos(full)).as_nanos());
+        let changed = self.full.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
+        changed.unwrap_or_default();
+    }
+
     /// Goes over to another rate: what was spent stays spent.
     pub fn change(&self, before: &Paced, after: &Paced, route: Option<&Arc<str>>) {
         if before.rate == after.rate {
             return;
         }
         let now = Moment::now();
-        let full = |full| {
-            let full = Moment::from_nanos(full);
-            Some(after.pace.take_over(before.pace, full, now).as_nanos())
-        };
-        drop(self.full.fetch_update(Ordering::AcqRel, Ordering::Acquire, full));
+        self.change_full(|full| after.pace.take_over(before.pace, full, now));
         if let Some(purse) = &*self.purse.load() {
             purse.change(Fill::Rate(after.rate, route.cloned()));
         }

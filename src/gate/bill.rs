@@ -35,13 +35,21 @@ pub struct Bill<'a> {
 /// What was taken, to be given back where another limit refuses.
 #[derive(Debug)]
 enum Payment {
-    /// Of the key's bucket.
-    Bucket(Pace),
-    /// Of the route's.
-    RouteBucket(Arc<Slot>, Pace),
+    /// Of a bucket that this gateway has alone; `None`: the key's own.
+    Bucket(Option<Arc<Slot>>, Pace),
     /// Of what was leased, when there were so many answers.
     Leased(Arc<Purse>, u64),
 }
+
+/// Where the tokens of a rate are.
+#[derive(Debug)]
+enum Place<'a> {
+    Key(&'a Slot),
+    Route(&'a Arc<str>, Arc<Slot>),
+}
+
+/// Whether there was enough: how much is left and when there will be more, or how long it takes.
+type Enough = Result<(u64, Duration), Duration>;
 
 impl<'a> Bill<'a> {
     /// Of a request with a key, on a route.
@@ -65,97 +73,103 @@ impl<'a> Bill<'a> {
         }
     }
 
-    /// The cheapest first: who is over one limit takes nothing from the others.
     fn pay_each(&mut self, bounds: &Bounds) -> Result<(), Hold> {
         if let Some((max, mode)) = bounds.in_flight {
-            self.enter(max.get(), mode)?;
+            self.remaining.in_flight = self.enter(max.get(), mode)?;
         }
         if let Some(paced) = &bounds.rate {
-            let left = self.rate(paced, self.aside.rate(), None)?;
-            self.remaining.rate = left;
+            self.remaining.rate = self.rate(paced, &Place::Key(self.aside.rate()))?;
         }
         if let Some((route, paced)) = &self.terms.rate {
-            let slot = self.aside.route(route, paced);
-            let left = self.rate(paced, &slot, Some(route))?;
-            if let (Some(it @ None), false) = (self.paid.get_mut(1), self.limits.leases_rates()) {
-                *it = left.map(|_| Payment::RouteBucket(slot, paced.pace));
-            }
-            self.remaining.route = left;
+            let place = Place::Route(route, self.aside.route(route, paced));
+            self.remaining.route = self.rate(paced, &place)?;
         }
+        // Last: nobody who is refused has used any of it up.
         if let Some((quota, mode)) = &bounds.quota {
             self.remaining.quota = self.quota(quota, *mode)?;
         }
         Ok(())
     }
 
-    fn enter(&mut self, max: u32, mode: Mode) -> Result<(), Hold> {
+    fn enter(&mut self, max: u32, mode: Mode) -> Result<Option<Left>, Hold> {
         let share = self.limits.share_in_flight(max);
-        self.taken.in_flight = InFlight::Counted;
-        match (self.aside.enter(share), mode) {
-            (Ok(count), Mode::Enforced) => self.remaining.in_flight = Some((max, share - count)),
-            (Ok(_), Mode::Shadow) => {}
-            (Err(_), Mode::Shadow) => {
-                self.aside.enter_anyway();
-                self.note_shadow(Which::InFlight);
-            }
+        let entered = self.aside.enter(share);
+        match (entered, mode) {
+            (Ok(_), Mode::Shadow | Mode::Enforced) => {}
+            (Err(_), Mode::Shadow) => drop(self.aside.enter_anyway()),
             (Err(_), Mode::Enforced) => {
-                self.taken.in_flight = InFlight::Uncounted;
-                let remaining = Remaining { in_flight: Some((max, 0)), ..Remaining::default() };
-                return Err(over(Which::InFlight, WHEN_ANOTHER_ENDS, remaining));
+                let left = Left::of_in_flight(max, 0);
+                let over = Over { which: Which::InFlight, retry_after: WHEN_ANOTHER_ENDS, left };
+                return Err(Hold::Over(over));
             }
         }
-        Ok(())
+        self.taken.in_flight = InFlight::Counted;
+        let enough = entered.map(|count| (u64::from(share - count), Duration::ZERO));
+        let enough = enough.map_err(|_count| WHEN_ANOTHER_ENDS);
+        self.judge(enough, (Which::InFlight, mode), |units, _| Left::of_in_flight(max, units))
     }
 
-    /// Of one rate; what is left of it, where somebody is told.
-    fn rate(
-        &mut self,
-        paced: &Paced,
-        slot: &Slot,
-        route: Option<&Arc<str>>,
-    ) -> Result<Option<Left>, Hold> {
-        let (token, place) = (paced.rate.period / paced.rate.count.get(), usize::from(route.is_some()));
-        let tell = |units, more_in| match paced.mode {
-            Mode::Enforced => Some(Left::of_rate(&paced.rate, units, more_in)),
-            Mode::Shadow => None,
+    fn rate(&mut self, paced: &Paced, place: &Place<'_>) -> Result<Option<Left>, Hold> {
+        let (which, at, slot) = match place {
+            Place::Key(slot) => (Which::Rate, KEY, *slot),
+            Place::Route(_, slot) => (Which::RouteRate, ROUTE, &**slot),
         };
-        let refused = if self.limits.leases_rates() {
-            let fill = || Fill::Rate(paced.rate, route.cloned());
-            match self.lease(slot.purse(), place, fill)? {
-                Ok(units) => return Ok(tell(units, token)),
-                Err(wait) => wait,
-            }
+        let enough = if self.limits.leases_rates() {
+            let fill = || Fill::Rate(paced.rate, place.route());
+            let token = paced.rate.period / paced.rate.count.get();
+            self.lease(slot.purse(), at, fill)?.map(|left| (left, token))
         } else {
-            match self.bucket(paced.pace, slot) {
-                Ok(full) => {
-                    if let (None, Some(paid)) = (route, self.paid.get_mut(place)) {
-                        *paid = Some(Payment::Bucket(paced.pace));
-                    }
-                    let more_in = paced.pace.until_more(full, self.pass.now);
-                    return Ok(tell(u64::from(paced.pace.left(full, self.pass.now)), more_in));
-                }
-                Err(TooFew(wait)) => wait,
+            let enough = self.bucket(paced.pace, slot);
+            if enough.is_ok() {
+                self.pays(at, Payment::Bucket(place.slot(), paced.pace));
             }
+            enough
         };
-        if paced.mode == Mode::Shadow {
-            self.note_shadow(Which::Rate);
-            return Ok(None);
-        }
-        let left = tell(0, refused);
-        let remaining = match route {
-            None => Remaining { rate: left, ..Remaining::default() },
-            Some(_) => Remaining { route: left, ..Remaining::default() },
-        };
-        Err(over(Which::Rate, refused, remaining))
+        self.judge(enough, (which, paced.mode), |units, more_in| {
+            Left::of_rate(&paced.rate, units, more_in)
+        })
     }
 
-    /// Of a bucket that this gateway has alone: when it is full then.
-    fn bucket(&self, pace: Pace, slot: &Slot) -> Result<Moment, TooFew> {
-        let take = |full| pace.take(Moment::from_nanos(full), self.terms.cost.get(), self.pass.now);
+    fn quota(&mut self, quota: &Quota, mode: Mode) -> Result<Option<Left>, Hold> {
+        let span = quota.window.at(self.pass.time);
+        let more_in = span.end.since(self.pass.time);
+        let enough = self.lease(self.aside.quota(), QUOTA, || Fill::Quota(*quota))?;
+        self.judge(enough.map(|left| (left, more_in)), (Which::Quota, mode), |units, more_in| {
+            Left::of_quota(quota, &span, units, more_in)
+        })
+    }
+
+    /// What is told of a limit, or what it does where there was not enough.
+    fn judge(
+        &mut self,
+        enough: Enough,
+        (which, mode): (Which, Mode),
+        tell: impl FnOnce(u64, Duration) -> Left,
+    ) -> Result<Option<Left>, Hold> {
+        match (enough, mode) {
+            (Ok((units, more_in)), Mode::Enforced) => Ok(Some(tell(units, more_in))),
+            (Ok(_), Mode::Shadow) => Ok(None),
+            (Err(wait), Mode::Enforced) => {
+                Err(Hold::Over(Over { which, retry_after: wait, left: tell(0, wait) }))
+            }
+            (Err(_), Mode::Shadow) => {
+                self.limits.count_shadow(which);
+                self.taken.shadow = self.taken.shadow.or(Some(which));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Of a bucket that this gateway has alone.
+    fn bucket(&self, pace: Pace, slot: &Slot) -> Enough {
+        let (cost, now) = (self.terms.cost.get(), self.pass.now);
+        let take = |full| pace.take(Moment::from_nanos(full), cost, now);
         let next = |full| take(full).ok().map(Moment::as_nanos);
         let taken = slot.full().fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        match taken {
-            Ok(before) | Err(before) => take(before),
+        let (Ok(before) | Err(before)) = taken;
+        match take(before) {
+            Ok(full) => Ok((u64::from(pace.left(full, now)), pace.until_more(full, now))),
+            Err(TooFew(wait)) => Err(wait),
         }
     }
 
@@ -163,7 +177,7 @@ impl<'a> Bill<'a> {
     fn lease(
         &mut self,
         slot: &ArcSwapOption<Purse>,
-        place: usize,
+        at: usize,
         fill: impl Fn() -> Fill,
     ) -> Result<Result<u64, Duration>, Hold> {
         let cost = u64::from(self.terms.cost.get());
@@ -178,9 +192,7 @@ impl<'a> Bill<'a> {
             match taking {
                 Taking::Taken => {
                     let left = purse.left();
-                    if let Some(paid) = self.paid.get_mut(place) {
-                        *paid = Some(Payment::Leased(purse, answers));
-                    }
+                    self.pays(at, Payment::Leased(purse, answers));
                     return Ok(Ok(left));
                 }
                 Taking::OfShare => {
@@ -194,37 +206,18 @@ impl<'a> Bill<'a> {
         }
     }
 
-    fn quota(&mut self, quota: &Quota, mode: Mode) -> Result<Option<Left>, Hold> {
-        let span = quota.window.at(self.pass.time);
-        let fill = || Fill::Quota(*quota);
-        let refused = match (self.lease(self.aside.quota(), QUOTA, fill)?, mode) {
-            (Ok(_), Mode::Shadow) => return Ok(None),
-            (Ok(units), Mode::Enforced) => {
-                let more_in = span.end.since(self.pass.time);
-                return Ok(Some(Left::of_quota(quota, &span, units, more_in)));
-            }
-            (Err(_), Mode::Shadow) => {
-                self.note_shadow(Which::Quota);
-                return Ok(None);
-            }
-            (Err(wait), Mode::Enforced) => wait,
-        };
-        let quota = Some(Left::of_quota(quota, &span, 0, refused));
-        Err(over(Which::Quota, refused, Remaining { quota, ..Remaining::default() }))
-    }
-
-    fn note_shadow(&mut self, which: Which) {
-        self.limits.count_shadow(which);
-        self.taken.shadow = self.taken.shadow.or(Some(which));
+    fn pays(&mut self, at: usize, payment: Payment) {
+        if let Some(paid) = self.paid.get_mut(at) {
+            *paid = Some(payment);
+        }
     }
 
     fn settle(mut self) -> Taken {
-        for payment in self.paid.iter_mut().filter_map(Option::take) {
-            if let Payment::Leased(purse, _) = payment {
-                let around = self.limits.around(self.key, self.pass);
-                if let Some(question) = purse.tend(&around) {
-                    self.limits.send(&purse, question);
-                }
+        let payments = std::mem::take(&mut self.paid);
+        for payment in payments.into_iter().flatten() {
+            let Payment::Leased(purse, _) = payment else { continue };
+            if let Some(question) = purse.tend(&self.limits.around(self.key, self.pass)) {
+                self.limits.send(&purse, question);
             }
         }
         let is_told = self.remaining != Remaining::default();
@@ -236,27 +229,40 @@ impl<'a> Bill<'a> {
             self.aside.leave();
         }
         let cost = self.terms.cost.get();
-        for payment in self.paid.iter_mut().filter_map(Option::take) {
+        for payment in std::mem::take(&mut self.paid).into_iter().flatten() {
             match payment {
-                Payment::Bucket(pace) => give(self.aside.rate(), pace, cost),
-                Payment::RouteBucket(slot, pace) => give(&slot, pace, cost),
+                Payment::Bucket(None, pace) => give(self.aside.rate(), pace, cost),
+                Payment::Bucket(Some(slot), pace) => give(&slot, pace, cost),
                 Payment::Leased(purse, answers) => purse.give_back(u64::from(cost), answers),
             }
         }
     }
 }
 
-fn give(slot: &Slot, pace: Pace, cost: u32) {
-    let less = |full| Some(pace.give(Moment::from_nanos(full), cost).as_nanos());
-    drop(slot.full().fetch_update(Ordering::AcqRel, Ordering::Acquire, less));
+impl Place<'_> {
+    fn route(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Key(_) => None,
+            Self::Route(name, _) => Some(Arc::clone(name)),
+        }
+    }
+
+    fn slot(&self) -> Option<Arc<Slot>> {
+        match self {
+            Self::Key(_) => None,
+            Self::Route(_, slot) => Some(Arc::clone(slot)),
+        }
+    }
 }
 
-fn over(which: Which, retry_after: Duration, remaining: Remaining) -> Hold {
-    Hold::Over(Over { which, retry_after, remaining })
+fn give(slot: &Slot, pace: Pace, cost: u32) {
+    slot.change_full(|full| pace.give(full, cost));
 }
 
 /// Nobody knows when another request ends; so long is asked for.
 const WHEN_ANOTHER_ENDS: Duration = Duration::from_secs(1);
 
-/// Behind the two rates.
+/// Where payments stand.
+const KEY: usize = 0;
+const ROUTE: usize = 1;
 const QUOTA: usize = 2;

@@ -257,7 +257,9 @@ impl Fill {
     fn slice_max(&self, fellows: u32) -> u64 {
         match self {
             Self::Rate(..) if self.is_small_rate() => 0,
-            Self::Rate(rate, _) => (u64::from(rate.burst.get()) / 2 / u64::from(fellows.max(1))).max(1),
+            Self::Rate(rate, _) => {
+                (u64::from(rate.burst.get()) / 2 / u64::from(fellows.max(1))).max(1)
+            }
             // So many are lost with a gateway that crashes.
             Self::Quota(quota) => NonZeroU64::get(quota.count) / QUOTA_SLICES,
         }
@@ -267,7 +269,9 @@ impl Fill {
     fn pause(&self) -> Duration {
         match self {
             Self::Rate(rate, _) => {
-                let half = rate.period.mul_f64(0.5 * f64::from(rate.burst.get()) / f64::from(rate.count.get()));
+                let half = rate
+                    .period
+                    .mul_f64(0.5 * f64::from(rate.burst.get()) / f64::from(rate.count.get()));
                 half.clamp(PAUSE_MIN, PAUSE_MAX)
             }
             Self::Quota(_) => Duration::ZERO,

@@ -176,15 +176,23 @@ impl Keyring {
     }
 
     /// Goes over to other limits; who is limited as before stays so.
-    pub fn limit(&self, before: &config::Limits, after: &config::Limits) {
-        if before.failures_per_address != after.failures_per_address {
-            self.throttle.set_by_address(after.failures_per_address);
+    pub fn limit(&self, before: &config::Limits, after: &config::Config) {
+        if before.failures_per_address != after.limits.failures_per_address {
+            self.throttle.set_by_address(after.limits.failures_per_address);
         }
+        self.limits.set_defaults(&after.limits, &after.schemes);
     }
 
     /// What keys may spend.
     pub fn limits(&self) -> &Arc<Limits> {
         &self.limits
+    }
+
+    /// Gives back everything that keys have leased and not spent.
+    pub async fn return_limits(&self) {
+        let now = Moment::now();
+        let pass = Pass { now, time: self.lease.store_time(now), patience: Patience::Over };
+        self.limits.return_all(&pass).await;
     }
 
     /// A look at what keys have leased, several times a second.

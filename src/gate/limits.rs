@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 
 use crate::clock::Moment;
@@ -16,7 +17,7 @@ use crate::gate::books::Fill;
 use crate::gate::bounds::Bounds;
 use crate::gate::entry::Entry;
 use crate::gate::known::Known;
-use crate::gate::purse::{Around, Patience, Purse, Reach, Swept};
+use crate::gate::purse::{Around, Purse, Reach, Swept};
 use crate::gate::remaining::{Over, Remaining, Which};
 use crate::gate::{Pass, Refusal, Terms};
 use crate::key::text::KeyId;
@@ -54,7 +55,7 @@ pub struct Counts {
     /// Tokens that were spent of a share, without the store.
     pub of_share: AtomicU64,
     /// Requests that a shadow limit would have refused, by kind.
-    pub shadow: [AtomicU64; 3],
+    pub shadow: [AtomicU64; 4],
 }
 
 /// What holds where a key says nothing.
@@ -116,7 +117,12 @@ impl Limits {
 
     /// Takes what a request costs of all limits that it is under, or says why not; then nothing is
     /// taken.
-    pub fn take(self: &Arc<Self>, entry: &Entry, terms: &Terms, pass: &Pass) -> Result<Taken, Hold> {
+    pub fn take(
+        self: &Arc<Self>,
+        entry: &Entry,
+        terms: &Terms,
+        pass: &Pass,
+    ) -> Result<Taken, Hold> {
         let known = entry.known();
         let mark = self.mark.load(Ordering::Acquire);
         if !known.has_limits() && mark & LIMITED == 0 && terms.rate.is_none() {
@@ -205,9 +211,10 @@ impl Limits {
 
     /// Counts a request that a shadow limit would have refused.
     pub fn count_shadow(&self, which: Which) {
-        let [rate, quota, in_flight] = &self.counts.shadow;
+        let [rate, route, quota, in_flight] = &self.counts.shadow;
         let count = match which {
             Which::Rate => rate,
+            Which::RouteRate => route,
             Which::Quota => quota,
             Which::InFlight => in_flight,
         };
@@ -305,6 +312,18 @@ impl Limits {
         retired
     }
 
+    /// Gives back everything that is unspent, and waits until the store knows.
+    pub async fn return_all(&self, pass: &Pass) {
+        let purses = std::mem::take(&mut *self.purses());
+        for some in purses.chunks(RETURNED_AT_ONCE) {
+            let returned = some.iter().filter_map(|purse| {
+                let question = purse.close(&self.around(purse.key(), pass))?;
+                Some(self.ask(purse, question))
+            });
+            join_all(returned).await;
+        }
+    }
+
     fn purses(&self) -> MutexGuard<'_, Vec<Arc<Purse>>> {
         self.purses.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -338,7 +357,8 @@ pub enum InFlight {
 
 impl Taken {
     /// Of no limit.
-    pub const NOTHING: Self = Self { remaining: None, in_flight: InFlight::Uncounted, shadow: None };
+    pub const NOTHING: Self =
+        Self { remaining: None, in_flight: InFlight::Uncounted, shadow: None };
 }
 
 /// What was spent under one set of limits is spent under the next.
@@ -360,6 +380,9 @@ const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The lowest bit of the mark: whether keys that say nothing are limited.
 const LIMITED: u32 = 1;
 const MARK_STEP: u32 = 2;
+
+/// How many questions are on their way at once at the end.
+const RETURNED_AT_ONCE: usize = 256;
 
 /// How many different sets of limits are shared.
 const SHARED_MAX: usize = 4_096;

@@ -5,7 +5,7 @@
 //! [`Limits`](crate::gate::limits::Limits); nothing here waits, and time is an argument.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -185,7 +185,8 @@ impl Purse {
     /// limit is spent that is said at once, since what is out holds up the refilling.
     pub fn tend(&self, around: &Around) -> Option<SliceRequest> {
         let low = self.low.load(Ordering::Relaxed);
-        if self.balance.load(Ordering::Relaxed) >= low.max(1) || self.asking.load(Ordering::Acquire) {
+        if self.balance.load(Ordering::Relaxed) >= low.max(1) || self.asking.load(Ordering::Acquire)
+        {
             return None;
         }
         let mut books = self.books();
@@ -230,7 +231,11 @@ impl Purse {
         let is_out = balance > 0 || books.spent(balance) > books.reported;
         let owes = books.owes() && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
         if around.reach == Reach::Silent {
-            return if owes { Swept::Settles(self.ask(&mut books, (0, 0), around)) } else { Swept::Used };
+            return if owes {
+                Swept::Settles(self.ask(&mut books, (0, 0), around))
+            } else {
+                Swept::Used
+            };
         }
         if books.owes() || (is_out && idle_for >= books.fill.settles_after()) {
             return Swept::Settles(self.settle(&mut books, around));
@@ -240,6 +245,15 @@ impl Purse {
         }
         books.is_retired = true;
         Swept::Retired
+    }
+
+    /// Ends it: what is unspent goes back, if anything is to be said of it.
+    pub fn close(&self, around: &Around) -> Option<SliceRequest> {
+        let mut books = self.books();
+        books.is_retired = true;
+        let balance = self.balance.load(Ordering::Acquire);
+        let is_out = balance > 0 || books.spent(balance) > books.reported || books.owes();
+        is_out.then(|| self.settle(&mut books, around))
     }
 
     fn settle(&self, books: &mut Books, around: &Around) -> SliceRequest {
@@ -268,9 +282,18 @@ impl Purse {
         });
         let ahead = if is_over && least == 0 { 0 } else { books.ahead(spent, around) };
         let wanted = wanted.max(ahead);
-        books.asks(spent, (wanted, least), around.now);
+        books.asks(spent, around.now);
         let away = books.away(around);
-        SliceRequest { key: self.key, bucket, account: self.account, spent, rest, wanted, least, away }
+        SliceRequest {
+            key: self.key,
+            bucket,
+            account: self.account,
+            spent,
+            rest,
+            wanted,
+            least,
+            away,
+        }
     }
 
     /// What came of a question that was sent at `sent`.
@@ -317,9 +340,6 @@ impl Purse {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// Where a purse lives.
-pub type Held = Arc<Purse>;
 
 /// While the store is away.
 const PROBED_AGAIN_AFTER: Duration = Duration::from_millis(200);

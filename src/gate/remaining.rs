@@ -14,8 +14,8 @@ pub struct Remaining {
     pub route: Option<Left>,
     /// Of its quota.
     pub quota: Option<Left>,
-    /// Of what it may have under way, of how many.
-    pub in_flight: Option<(u32, u32)>,
+    /// Of what it may have under way.
+    pub in_flight: Option<Left>,
 }
 
 /// What is left of one limit.
@@ -23,11 +23,11 @@ pub struct Remaining {
 pub struct Left {
     /// How many there are in a window.
     pub limit: u64,
-    /// How long that is, in seconds.
+    /// How long that is, in seconds; 0: it is no window, but how many may be under way.
     pub window_s: u32,
     /// How many are left.
     pub units: u64,
-    /// In how many seconds there will be more.
+    /// In how many seconds there will be more; 0: nobody knows.
     pub more_in_s: u32,
 }
 
@@ -38,8 +38,8 @@ pub struct Over {
     pub which: Which,
     /// In how long this request gets in, if nobody else spends.
     pub retry_after: Duration,
-    /// What the caller is told beside it.
-    pub remaining: Remaining,
+    /// What the caller is told of it.
+    pub left: Left,
 }
 
 /// A kind of limit.
@@ -47,6 +47,8 @@ pub struct Over {
 pub enum Which {
     /// How fast.
     Rate,
+    /// How fast on one route.
+    RouteRate,
     /// How much.
     Quota,
     /// How many at once.
@@ -55,19 +57,40 @@ pub enum Which {
 
 impl Which {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Rate, Self::Quota, Self::InFlight];
+    pub const ALL: [Self; 4] = [Self::Rate, Self::RouteRate, Self::Quota, Self::InFlight];
 
     /// As metrics and logs call it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Rate => "rate",
+            Self::RouteRate => "route_rate",
             Self::Quota => "quota",
             Self::InFlight => "max_in_flight",
         }
     }
 }
 
+impl Over {
+    /// What the caller is told: of this limit alone, so that nothing points elsewhere.
+    pub fn remaining(&self) -> Remaining {
+        let mut remaining = Remaining::default();
+        let told = match self.which {
+            Which::Rate => &mut remaining.rate,
+            Which::RouteRate => &mut remaining.route,
+            Which::Quota => &mut remaining.quota,
+            Which::InFlight => &mut remaining.in_flight,
+        };
+        *told = Some(self.left);
+        remaining
+    }
+}
+
 impl Left {
+    /// Of what may be under way.
+    pub fn of_in_flight(max: u32, units: u64) -> Self {
+        Self { limit: u64::from(max), window_s: 0, units, more_in_s: 0 }
+    }
+
     /// Of a rate.
     pub fn of_rate(rate: &Rate, units: u64, more_in: Duration) -> Self {
         let window_s = u32::try_from(rate.period.as_secs()).unwrap_or(u32::MAX);

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body;
 
 use crate::clock::{Moment, Timestamp};
+use crate::gate::remaining::{Remaining, Which};
 use crate::gate::running::Grant;
 use crate::key::text::KeyId;
 use crate::listener::progress::Progress;
@@ -53,6 +54,12 @@ pub struct Notes {
     pub reason: Option<&'static str>,
     /// Whose key it was.
     pub key: Option<KeyId>,
+    /// What is left of the key's limits.
+    pub remaining: Option<Remaining>,
+    /// The limit that would have refused it, if that did more than to count.
+    pub shadow: Option<Which>,
+    /// When the gate let it in; only the access log wants to know.
+    pub admitted: Option<Moment>,
     /// When the request was handed to the upstream.
     pub sent: Option<Moment>,
     /// When the upstream's head came.
@@ -134,6 +141,13 @@ impl Exchange {
         }
     }
 
+    /// Says what is left of the key's limits, if it has any.
+    pub fn tell_limits(&self, headers: &mut HeaderMap) {
+        if let Some(remaining) = &self.notes.remaining {
+            self.proxy.allowance.tell(headers, remaining, self.plan.x_rate_limit);
+        }
+    }
+
     /// Its body was read to the end.
     pub fn has_read_body(&mut self) {
         self.left = Left::Nothing;
@@ -155,6 +169,11 @@ impl Exchange {
     /// The gate let it in.
     pub fn admitted(&mut self, grant: &Grant) {
         self.notes.key = grant.entry().map(crate::gate::entry::Entry::id);
+        let taken = grant.taken();
+        (self.notes.remaining, self.notes.shadow) = (taken.remaining, taken.shadow);
+        if self.line.is_some() {
+            self.notes.admitted = Some(Moment::now());
+        }
         self.proxy.counters.decided(if self.notes.key.is_some() { "allowed" } else { "public" });
         self.progress.attend(Rc::clone(grant.run()) as _);
     }
@@ -183,8 +202,9 @@ impl Exchange {
     fn log(&self, line: &Line, took: Duration) {
         let Some(log) = &self.proxy.access else { return };
         let route = self.notes.route.and_then(|it| self.plan.routes.get(it));
+        let now = Timestamp::now();
         log.record(&access::Record {
-            time: Timestamp::now(),
+            time: now,
             request_id: self.request_id.to_str().unwrap_or_default(),
             client_ip: line.client,
             method: self.method.as_str(),
@@ -194,6 +214,8 @@ impl Exchange {
             reason: self.notes.reason,
             key_id: self.notes.key.as_ref().map(KeyId::as_str),
             route: route.map(|it| &*it.terms.name),
+            shadow: self.notes.shadow.map(Which::name),
+            admitted: self.notes.admitted.map(|it| now.before(Moment::now().since(it))),
             duration: took,
             upstream: self.upstream(),
             bytes_out: self.bytes_out,

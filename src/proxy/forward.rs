@@ -127,6 +127,9 @@ impl Proxy {
     ) -> Response<Reply> {
         let row = rejection.row();
         exchange.notes().reason = Some(row.code);
+        if let Some(remaining) = rejection.remaining() {
+            exchange.notes().remaining = Some(remaining);
+        }
         if let Rejection::Gate(_) = rejection {
             self.counters.decided(row.code);
         }

@@ -145,6 +145,7 @@ pub fn changed(
 fn begin(response: &mut Response<Reply>, exchange: &mut Exchange) {
     exchange.begin_answer(response.status());
     response.headers_mut().insert(X_REQUEST_ID, exchange.request_id().clone());
+    exchange.tell_limits(response.headers_mut());
 }
 
 /// Whether the connection goes on after an answer.

@@ -1,8 +1,11 @@
 //! The one table of refusals on the data plane: whatever can go wrong, and how it looks.
 
+use std::time::Duration;
+
 use http::{HeaderName, HeaderValue, Method, header};
 
 use crate::gate::Refusal;
+use crate::gate::remaining::{Over, Remaining, Which};
 use crate::listener::vitals::Unread;
 use crate::problem::{Problem, Row};
 use crate::route::path::PathFault;
@@ -103,6 +106,16 @@ impl Rejection {
             Self::Gate(Refusal::AddressNotAllowed) => {
                 (403, "address_not_allowed", "Not from this address")
             }
+            Self::Gate(
+                Refusal::OverLimit(Over { which: Which::Rate | Which::RouteRate, .. })
+                | Refusal::AddressLimited(_),
+            ) => (429, "rate_limited", "Too many requests"),
+            Self::Gate(Refusal::OverLimit(Over { which: Which::Quota, .. })) => {
+                (429, "quota_exhausted", "The quota is used up")
+            }
+            Self::Gate(Refusal::OverLimit(Over { which: Which::InFlight, .. })) => {
+                (429, "too_many_in_flight", "Too many requests at once")
+            }
             Self::Overloaded
             | Self::Gate(Refusal::Overloaded)
             | Self::Send(SendError::Crowded(_)) => (503, "overloaded", "Too much to do"),
@@ -147,11 +160,38 @@ impl Rejection {
             problem.with_allow(allowed)
         } else if matches!(self, Self::NoTunnel) {
             problem.with_allow(&[])
+        } else if let Some(wait) = self.retry_after() {
+            problem.with_retry_after(wait)
         } else if row.status == 401 {
             problem.with_header(header::WWW_AUTHENTICATE, challenge(key_header))
         } else {
             problem
         }
+    }
+
+    /// In how long the same request gets in, where that is known.
+    fn retry_after(&self) -> Option<Duration> {
+        let Self::Gate(refusal) = self else { return None };
+        match refusal {
+            Refusal::OverLimit(over) => Some(over.retry_after),
+            Refusal::AddressLimited(wait) => Some(*wait),
+            Refusal::MissingKey
+            | Refusal::MalformedKey
+            | Refusal::AmbiguousKey
+            | Refusal::UnknownKey
+            | Refusal::RevokedKey
+            | Refusal::ExpiredKey
+            | Refusal::DisabledKey
+            | Refusal::RouteNotAllowed
+            | Refusal::AddressNotAllowed
+            | Refusal::StoreUnreachable
+            | Refusal::Overloaded => None,
+        }
+    }
+
+    /// What the caller is told of its limits beside it.
+    pub fn remaining(&self) -> Option<Remaining> {
+        if let Self::Gate(Refusal::OverLimit(over)) = self { Some(over.remaining()) } else { None }
     }
 
     /// What is said outside, where the message is for the log alone.

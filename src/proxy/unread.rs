@@ -29,6 +29,8 @@ impl Proxy {
                 reason: Some(row.code),
                 key_id: None,
                 route: None,
+                shadow: None,
+                admitted: None,
                 duration: Duration::ZERO,
                 upstream: None,
                 bytes_out: 0,

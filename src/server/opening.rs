@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::TryRng;
+use rand::rngs::SysRng;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
 
@@ -43,8 +45,10 @@ pub async fn open(config: &Arc<Config>) -> Result<(Opening, Receiver<NewTag>), S
         hashing: hashing.map_err(|it| StartFault::thread(&it))?,
         writeback,
         background: (Tasks::default(), Handle::current()),
+        first_account: SysRng.try_next_u64().map_err(|it| StartFault::thread(&it.into()))?,
     };
     let keyring = Arc::new(Keyring::new(parts, &config.limits, &config.store));
+    keyring.limits().set_defaults(&config.limits, &config.schemes);
     Ok((Opening { keyring, config: Arc::clone(config), meta }, tags))
 }
 

@@ -1,9 +1,11 @@
 //! Turns the configuration's routes and upstreams into what a worker uses.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::config::{self, Config, TlsVersion};
+use crate::gate::by_address::ByAddress;
 use crate::proxy::{Plan, Route};
 use crate::route::table::{Clash, Pattern, Table};
 use crate::tasks::descriptors::Descriptors;
@@ -13,10 +15,12 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::group::{Group, Groups};
 use crate::upstream::tls::{self, Tls, TlsFault};
 
-/// The endpoints of every upstream, and how TLS is spoken to them: what all workers share.
+/// The endpoints of every upstream, how TLS is spoken to them, and who asks how often: what all workers share.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     groups: Groups,
+    /// What each route counts by address.
+    by_address: Arc<HashMap<String, Arc<ByAddress>>>,
     workers: usize,
     descriptors: Descriptors,
 }
@@ -37,7 +41,8 @@ impl Endpoints {
         workers: usize,
         descriptors: Descriptors,
     ) -> Result<Self, EndpointsFault> {
-        Self { groups: Groups::default(), workers, descriptors }.renew(config)
+        let (groups, by_address) = (Groups::default(), Arc::default());
+        Self { groups, by_address, workers, descriptors }.renew(config)
     }
 
     /// Of every upstream that there is now. An endpoint that there was already in an upstream of
@@ -58,7 +63,18 @@ impl Endpoints {
             })
         };
         let groups = config.upstreams.iter().map(group).collect::<Result<_, _>>()?;
-        Ok(Self { groups, ..self.clone() })
+        let by_address = |route: &config::Route| {
+            let rate = route.rate_per_address?;
+            let same = self.by_address.get(&route.name).filter(|it| *it.rate() == rate);
+            let limit = same.map_or_else(|| Arc::new(ByAddress::new(rate)), Arc::clone);
+            Some((route.name.clone(), limit))
+        };
+        let by_address = Arc::new(config.routes.iter().filter_map(by_address).collect());
+        Ok(Self { groups, by_address, ..self.clone() })
+    }
+
+    fn by_address(&self, route: &config::Route) -> Option<Arc<ByAddress>> {
+        self.by_address.get(&route.name).cloned()
     }
 
     fn endpoint(&self, address: &config::Endpoint) -> Arc<Endpoint> {
@@ -101,9 +117,11 @@ impl Planner {
         let routes = config.routes.iter().filter_map(|route| {
             let upstream = upstreams.get(route.upstream)?;
             let counters = self.counters.route(&route.name);
-            Some(Route::new(route, upstream, &config.gateway.key_headers, counters))
+            let shared = (counters, endpoints.by_address(route));
+            Some(Route::new(route, upstream, &config.gateway.key_headers, shared))
         });
-        Ok(Plan { table: Table::new(&patterns)?, routes: routes.collect(), upstreams })
+        let (table, routes) = (Table::new(&patterns)?, routes.collect());
+        Ok(Plan { table, routes, upstreams, x_rate_limit: config.limits.x_ratelimit_headers })
     }
 
     fn upstream(&self, group: &Group, before: Option<&Plan>) -> Rc<Upstream> {

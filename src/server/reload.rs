@@ -130,7 +130,7 @@ impl Reloading {
         }
         let config = Arc::new(config);
         self.rollout.apply(&config, endpoints).await;
-        self.keyring.limit(&self.current.load().limits, &config.limits);
+        self.keyring.limit(&self.current.load().limits, &config);
         self.current.store(config);
         Ok(changes)
     }

@@ -28,6 +28,7 @@ use crate::listener::progress::Progress;
 use crate::listener::session::Session;
 use crate::listener::vitals::{End, Timeouts, Unread, Vitals};
 use crate::listener::ward::{Bed, Ward};
+use crate::proxy::allowance::Allowance;
 use crate::proxy::credentials::Credentials;
 use crate::proxy::forwarded::Trust;
 use crate::proxy::outbound::RequestIds;
@@ -85,6 +86,7 @@ impl Worker {
             counters: Arc::clone(&seat.counters),
             access: common.access.clone().map(AccessLog::new),
             draining: Cell::new(false),
+            allowance: Allowance::default(),
             ids: RequestIds::new([SysRng.try_next_u64().ok()?, SysRng.try_next_u64().ok()?]),
         };
         let timeouts = Timeouts {

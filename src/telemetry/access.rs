@@ -32,6 +32,10 @@ pub struct Record<'a> {
     pub key_id: Option<&'a str>,
     /// By which route.
     pub route: Option<&'a str>,
+    /// The limit that would have refused it, if that did more than to count.
+    pub shadow: Option<&'a str>,
+    /// When the gate let it in.
+    pub admitted: Option<Timestamp>,
     /// From the end of the head to the last byte of the answer.
     pub duration: Duration,
     /// Of that, waiting for the upstream's head.
@@ -109,6 +113,7 @@ fn write_record(line: &mut String, record: &Record<'_>) -> fmt::Result {
         ("route", record.route),
         ("key_id", record.key_id),
         ("reason", record.reason),
+        ("shadow", record.shadow),
     ];
     write!(line, r#"{{"ts":"{}","level":"info","event":"access","request_id":"#, record.time)?;
     write_text(line, record.request_id)?;
@@ -119,6 +124,9 @@ fn write_record(line: &mut String, record: &Record<'_>) -> fmt::Result {
             write!(line, r#","{name}":"#)?;
             write_text(line, value)?;
         }
+    }
+    if let Some(admitted) = record.admitted {
+        write!(line, r#","admitted_at":"{admitted}""#)?;
     }
     write!(line, r#","status":{},"duration_us":{}"#, record.status, record.duration.as_micros())?;
     if let Some(upstream) = record.upstream {
@@ -167,6 +175,8 @@ mod tests {
             host: "h\\x",
             path: "/a\n{\"level\":\"error\"}\u{7f}",
             status: 200,
+            shadow: None,
+            admitted: None,
             reason: None,
             key_id: Some("abc"),
             route: Some("r"),

@@ -7,6 +7,7 @@ use crate::config::Access;
 use crate::gate::entries::{Entries, Merged};
 use crate::gate::fill::FillRead;
 use crate::gate::known::{Known, Stored};
+use crate::gate::limits::Taken;
 use crate::gate::running::Running;
 use crate::gate::{Caller, Terms};
 use crate::rate::limits::Limits;
@@ -105,7 +106,7 @@ async fn a_change_of_a_key_that_nobody_holds_is_no_workers_business() {
 
     let (running, route) = (Rc::<Running>::default(), Rc::new(terms()));
     let caller = Caller { address: [127, 0, 0, 1].into(), route: &route };
-    let grant = running.enter(entries.get(id), &caller);
+    let grant = running.enter(entries.get(id), &caller, Taken::NOTHING);
     assert!(matches!(entries.merge(id, at(3)), Merged::Changed(_)), "a request runs with it");
     let run = Rc::clone(grant.run());
     drop(grant);

@@ -58,9 +58,10 @@ fn lease_quota(
     let left = quota.count.get().saturating_sub(used);
     let is_enough = request.wanted > 0 && left >= request.least;
     let granted = if is_enough { request.wanted.min(left) } else { 0 };
-    batch.conn.prepare_cached("INSERT OR REPLACE INTO quotas VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
-        params![request.key, kind, span.name, used + granted, span.end.as_micros()],
-    )?;
+    batch
+        .conn
+        .prepare_cached("INSERT OR REPLACE INTO quotas VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![request.key, kind, span.name, used + granted, span.end.as_micros()])?;
     forget_old(batch)?;
     let wait = if granted < request.wanted { span.end.as_micros() - now.as_micros() } else { 0 };
     Ok(Leased::Slice(Slice {
