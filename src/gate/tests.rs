@@ -35,6 +35,7 @@ mod crossing;
 mod following;
 mod merging;
 mod proving;
+mod slices;
 mod versions;
 
 /// A store and what one gateway knows of it.

@@ -197,12 +197,13 @@ mod tests {
         let allowance = Allowance::default();
         let remaining = Remaining { rate: Some(left(100, 1, 42, 1)), ..Remaining::default() };
         let mut places = std::collections::HashSet::new();
-        for _ in 0..10_000 {
+        for _ in 0..100_000 {
             let mut headers = HeaderMap::new();
             allowance.tell(&mut headers, &remaining, XRateLimit::Off);
             let place = headers.get(RATELIMIT).unwrap().as_bytes().as_ptr() as usize;
             places.insert(place / CHUNK);
         }
-        assert!(places.len() <= 3, "{places:?}");
+        // Else it were hundreds.
+        assert!(places.len() <= 8, "{places:?}");
     }
 }
