@@ -27,6 +27,8 @@ enum Event {
     LoseAnswer(usize),
     /// The next answer to a gateway takes so many milliseconds.
     Delay(usize, u64),
+    /// A gateway looks after nothing for so many milliseconds.
+    Stall(usize, u64),
 }
 
 fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
@@ -36,7 +38,8 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
         1 => gateway.clone().prop_map(Event::Crash),
         1 => gateway.clone().prop_map(Event::LoseQuestion),
         1 => gateway.clone().prop_map(Event::LoseAnswer),
-        1 => (gateway, 1..1_500_u64).prop_map(|(it, millis)| Event::Delay(it, millis)),
+        1 => (gateway.clone(), 1..1_500_u64).prop_map(|(it, millis)| Event::Delay(it, millis)),
+        1 => (gateway, 1..3_000_u64).prop_map(|(it, millis)| Event::Stall(it, millis)),
     ];
     let pause = prop_oneof![4 => 0..3_u64, 4 => 0..60_u64, 1 => 0..2_000_u64];
     prop::collection::vec((pause, event), 1..200)
@@ -51,6 +54,7 @@ fn happen(fleet: &mut Fleet<'_>, events: &[(u64, Event)]) {
             Event::LoseQuestion(gateway) => fleet.lose_question(gateway),
             Event::LoseAnswer(gateway) => fleet.lose_answer(gateway),
             Event::Delay(gateway, millis) => fleet.delay(gateway, millis),
+            Event::Stall(gateway, millis) => fleet.stall(gateway, millis),
         }
     }
     fleet.pass(3_000);
@@ -89,6 +93,30 @@ fn no_window_lets_in_more_than_the_rate_whoever_crashes_and_whatever_is_lost() {
         happen(&mut fleet, &events);
         assert_within(fleet.admitted(), per_second.into(), burst.into());
     });
+}
+
+/// Schedules seldom come to that: who is not looked after keeps what it leased.
+#[test]
+fn what_may_have_lapsed_is_not_spent() {
+    let (runtime, server) = (runtime(), redis::Redis::start());
+    let store = runtime.block_on(fleet::open(&server.url()));
+    for pause in (1_000..1_600).step_by(20) {
+        let mut fleet = Fleet::new(&runtime, &store, Limit::Rate(100, 300));
+        (0..60).for_each(|_| {
+            fleet.pass(1);
+            fleet.request(0, 1);
+        });
+        fleet.stall(0, 5_000);
+        fleet.pass(pause);
+        (0..100).for_each(|_| {
+            fleet.pass(1);
+            fleet.request(1, 5);
+        });
+        fleet.request(0, 50);
+        fleet.pass(100);
+        assert!(fleet.admitted().len() > 200, "{}", fleet.admitted().len());
+        assert_within(fleet.admitted(), 100, 300);
+    }
 }
 
 #[test]

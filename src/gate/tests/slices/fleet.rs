@@ -52,6 +52,7 @@ struct Gateway {
     waiting: Vec<(u64, u64)>,
     loses: Loses,
     delay: u64,
+    stalled_until: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,7 @@ impl<'a> Fleet<'a> {
             waiting: Vec::new(),
             loses: Loses::Nothing,
             delay: 300,
+            stalled_until: 0,
         });
         Self {
             runtime,
@@ -151,6 +153,10 @@ impl<'a> Fleet<'a> {
 
     pub fn delay(&mut self, gateway: usize, millis: u64) {
         self.gateways[gateway].delay = millis * 1_000;
+    }
+
+    pub fn stall(&mut self, gateway: usize, millis: u64) {
+        self.gateways[gateway].stalled_until = self.now + millis * 1_000;
     }
 
     /// Nobody reaches the store.
@@ -287,6 +293,9 @@ impl<'a> Fleet<'a> {
     }
 
     fn sweep(&mut self, gateway: usize) {
+        if self.now < self.gateways[gateway].stalled_until {
+            return;
+        }
         let around = self.around(gateway, Patience::Over);
         let purse = Arc::clone(&self.gateways[gateway].purse);
         match purse.sweep(&around) {
