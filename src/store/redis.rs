@@ -45,7 +45,7 @@ pub mod watcher;
 pub mod writing;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 /// The store. Dropping it closes its connections.
 #[derive(Debug)]

@@ -7,12 +7,9 @@ use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use self::fleet::{Fleet, Limit};
+use crate::store::redis::tests::redis;
 
 mod fleet;
-
-#[expect(dead_code, reason = "the tests of the real program need more of it")]
-#[path = "../../../tests/it/support/redis.rs"]
-mod redis;
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug)]

@@ -182,8 +182,8 @@ impl<'a> Fleet<'a> {
                 break;
             }
             self.now = next;
-            if mail == next {
-                let Some(Reverse((_, _, letter))) = self.mail.pop() else { break };
+            let due = if mail == next { self.mail.pop() } else { None };
+            if let Some(Reverse((_, _, letter))) = due {
                 self.deliver(letter);
             } else {
                 self.swept = next;
@@ -266,22 +266,21 @@ impl<'a> Fleet<'a> {
                 self.post(self.now + after, letter);
             }
             Some(answer) => {
-                let is_answered = answer.is_ok();
                 let (sent, now) =
                     (self.moment(gateway, letter.sent), self.moment(gateway, self.now));
                 letter.purse.answer(&letter.question, sent, &answer, now);
                 if Arc::ptr_eq(&letter.purse, &self.gateways[gateway].purse) {
-                    self.hear(gateway, is_answered);
+                    self.hear(gateway, &answer);
                 }
             }
         }
     }
 
-    fn hear(&mut self, gateway: usize, is_answered: bool) {
+    fn hear(&mut self, gateway: usize, answer: &Result<Leased, Unavailable>) {
         let now = self.now;
         let it = &mut self.gateways[gateway];
         // One that is cut off by itself spends its share beside what the others do.
-        let is_silent = !is_answered && self.away;
+        let is_silent = answer.is_err() && self.away;
         it.reach = if is_silent { Reach::Silent } else { Reach::Answering };
         for (since, _) in std::mem::take(&mut it.waiting) {
             let patience = if now - since >= PATIENCE { Patience::Over } else { Patience::Fresh };
