@@ -39,8 +39,10 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let home = Home::open(options.store, &stand, Cores::Load)?;
     let binary = options.keyward.as_deref();
     let (url, limits) = (home.url(), options.limits);
-    let keyward = binary.map(|it| Keyward::new("keyward", it, &stand, &url)).transpose()?;
-    let keyward = keyward.map(|it| Keyward { limits, ..it });
+    let mut keyward = binary.map(|it| Keyward::new("keyward", it, &stand, &url)).transpose()?;
+    for keyward in &mut keyward {
+        keyward.limits = limits;
+    }
     let field = Field::assemble(&stand, keyward.as_ref(), limits)?;
     let rounds =
         vec![field.round(AccessLog::Off, options.pace)?, field.round(AccessLog::On, options.pace)?];
