@@ -85,7 +85,7 @@ impl Redis {
         let (tasks, sight) = (Tasks::default(), Arc::new(Sight::blank()));
         let (client, leasing) = {
             let _inside = runtime.enter();
-            let leasing = Leasing::start(place, &names, |slot| terms(slot), &tasks);
+            let leasing = Leasing::new(place, &names, terms, &tasks);
             (Arc::new(Client::start(names.clone(), &terms(names.any()), &tasks)), leasing)
         };
         let watching = watcher::run(Arc::clone(&client), Arc::clone(&sight));
