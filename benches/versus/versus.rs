@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let binary = options.keyward.as_deref();
     let (url, limits) = (home.url(), options.limits);
     let mut keyward = binary.map(|it| Keyward::new("keyward", it, &stand, &url)).transpose()?;
-    for keyward in &mut keyward {
+    if let Some(keyward) = &mut keyward {
         keyward.limits = limits;
     }
     let field = Field::assemble(&stand, keyward.as_ref(), limits)?;

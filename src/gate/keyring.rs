@@ -16,6 +16,7 @@ use crate::gate::filling::Filling;
 use crate::gate::hashing::Hashing;
 use crate::gate::known::{Known, OperatorRights, Rights, Stored};
 use crate::gate::lease::{Lease, Standing};
+use crate::gate::leasing::Leasing;
 use crate::gate::limits::Limits;
 use crate::gate::purse::Patience;
 use crate::gate::recheck::Workers;
@@ -41,7 +42,7 @@ pub struct Keyring {
     writeback: Writeback,
     background: (Tasks, Handle),
     fills: Arc<Semaphore>,
-    limits: Arc<Limits>,
+    limits: Limits,
     counts: Counts,
 }
 
@@ -62,7 +63,7 @@ impl Keyring {
     /// Knows nothing yet; [`crate::gate::follow`] fills it. Background work runs on `runtime`.
     pub fn new(parts: Parts, limits: &config::Limits, store: &config::Store) -> Self {
         let (background, account) = (parts.background.clone(), parts.first_account);
-        let own = Limits::new(parts.store.clone(), background, limits, account);
+        let leasing = Leasing::new(parts.store.clone(), background, limits.scope, account);
         Self {
             entries: Entries::new(store.max_keys_in_memory.get()),
             lease: Lease::new(store.lease, store.when_unreachable, store.serve_known_for),
@@ -74,7 +75,7 @@ impl Keyring {
             writeback: parts.writeback,
             background: parts.background,
             fills: Arc::new(Semaphore::new(FILLS_MAX)),
-            limits: Arc::new(own),
+            limits: Limits::new(leasing),
             counts: Counts::default(),
         }
     }
@@ -184,7 +185,7 @@ impl Keyring {
     }
 
     /// What keys may spend.
-    pub fn limits(&self) -> &Arc<Limits> {
+    pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
@@ -192,13 +193,13 @@ impl Keyring {
     pub async fn return_limits(&self) {
         let now = Moment::now();
         let pass = Pass { now, time: self.lease.store_time(now), patience: Patience::Over };
-        self.limits.return_all(&pass).await;
+        self.limits.leasing().return_all(&pass).await;
     }
 
     /// A look at what keys have leased, several times a second.
     pub fn tend_limits(&self, now: Moment) {
         let pass = Pass { now, time: self.lease.store_time(now), patience: Patience::Over };
-        for purse in self.limits.sweep(&pass) {
+        for purse in self.limits.leasing().sweep(&pass) {
             if let Some(entry) = self.entries.get(purse.key()) {
                 entry.forget(&purse);
             }

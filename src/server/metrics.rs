@@ -207,8 +207,9 @@ impl Scrape {
 
     fn limits(&self) -> Vec<Family> {
         let limits = self.keyring.limits();
-        let counts = limits.counts();
-        let shadow = Which::ALL.iter().zip(&counts.shadow);
+        let (leasing, shadow) = (limits.leasing(), limits.shadow());
+        let counts = leasing.counts();
+        let shadow = Which::ALL.iter().zip(shadow);
         let shadow = shadow.map(|(it, count)| (labels(&[("limit", it.name())]), read(count)));
         vec![
             Family::counter(
@@ -229,7 +230,7 @@ impl Scrape {
             level(
                 "keyward_limits_cut_off",
                 "Whether this gateway goes on with its share of limits, without the store",
-                u64::from(limits.is_cut_off()),
+                u64::from(leasing.is_cut_off()),
             ),
             one(
                 "keyward_limits_share_spent",
