@@ -50,9 +50,9 @@ fn lease_quota(
     }
     let used = held.filter(|it| it.0 == span.name).map_or(0, |it| it.1);
     // What this process has out is among what is used.
-    let returned = match request.rest {
-        Rest::Returned(count) => count,
-        Rest::Kept(_) => 0,
+    let (returned, kept) = match request.rest {
+        Rest::Returned(count) => (count, 0),
+        Rest::Kept(count) => (0, count),
     };
     let used = used.saturating_sub(returned).max(seen) + request.away.spent;
     let left = quota.count.get().saturating_sub(used);
@@ -68,8 +68,7 @@ fn lease_quota(
         granted,
         left: left - granted,
         enough_in: Duration::from_micros(u64::try_from(wait).unwrap_or_default()),
-        // A file forgets nothing.
-        spent: 0,
+        spent: used.saturating_sub(kept),
         now,
     }))
 }
