@@ -1,6 +1,7 @@
 //! Measures what a key costs in memory, how soon all keys are there, and what a request costs where
 //! there are many: with SQLite and with Redis.
 //!
+//! Every key has a rate, a quota and a bound on requests under way, which nobody exceeds.
 //! Resident memory with so many keys that nobody has used yet, less that with 1,000, divided by the
 //! difference. CPU per request with the same 10,000 keys in use, in turns: beside no others, and
 //! beside all.

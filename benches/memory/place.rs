@@ -11,6 +11,7 @@ use keyward::clock::Timestamp;
 use keyward::key::record::{Holder, KeyRecord, Scope};
 use keyward::key::seal::{Pepper, Peppers};
 use keyward::key::text::ApiKey;
+use keyward::rate::limits::Limits;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
@@ -83,6 +84,11 @@ fn record(number: u64, peppers: &Peppers) -> Result<KeyRecord> {
         holder: Holder::Caller(Scope {
             scheme: "default".to_owned(),
             owner: Some(format!("customer-{:06}", number / 2).parse()?),
+            limits: Limits {
+                rate: Some("1000000/s".parse()?),
+                quota: Some("1000000000/month".parse()?),
+                max_in_flight: Some("1000".parse()?),
+            },
             ..Scope::default()
         }),
         created_at: Timestamp::from_micros(CREATED + i64::try_from(number)? * 1_000_003),
