@@ -41,17 +41,7 @@ impl Demand {
     pub fn add(&mut self, hour: u32, cells: &[(u8, Cell)]) {
         for (minute, cell) in cells {
             let place = hour.saturating_mul(60).saturating_add(u32::from(*minute));
-            let empty = || Minute { seconds: [0; 60], exact: 0 };
-            let minute = self.minutes.entry(place).or_insert_with(empty);
-            match cell {
-                Cell::Exact(pairs) => {
-                    for (second, count) in pairs {
-                        minute.add((*second).into(), (*count).into());
-                        minute.exact = minute.exact.saturating_add((*count).into());
-                    }
-                }
-                Cell::Summary(sum) => minute.spread(*sum),
-            }
+            self.minutes.entry(place).or_insert(Minute::EMPTY).add(cell);
         }
     }
 
@@ -77,19 +67,29 @@ impl Demand {
         let (first, mut run) = (minute_of(since), Run::of(rules));
         let mut refused = 0;
         for (minute, counts) in &self.minutes {
-            for (second, count) in (u64::from(*minute) * 60..).zip(counts.seconds) {
-                let admitted = if count == 0 { 0 } else { run.second(second, count) };
-                if *minute >= first {
-                    refused += count - admitted;
-                }
-            }
+            let of_minute = run.minute(*minute, &counts.seconds);
+            refused += if *minute >= first { of_minute } else { 0 };
         }
         refused
     }
 }
 
 impl Minute {
-    fn add(&mut self, second: usize, count: u64) {
+    const EMPTY: Self = Self { seconds: [0; 60], exact: 0 };
+
+    fn add(&mut self, cell: &Cell) {
+        match cell {
+            Cell::Exact(pairs) => pairs.iter().for_each(|it| self.add_exact(*it)),
+            Cell::Summary(sum) => self.spread(*sum),
+        }
+    }
+
+    fn add_exact(&mut self, (second, count): (u8, u32)) {
+        self.add_to(second.into(), count.into());
+        self.exact = self.exact.saturating_add(count.into());
+    }
+
+    fn add_to(&mut self, second: usize, count: u64) {
         if let Some(sum) = self.seconds.get_mut(second) {
             *sum = sum.saturating_add(count).min(COUNT_MAX);
         }
@@ -113,9 +113,19 @@ impl Minute {
                 number += 1;
                 each + u64::from(number <= over)
             };
-            self.add(usize::try_from(place * 60 / active).unwrap_or_default(), count);
+            self.add_to(usize::try_from(place * 60 / active).unwrap_or_default(), count);
         }
     }
+}
+
+/// The least number up to `most` that is enough; from there on all are.
+fn least(most: u64, is_enough: impl Fn(u64) -> bool) -> u64 {
+    let (mut few, mut enough) = (0, most);
+    while few < enough {
+        let middle = few + (enough - few) / 2;
+        (few, enough) = if is_enough(middle) { (few, middle) } else { (middle + 1, enough) };
+    }
+    enough
 }
 
 fn enforced<T>(limit: Option<(T, Mode)>) -> Option<T> {
@@ -147,6 +157,12 @@ impl Run {
         Self { rules, full: Moment::default(), window: None }
     }
 
+    /// How many are refused in a minute.
+    fn minute(&mut self, minute: u32, seconds: &[u64; 60]) -> u64 {
+        let active = (u64::from(minute) * 60..).zip(seconds).filter(|(_, count)| **count > 0);
+        active.map(|(second, count)| count - self.second(second, *count)).sum()
+    }
+
     /// How many get in of those that come in a second, evenly spaced.
     fn second(&mut self, second: u64, count: u64) -> u64 {
         let left = self.left(second).min(count);
@@ -157,18 +173,11 @@ impl Run {
         let start = Moment::from_nanos(second.saturating_mul(NANOS));
         let gap_ns = (NANOS / count).max(1);
         let some = |count| pace.take_evenly(self.full, Series { start, gap_ns, count });
-        let (full, admitted) = some(count);
-        let (full, admitted) = if admitted <= left {
-            (full, admitted)
-        } else {
+        let (mut full, mut admitted) = some(count);
+        if admitted > left {
             // Whom the quota refuses takes nothing of the rate: only those count that came before.
-            let (mut few, mut enough) = (0, count);
-            while few < enough {
-                let middle = few + (enough - few) / 2;
-                if some(middle).1 < left { few = middle + 1 } else { enough = middle }
-            }
-            some(enough)
-        };
+            (full, admitted) = some(least(count, |it| some(it).1 >= left));
+        }
         self.full = full;
         self.spend(admitted);
         admitted
@@ -221,7 +230,10 @@ mod tests {
     fn demand(seconds: &BTreeMap<u32, u32>) -> Demand {
         let mut hours: BTreeMap<u32, Hour> = BTreeMap::new();
         for (second, count) in seconds {
-            hours.entry(second / 3_600).or_default().note((second % 3_600) as u16, *count);
+            hours
+                .entry(second / 3_600)
+                .or_default()
+                .note(u16::try_from(second % 3_600).unwrap(), *count);
         }
         let mut demand = Demand::default();
         for (hour, counted) in hours {
@@ -235,35 +247,38 @@ mod tests {
         let pace = limit(limits.rate).map(|it| Pace::new(&it.0, 1));
         let quota = limit(limits.quota).map(|it| it.0);
         let (mut full, mut used, mut refused) = (Moment::default(), BTreeMap::new(), 0);
-        for (second, count) in seconds {
-            let time = Timestamp::from_micros(i64::from(*second) * 1_000_000);
-            for number in 0..u64::from(*count) {
-                let gap = NANOS / u64::from(*count);
-                let now = Moment::from_nanos(u64::from(*second) * NANOS + number * gap);
-                let paid = pace.map_or(Ok(full), |it| it.take(full, 1, now));
-                let window = quota.map_or(0, |it| it.window.at(time).name);
-                let used: &mut u64 = used.entry(window).or_default();
-                match paid {
-                    Ok(after) if quota.is_none_or(|it| *used < it.count.get()) => {
-                        full = after;
-                        *used += 1;
-                    }
-                    _ => refused += u64::from(time >= since),
+        for nanos in seconds.iter().flat_map(|(second, count)| moments(*second, *count)) {
+            let now = Moment::from_nanos(nanos);
+            let time = Timestamp::from_micros(i64::try_from(nanos / 1_000).unwrap());
+            let paid = pace.map_or(Ok(full), |it| it.take(full, 1, now));
+            let window = quota.map_or(0, |it| it.window.at(time).name);
+            let used: &mut u64 = used.entry(window).or_default();
+            match paid {
+                Ok(after) if quota.is_none_or(|it| *used < it.count.get()) => {
+                    full = after;
+                    *used += 1;
                 }
+                _ => refused += u64::from(time >= since),
             }
         }
         refused
     }
 
+    /// Evenly spaced in a second.
+    fn moments(second: u32, count: u32) -> impl Iterator<Item = u64> {
+        let (start, gap) = (u64::from(second) * NANOS, NANOS / u64::from(count));
+        (0..u64::from(count)).map(move |it| start + it * gap)
+    }
+
     /// At most eight seconds of a minute, around a midnight.
     fn exact_seconds() -> impl Strategy<Value = BTreeMap<u32, u32>> {
-        let minute = (0..240_u32, prop::collection::btree_map(0..60_u32, 1..300_u32, 1..=8));
-        prop::collection::btree_map(0..240_u32, minute, 1..20).prop_map(|minutes| {
-            let first = TODAY * 3_600 - 7_200;
-            let seconds = minutes.into_iter().flat_map(|(minute, (_, seconds))| {
-                seconds.into_iter().map(move |(at, count)| (first + minute * 60 + at, count))
-            });
-            seconds.collect()
+        let minute = prop::collection::btree_map(0..60_u32, 1..300_u32, 1..=8);
+        let at = |(minute, at): (u32, u32)| TODAY * 3_600 - 7_200 + minute * 60 + at;
+        prop::collection::btree_map(0..240_u32, minute, 1..20).prop_map(move |minutes| {
+            let each = |(minute, counts): (u32, BTreeMap<u32, u32>)| {
+                counts.into_iter().map(move |(second, count)| (at((minute, second)), count))
+            };
+            minutes.into_iter().flat_map(each).collect()
         })
     }
 

@@ -16,6 +16,7 @@ pub mod changes;
 pub mod following;
 pub mod model;
 pub mod receipts;
+pub mod usage;
 
 /// Hands every claim to the macro `$then`, behind what else it is given.
 macro_rules! claims {
@@ -55,6 +56,9 @@ macro_rules! claims {
             receipts::who_is_forgotten_was_known_before,
             receipts::who_came_back_is_not_forgotten,
             receipts::who_stays_silent_goes_out_of_the_register,
+            usage::what_gateways_counted_is_there_by_the_hour,
+            usage::an_hour_that_is_written_again_is_what_it_was_last,
+            usage::many_hours_are_written_at_once,
         }
     };
 }
