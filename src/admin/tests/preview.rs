@@ -75,11 +75,11 @@ async fn what_is_not_given_is_as_the_key_has_it_and_null_is_the_schemes() {
         (json!({}), json!({"rate": "5/s", "quota": "7/day", "max_in_flight": 3})),
         (
             json!({"rate": "9/s shadow", "quota": null, "max_in_flight": "unlimited"}),
-            json!({"rate": "9/s shadow", "quota": null, "max_in_flight": "unlimited"}),
+            json!({"rate": "9/s shadow", "quota": "unlimited", "max_in_flight": "unlimited"}),
         ),
         (
             json!({"rate": null, "max_in_flight": null}),
-            json!({"rate": "5/s", "quota": "7/day", "max_in_flight": null}),
+            json!({"rate": "5/s", "quota": "7/day", "max_in_flight": "unlimited"}),
         ),
     ] {
         let shown = preview(&place, &key, body).await;
