@@ -80,8 +80,8 @@ fn preview(
     typed: KeysPreview,
     streams: &mut Streams<'_>,
 ) -> Result<(), Failure> {
-    let path = format!("{}/limits/preview", id(&typed.id)?);
-    let answer = keys.send(keys.call(Method::POST, &path).json(&body(said(typed.limits))))?;
+    let call = keys.call_below(Method::POST, id(&typed.id)?.as_str(), "limits/preview");
+    let answer = keys.send(call.json(&body(said(typed.limits))))?;
     let shown = match keys.output() {
         Output::Table => words::preview(&answer.read()?),
         Output::Json => words::json(&answer.document),

@@ -97,7 +97,7 @@ pub fn preview(preview: &Preview) -> String {
     let dash = || "-".to_owned();
     let all = row("all together", dash(), preview.refused, preview.share);
     let each = ["rate", "quota", "max_in_flight"].into_iter().filter_map(|name| {
-        let limit = preview.proposed.get(name).filter(|it| !it.is_null()).map(cell)?;
+        let limit = preview.proposed.get(name).map(cell).filter(|it| it != "unlimited")?;
         Some(match preview.by_limit.get(name) {
             Some(Some(it)) => row(name, limit, it.refused, it.share),
             Some(None) | None => [name.to_owned(), limit, dash(), dash()],

@@ -1,9 +1,11 @@
 //! What was counted of keys, until the store knows.
 
 use super::*;
+use crate::gate::entries::Entries;
 use crate::gate::entry::Entry;
+use crate::gate::fill::FillRead;
 use crate::gate::history::{History, PARTS, Tally};
-use crate::gate::known::Known;
+use crate::gate::known::{Known, Stored};
 use crate::key::text::KeyId;
 use crate::rate::timeline::{Cell, read};
 use crate::store::usage::{UsageRow, hour_of};
@@ -81,6 +83,31 @@ async fn workers_that_count_at_once_lose_nothing() {
     let rows = taken(&history);
     let told = rows.iter().flat_map(|it| read(&it.cells).unwrap()).map(|it| it.1.total());
     assert_eq!(told.sum::<u64>(), 4 * 50_000 * 3);
+}
+
+#[tokio::test]
+async fn what_an_entry_has_counted_is_in_the_history_once_it_is_gathered_or_leaves() {
+    let (place, entries) = (Place::new(), Entries::new(1));
+    let [first, second] = [1, 2].map(Minted::new);
+    let come = |key: &Minted| {
+        let stored = Known::new(&key.record, &place.row(&key.record)).unwrap();
+        let (id, read) = (key.record.id, FillRead::Found(Stored::Readable(Box::new(stored))));
+        let fill = entries.begin_fill(id).unwrap();
+        entries.end_fill(id, &fill, read);
+        drop(fill);
+        entries.get(id).unwrap()
+    };
+    let (id, history) = (first.record.id, entries.history());
+    let entry = come(&first);
+    entry.asked(NOW, 3, history);
+    assert_eq!(seconds(history, id), []);
+    entries.gather();
+    assert_eq!(seconds(history, id), [(0, 3)]);
+    entry.asked(after(10), 4, history);
+    drop(entry);
+    drop(come(&second));
+    assert!(entries.get(id).is_none());
+    assert_eq!(seconds(history, id), [(0, 7)]);
 }
 
 #[test]
