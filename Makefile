@@ -39,6 +39,8 @@ versus: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --store redis
+	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --limits
+	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --limits --store redis
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --shared-key
 
 ## make instructions  instructions per request and per check of a key, under valgrind

@@ -114,6 +114,17 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
+    /// This moment and so many nanoseconds more.
+    #[must_use]
+    pub const fn after_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// How many nanoseconds ago `earlier` was; 0 if it is still to come.
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// This moment and `duration` less.
     #[must_use]
     pub fn before(self, duration: Duration) -> Self {

@@ -21,7 +21,6 @@ use crate::gate::purse::{Patience, Purse};
 use crate::gate::remaining::Over;
 use crate::gate::running::{Grant, Running};
 use crate::key::text::PresentedKey;
-use crate::store::Unavailable;
 
 pub mod aside;
 pub mod bill;
@@ -43,6 +42,7 @@ pub mod keyring;
 pub mod known;
 pub mod last_uses;
 pub mod lease;
+pub mod leasing;
 pub mod limits;
 pub mod order;
 pub mod purse;
@@ -123,11 +123,6 @@ impl Gate {
         self.pay(entry, caller, &Pass { now, time, patience })
     }
 
-    fn pay(&self, entry: &Arc<Entry>, caller: &Caller<'_>, pass: &Pass) -> Result<Grant, Hold> {
-        let taken = self.keyring.limits().take(entry, caller.route, pass)?;
-        Ok(self.running.enter(Some(Arc::clone(entry)), caller, taken))
-    }
-
     /// The same for who has to wait for a slice of a limit: not for long, and then the share decides.
     async fn enter_later(
         &self,
@@ -135,17 +130,20 @@ impl Gate {
         caller: &Caller<'_>,
         (mut purse, mut answers): (Arc<Purse>, u64),
     ) -> Result<Grant, Refusal> {
-        let end = Instant::now() + SLICE_WAIT_MAX;
+        let leasing = self.keyring.limits().leasing();
+        let end = Instant::now() + leasing.patience();
         loop {
             let waited = timeout_at(end, purse.answered(answers)).await;
-            if waited.is_err() {
-                self.keyring.limits().miss(&purse, &Unavailable(SILENCE.to_owned()));
-            }
             let now = Moment::now();
+            let patience = match waited {
+                Ok(()) => Patience::Fresh,
+                Err(_elapsed) => {
+                    leasing.give_up(&purse, now).map_err(|_away| Refusal::StoreUnreachable)?
+                }
+            };
             if self.keyring.lease().standing(now) == Standing::Lost {
                 return Err(Refusal::StoreUnreachable);
             }
-            let patience = if waited.is_err() { Patience::Over } else { Patience::Fresh };
             match self.enter_again(&entry, caller, now, patience) {
                 Ok(grant) => return Ok(grant),
                 Err(Hold::Over(over)) => return Err(Refusal::OverLimit(over)),
@@ -153,6 +151,11 @@ impl Gate {
                 Err(Hold::Wait(next, count)) => (purse, answers) = (next, count),
             }
         }
+    }
+
+    fn pay(&self, entry: &Arc<Entry>, caller: &Caller<'_>, pass: &Pass) -> Result<Grant, Hold> {
+        let taken = self.keyring.limits().take(entry, caller.route, pass)?;
+        Ok(self.running.enter(Some(Arc::clone(entry)), caller, taken))
     }
 
     /// What this worker is serving.
@@ -284,7 +287,3 @@ pub enum Refusal {
     #[error("too much to do at the moment")]
     Overloaded,
 }
-
-/// For a slice of a limit.
-const SLICE_WAIT_MAX: Duration = Duration::from_millis(50);
-const SILENCE: &str = "it did not answer within 50 ms";

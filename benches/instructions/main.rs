@@ -16,6 +16,7 @@
     reason = "a benchmark, not a server"
 )]
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,8 @@ fn measure() -> Result<()> {
     let cases = [
         ("public route", "/public", None, 200),
         ("key route", "/v1/orders/42", Some(bench.key.as_str()), 200),
+        ("with a rate", "/v1/orders/42", Some(bench.limited[0].as_str()), 200),
+        ("with rate and quota", "/v1/orders/42", Some(bench.limited[1].as_str()), 200),
         ("refused: unknown id", "/v1/orders/42", Some(unknown.as_str()), 401),
         ("refused: garbage", "/v1/orders/42", Some("garbage"), 401),
     ];
@@ -68,13 +71,25 @@ fn measure() -> Result<()> {
         let call = Call { path, key, status };
         let first = bench.per_request(&call)?;
         let again = bench.per_request(&call)?;
-        println!("{name:<22} {first:>8.0} instructions per request; once more: {again:.0}");
-        figures.insert(name.to_owned(), json!([first, again]));
+        println!(
+            "{name:<22} {:>8.0} instructions per request; once more: {:.0}; allocations: {:.3}",
+            first.instructions, again.instructions, first.allocations
+        );
+        let counted = [first.instructions, again.instructions, first.allocations];
+        figures.insert(name.to_owned(), json!(counted));
     }
-    let of = |name: &str| figures[name][0].as_f64().unwrap_or_default();
-    let check = of("key route") - of("public route");
+    let of = |name: &str, at: usize| figures[name][at].as_f64().unwrap_or_default();
+    let check = of("key route", 0) - of("public route", 0);
     println!("{:<22} {check:>8.0} instructions", "one check of a key");
+    let differences = ["with a rate", "with rate and quota"].map(|name| {
+        let [more, memory] = [0, 2].map(|at| of(name, at) - of("key route", at));
+        println!("{name:<22} {more:>8.0} instructions more, {memory:.3} allocations more");
+        (name, json!([more, memory]))
+    });
     figures.insert("one check of a key".to_owned(), json!(check));
+    for (name, difference) in differences {
+        figures.insert(format!("{name}, more than without"), difference);
+    }
     frame::write_results("instructions", figures)
 }
 
@@ -85,6 +100,15 @@ struct Bench {
     gateway: SocketAddr,
     admin: SocketAddr,
     key: String,
+    /// One with a rate, one with a quota beside it: nobody exceeds them.
+    limited: [String; 2],
+}
+
+/// Of one thread, or of one of its requests.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    instructions: f64,
+    allocations: f64,
 }
 
 struct Call<'a> {
@@ -113,20 +137,24 @@ routes = [
         );
         fs::write(folder.join("keyward.toml"), text)?;
         let binary = frame::binary()?;
-        let mut bench = Self { stand, folder, binary, gateway, admin, key: String::new() };
-        bench.key = bench.mint()?;
+        let (key, limited) = (String::new(), [const { String::new() }; 2]);
+        let mut bench = Self { stand, folder, binary, gateway, admin, key, limited };
+        let _process = bench.start(&[])?;
+        bench.key = bench.mint("")?;
+        let rate = r#","rate":"1000000/s""#;
+        bench.limited =
+            [bench.mint(rate)?, bench.mint(&format!(r#"{rate},"quota":"1000000000/day""#))?];
         Ok(bench)
     }
 
-    fn mint(&self) -> Result<String> {
-        let _process = self.start(&[])?;
+    fn mint(&self, limits: &str) -> Result<String> {
         let token = fs::read_to_string(self.folder.join("operator.token"))?;
         let (host, bearer) = (self.admin.to_string(), format!("Bearer {}", token.trim()));
         let headers =
             [("host", &*host), ("authorization", &*bearer), ("content-type", "application/json")];
-        let body = r#"{"name":"orders client","owner":"team orders"}"#;
+        let body = format!(r#"{{"name":"orders client","owner":"team orders"{limits}}}"#);
         let minted =
-            Connection::open(self.admin)?.send(&request("POST /v1/keys", &headers, body))?;
+            Connection::open(self.admin)?.send(&request("POST /v1/keys", &headers, &body))?;
         ensure!(minted.status == 201, "minting got {}: {}", minted.status, minted.body);
         let minted: serde_json::Value = serde_json::from_str(&minted.body)?;
         Ok(minted["key"].as_str().context("no key")?.to_owned())
@@ -157,13 +185,15 @@ routes = [
             .is_ok_and(|it| it.status == 200)
     }
 
-    fn per_request(&self, call: &Call<'_>) -> Result<f64> {
+    fn per_request(&self, call: &Call<'_>) -> Result<Counted> {
         let (short, long) = (self.count(call, SHORT)?, self.count(call, LONG)?);
-        Ok((long - short) / (LONG - SHORT) as f64)
+        let each = |of: fn(&Counted) -> f64| (of(&long) - of(&short)) / (LONG - SHORT) as f64;
+        let (instructions, allocations) = (each(|it| it.instructions), each(|it| it.allocations));
+        Ok(Counted { instructions, allocations })
     }
 
     /// The instructions of the busiest thread, the worker, for so many requests.
-    fn count(&self, call: &Call<'_>, requests: u64) -> Result<f64> {
+    fn count(&self, call: &Call<'_>, requests: u64) -> Result<Counted> {
         let folder = self.stand.folder(&format!("callgrind-{requests}"))?;
         for old in fs::read_dir(&folder)? {
             fs::remove_file(old?.path())?;
@@ -195,17 +225,48 @@ routes = [
     }
 }
 
-fn busiest(folder: &Path) -> Result<f64> {
-    let mut most = 0.0_f64;
+fn busiest(folder: &Path) -> Result<Counted> {
+    let mut busiest = Counted::default();
     for file in fs::read_dir(folder)? {
         let text = fs::read_to_string(file?.path())?;
         let totals = text.lines().filter_map(|it| it.strip_prefix("totals: "));
-        for total in totals.filter_map(|it| it.trim().parse::<f64>().ok()) {
-            most = most.max(total);
+        let totals = totals.filter_map(|it| it.trim().parse::<f64>().ok());
+        let instructions = totals.fold(0.0_f64, f64::max);
+        if instructions > busiest.instructions {
+            busiest = Counted { instructions, allocations: allocations(&text) };
         }
     }
-    ensure!(most > 0.0, "callgrind counted nothing");
-    Ok(most)
+    ensure!(busiest.instructions > 0.0, "callgrind counted nothing");
+    ensure!(busiest.allocations > 0.0, "no call of the allocator was seen");
+    Ok(busiest)
+}
+
+/// How often a thread asked for memory: calls of the allocator by anybody but itself. Names are
+/// written out once, and a number stands for them afterwards.
+fn allocations(profile: &str) -> f64 {
+    let mut names = HashMap::new();
+    let (mut is_own, mut asks, mut count) = (false, false, 0.0);
+    for line in profile.lines() {
+        let Some((what, value)) = line.split_once('=') else { continue };
+        match what {
+            "fn" | "cfn" => {
+                let (number, name) = value.split_once(' ').unwrap_or((value, ""));
+                let it = *names.entry(number).or_insert_with(|| is_allocator(name));
+                if what == "fn" { is_own = it } else { asks = it }
+            }
+            "calls" if asks && !is_own => {
+                let calls = value.split(' ').next().and_then(|it| it.parse::<f64>().ok());
+                count += calls.unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    count
+}
+
+fn is_allocator(name: &str) -> bool {
+    let asks = ["mi_malloc", "mi_zalloc", "mi_realloc", "mi_heap_malloc", "mi_heap_zalloc"];
+    asks.iter().any(|it| name.starts_with(it)) || name.starts_with("_mi_")
 }
 
 /// A key of the right shape under another id: its checksum is right, and nobody minted it.

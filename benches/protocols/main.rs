@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use crate::contender::{AccessLog, Contender};
+use crate::contender::{AccessLog, Contender, Limits};
 use crate::cpu::CpuTime;
 use crate::credential::Credential;
 use crate::keyward::{EMBEDDED, Keyward};
@@ -187,7 +187,7 @@ fn over(mut contender: Contender, kind: &Kind) -> Result<Contender> {
 
 /// nginx as in `versus`, over HTTP/2 or TLS.
 fn nginx(stand: &Stand, credentials: &[Credential], kind: &Kind) -> Result<Contender> {
-    let contender = Nginx::new(stand, credentials)?.full("nginx", AccessLog::Off)?;
+    let contender = Nginx::new(stand, credentials)?.full("nginx", AccessLog::Off, Limits::None)?;
     let config = PathBuf::from(contender.arguments.last().context("no configuration")?);
     let text = fs::read_to_string(&config)?;
     certify(&contender.folder)?;

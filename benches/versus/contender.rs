@@ -27,6 +27,13 @@ pub enum AccessLog {
     On,
 }
 
+/// Whether every key has a rate, which nobody exceeds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    None,
+    Rate,
+}
+
 /// A configured proxy.
 pub struct Contender {
     pub name: &'static str,

@@ -8,7 +8,7 @@ use std::thread;
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::{Value, json};
 
-use crate::contender::{AccessLog, Contender, Duty, configure};
+use crate::contender::{AccessLog, Contender, Duty, Limits, configure};
 use crate::credential::{self, Credential};
 use crate::http::{self, Connection};
 use crate::process::Cores;
@@ -29,6 +29,8 @@ pub struct Keyward {
     address: SocketAddr,
     admin: SocketAddr,
     store: String,
+    /// None, unless another is asked for.
+    pub limits: Limits,
 }
 
 impl Keyward {
@@ -47,6 +49,7 @@ impl Keyward {
             address: free_address()?,
             admin: free_address()?,
             store: store(url, name),
+            limits: Limits::None,
         })
     }
 
@@ -62,6 +65,7 @@ impl Keyward {
             ("@ACCESS@", &access.to_string()),
             ("@UPSTREAM@", &self.upstream.to_string()),
             ("@STORE@", &self.store),
+            ("@LIMITS@", limits(self.limits)),
         ];
         configure(&config, include_str!("configs/keyward.toml"), &values)?;
         let config = config.to_string_lossy();
@@ -108,6 +112,14 @@ fn store(url: &str, name: &str) -> String {
     let namespace =
         if url == EMBEDDED { String::new() } else { format!("\nnamespace = \"{name}\"") };
     format!("url = \"{url}\"{namespace}")
+}
+
+/// Of every key, one that nobody exceeds.
+fn limits(limits: Limits) -> &'static str {
+    match limits {
+        Limits::None => "",
+        Limits::Rate => "rate = \"1000000/s\"",
+    }
 }
 
 struct Minter {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::contender::{AccessLog, Contender, Duty, configure};
+use crate::contender::{AccessLog, Contender, Duty, Limits, configure};
 use crate::credential::Credential;
 use crate::stand::{Stand, free_address};
 
@@ -26,14 +26,42 @@ impl Nginx {
         Ok(Self { folder, upstream: stand.upstream })
     }
 
-    /// The configuration which does what Keyward does, under any name.
-    pub fn full(&self, name: &'static str, access_log: AccessLog) -> Result<Contender> {
+    /// The configuration which does what Keyward does, under any name. Where keys have limits, it
+    /// says the same and counts nothing.
+    pub fn full(
+        &self,
+        name: &'static str,
+        access_log: AccessLog,
+        limits: Limits,
+    ) -> Result<Contender> {
+        let said = match limits {
+            Limits::None => "",
+            Limits::Rate => SAID,
+        };
+        self.counting(name, access_log, ("", said))
+    }
+
+    /// The same, which counts by key.
+    pub fn limited(&self, access_log: AccessLog) -> Result<Contender> {
+        let counted = format!("limit_req zone=keys burst=1000000 nodelay; {SAID}");
+        self.counting("nginx_limit_req", access_log, (ZONE, &counted))
+    }
+
+    fn counting(
+        &self,
+        name: &'static str,
+        access_log: AccessLog,
+        (zone, limits): (&str, &str),
+    ) -> Result<Contender> {
         // Standard output goes to a file which is emptied at each start, as Keyward's does.
         let access_log = match access_log {
             AccessLog::Off => "off",
             AccessLog::On => "/dev/stdout keyed buffer=64k",
         };
-        let template = include_str!("configs/nginx.conf").replace("@ACCESS_LOG@", access_log);
+        let template = include_str!("configs/nginx.conf")
+            .replace("@ACCESS_LOG@", access_log)
+            .replace("@LIMIT_ZONE@", zone)
+            .replace("@LIMITS@", limits);
         self.contender(name, Duty::Identify, &template)
     }
 
@@ -66,6 +94,13 @@ impl Nginx {
         })
     }
 }
+
+/// Room for every key, and a rate that nobody exceeds.
+const ZONE: &str = "limit_req_zone $key_id zone=keys:16m rate=1000000r/s;";
+
+/// As long as what Keyward says.
+const SAID: &str = r#"add_header ratelimit-policy '"rate";q=1000000;w=1' always;
+            add_header ratelimit '"rate";r=$request_length;t=1' always;"#;
 
 fn write_map(
     path: &Path,

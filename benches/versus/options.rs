@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 
+use crate::contender::Limits;
+
 const USAGE: &str = "\
 usage: cargo bench --bench versus -- [OPTIONS]
   --turns N           how often each contender is measured (default 11)
@@ -13,6 +15,7 @@ usage: cargo bench --bench versus -- [OPTIONS]
   --warm-up N         seconds of load before; they tell throughput and latency (default 1)
   --keyward PATH      the binary to measure (default the one Cargo built)
   --store KIND        where it keeps its keys: embedded (default) or redis
+  --limits            with a rate on every key, beside nginx with the same headers and no limit
   --without-keyward   measure only the others, with made-up keys
   --shared-key        measure one key on all connections against a key for each
   --out DIR           where the results go (default benches/results)";
@@ -23,6 +26,7 @@ pub struct Options {
     /// The Keyward binary, unless the others are to be measured alone.
     pub keyward: Option<PathBuf>,
     pub store: Store,
+    pub limits: Limits,
     pub out: PathBuf,
     pub pace: Pace,
 }
@@ -64,10 +68,15 @@ impl Options {
 
     /// Where the results of a measurement go.
     pub fn results(&self, name: &str) -> PathBuf {
-        self.out.join(match self.store {
-            Store::Embedded => format!("{name}.json"),
-            Store::Redis => format!("{name}_redis.json"),
-        })
+        let limits = match self.limits {
+            Limits::None => "",
+            Limits::Rate => "_limits",
+        };
+        let store = match self.store {
+            Store::Embedded => "",
+            Store::Redis => "_redis",
+        };
+        self.out.join(format!("{name}{limits}{store}.json"))
     }
 
     fn apply(&mut self, flag: &str, rest: &mut impl Iterator<Item = String>) -> Result<()> {
@@ -78,6 +87,7 @@ impl Options {
             "--warm-up" => self.pace.warm_up_seconds = positive(flag, rest)?,
             "--keyward" => self.keyward = Some(value(flag, rest)?.into()),
             "--store" => self.store = store(&value(flag, rest)?)?,
+            "--limits" => self.limits = Limits::Rate,
             "--without-keyward" => self.keyward = None,
             "--shared-key" => self.measurement = Measurement::SharedKey,
             "--out" => self.out = value(flag, rest)?.into(),
@@ -93,6 +103,7 @@ impl Default for Options {
             measurement: Measurement::Versus,
             keyward: Some(built_keyward()),
             store: Store::Embedded,
+            limits: Limits::None,
             out: PathBuf::from("benches/results"),
             pace: Pace { turns: 11, seconds: 2, warm_up_seconds: 1 },
         }

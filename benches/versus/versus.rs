@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::contender::{AccessLog, Contender};
+use crate::contender::{AccessLog, Contender, Limits};
 use crate::credential::{self, Credential};
 use crate::haproxy::Haproxy;
 use crate::home::Home;
@@ -38,24 +38,36 @@ pub fn run(options: &Options) -> Result<Verdict> {
     let stand = Stand::set_up(Cores::Load)?;
     let home = Home::open(options.store, &stand, Cores::Load)?;
     let binary = options.keyward.as_deref();
-    let keyward = binary.map(|it| Keyward::new("keyward", it, &stand, &home.url())).transpose()?;
-    let field = Field::assemble(&stand, keyward.as_ref())?;
+    let (url, limits) = (home.url(), options.limits);
+    let mut keyward = binary.map(|it| Keyward::new("keyward", it, &stand, &url)).transpose()?;
+    if let Some(keyward) = &mut keyward {
+        keyward.limits = limits;
+    }
+    let field = Field::assemble(&stand, keyward.as_ref(), limits)?;
     let rounds =
         vec![field.round(AccessLog::Off, options.pace)?, field.round(AccessLog::On, options.pace)?];
     let report = Report {
         machine: machine::describe(options),
         pace: options.pace,
         comparisons: comparisons(&rounds[0]),
-        judged: vec![judge(&rounds[0], &TARGETS), judge(&rounds[1], &TARGETS_WITH_LOG)],
+        judged: vec![judge(&rounds[0], targets(limits)), judge(&rounds[1], &TARGETS_WITH_LOG)],
         notes: &NOTES,
         rounds,
     };
     report.print();
     report.write(&options.results("versus"))?;
-    if options.store == Store::Embedded {
+    if options.store == Store::Embedded && limits == Limits::None {
         chart::write(&report.rounds, &options.out.join("versus.svg"))?;
     }
     Ok(report.verdict())
+}
+
+/// `HAProxy` has no part in a field with limits.
+fn targets(limits: Limits) -> &'static [Target] {
+    match limits {
+        Limits::None => &TARGETS,
+        Limits::Rate => &TARGETS_WITH_LOG,
+    }
 }
 
 fn judge<'a>(round: &Round, targets: &'a [Target]) -> Judged<'a> {
@@ -81,13 +93,16 @@ struct Field {
 }
 
 impl Field {
-    fn assemble(stand: &Stand, keyward: Option<&Keyward>) -> Result<Self> {
+    fn assemble(stand: &Stand, keyward: Option<&Keyward>, limits: Limits) -> Result<Self> {
         let credentials = credentials(keyward)?;
         let nginx = Nginx::new(stand, &credentials)?;
         let keys = credential::pick(&credentials, credential::IN_USE);
         let field = Self {
-            without_log: without_log(keyward, &nginx, &Haproxy::new(stand, &credentials)?)?,
-            with_log: comparable(keyward, &nginx, AccessLog::On)?,
+            without_log: match limits {
+                Limits::None => without_log(keyward, &nginx, &Haproxy::new(stand, &credentials)?)?,
+                Limits::Rate => comparable(keyward, &nginx, (AccessLog::Off, limits))?,
+            },
+            with_log: comparable(keyward, &nginx, (AccessLog::On, limits))?,
             generator: Generator::new(stand, &keys, Cores::Load)?,
         };
         field.probe(&credentials)?;
@@ -120,7 +135,7 @@ fn without_log(
     nginx: &Nginx,
     haproxy: &Haproxy,
 ) -> Result<Vec<Contender>> {
-    let mut contenders = comparable(keyward, nginx, AccessLog::Off)?;
+    let mut contenders = comparable(keyward, nginx, (AccessLog::Off, Limits::None))?;
     contenders.extend([
         haproxy.full()?,
         haproxy.map()?,
@@ -135,14 +150,17 @@ fn without_log(
 fn comparable(
     keyward: Option<&Keyward>,
     nginx: &Nginx,
-    access_log: AccessLog,
+    (access_log, limits): (AccessLog, Limits),
 ) -> Result<Vec<Contender>> {
     let mut contenders = Vec::new();
     if let Some(keyward) = keyward {
         contenders.push(keyward.contender(1, access_log)?);
     }
-    contenders.push(nginx.full(CONTROL.base, access_log)?);
-    contenders.push(nginx.full(CONTROL.name, access_log)?);
+    contenders.push(nginx.full(CONTROL.base, access_log, limits)?);
+    contenders.push(nginx.full(CONTROL.name, access_log, limits)?);
+    if limits == Limits::Rate {
+        contenders.push(nginx.limited(access_log)?);
+    }
     Ok(contenders)
 }
 

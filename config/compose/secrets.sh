@@ -25,6 +25,6 @@ fi
 hash=$(sha256sum "$password" | cut -d ' ' -f 1)
 keep "$users" <<EOT
 user default reset on nopass +ping
-user keyward reset on #$hash ~{kw}:* ~{kw:limits:*}:* +eval +evalsha +script|load +info +config|get +select +wait +time +get +set +del +pexpire +pexpireat +@hash +@set +@sortedset +@stream +ping
+user keyward reset on #$hash ~{kw}:* ~{kw:* +eval +evalsha +script|load +info +config|get +select +wait +time +get +set +@hash +@set +@sortedset +@stream +del +pexpire +pexpireat +ping
 EOT
 chown "$owner" /run/secrets /data

@@ -22,7 +22,7 @@ use crate::rate::quota::Quota;
 /// What one request has paid so far.
 #[derive(Debug)]
 pub struct Bill<'a> {
-    limits: &'a Arc<Limits>,
+    limits: &'a Limits,
     key: KeyId,
     aside: &'a Aside,
     terms: &'a Terms,
@@ -54,7 +54,7 @@ type Enough = Result<(u64, Duration), Duration>;
 impl<'a> Bill<'a> {
     /// Of a request with a key, on a route.
     pub fn new(
-        limits: &'a Arc<Limits>,
+        limits: &'a Limits,
         (key, aside): (KeyId, &'a Aside),
         (terms, pass): (&'a Terms, &'a Pass),
     ) -> Self {
@@ -92,7 +92,7 @@ impl<'a> Bill<'a> {
     }
 
     fn enter(&mut self, max: u32, mode: Mode) -> Result<Option<Left>, Hold> {
-        let share = self.limits.share_in_flight(max);
+        let share = self.limits.leasing().share_in_flight(max);
         let entered = self.aside.enter(share);
         match (entered, mode) {
             (Ok(_), Mode::Shadow | Mode::Enforced) => {}
@@ -114,7 +114,7 @@ impl<'a> Bill<'a> {
             Place::Key(slot) => (Which::Rate, KEY, *slot),
             Place::Route(_, slot) => (Which::RouteRate, ROUTE, &**slot),
         };
-        let enough = if self.limits.leases_rates() {
+        let enough = if self.limits.leasing().leases_rates() {
             let fill = || Fill::Rate(paced.rate, place.route());
             let token = paced.rate.period / paced.rate.count.get();
             self.lease(slot.purse(), at, fill)?.map(|left| (left, token))
@@ -181,13 +181,13 @@ impl<'a> Bill<'a> {
         fill: impl Fn() -> Fill,
     ) -> Result<Result<u64, Duration>, Hold> {
         let cost = u64::from(self.terms.cost.get());
-        let around = self.limits.around(self.key, self.pass);
+        let around = self.limits.leasing().around(self.key, self.pass);
         loop {
-            let purse = self.limits.purse(slot, self.key, &fill);
+            let purse = self.limits.leasing().purse(slot, self.key, &fill);
             let answers = purse.answers();
             let (taking, question) = purse.take(cost, &around);
             if let Some(question) = question {
-                self.limits.send(&purse, question);
+                self.limits.leasing().send(&purse, question);
             }
             match taking {
                 Taking::Taken => {
@@ -196,7 +196,7 @@ impl<'a> Bill<'a> {
                     return Ok(Ok(left));
                 }
                 Taking::OfShare => {
-                    self.limits.count_share(cost);
+                    self.limits.leasing().count_share(cost);
                     return Ok(Ok(0));
                 }
                 Taking::Wait(answers) => return Err(Hold::Wait(purse, answers)),
@@ -216,8 +216,8 @@ impl<'a> Bill<'a> {
         let payments = std::mem::take(&mut self.paid);
         for payment in payments.into_iter().flatten() {
             let Payment::Leased(purse, _) = payment else { continue };
-            if let Some(question) = purse.tend(&self.limits.around(self.key, self.pass)) {
-                self.limits.send(&purse, question);
+            if let Some(question) = purse.tend(&self.limits.leasing().around(self.key, self.pass)) {
+                self.limits.leasing().send(&purse, question);
             }
         }
         let is_told = self.remaining != Remaining::default();

@@ -35,8 +35,9 @@ pub struct Books {
     pub waiting: u64,
     /// When the store was last asked.
     pub asked_at: Moment,
-    /// Before then it would not have enough.
-    pub rests_until: Moment,
+    /// Before then it would not have enough, for what costs so much or more.
+    rests_until: Moment,
+    rests_for: u64,
     /// When it will have, if nobody else spends.
     pub enough_at: Moment,
     /// The window of a quota that the store is in.
@@ -47,8 +48,9 @@ pub struct Books {
     spent_then: u64,
     /// What was certainly spent of a quota in this window, of all that was ever heard.
     seen: u64,
-    /// What was left of a quota when the store was last heard.
+    /// What was left of a quota when the store was last heard, and when that was.
     remained: u64,
+    heard_at: Moment,
     share: Option<Share>,
     /// How much had been spent when it was last looked at, and since when no more was.
     idle: (u64, Moment),
@@ -62,8 +64,6 @@ struct Share {
     fellows: u32,
     /// When its bucket is full.
     full: Moment,
-    /// What it may still spend of a quota.
-    left: u64,
 }
 
 impl Books {
@@ -77,12 +77,14 @@ impl Books {
             waiting: 0,
             asked_at: Moment::default(),
             rests_until: Moment::default(),
+            rests_for: 0,
             enough_at: Moment::default(),
             span: None,
             is_retired: false,
             spent_then: 0,
             seen: 0,
             remained: 0,
+            heard_at: Moment::default(),
             share: None,
             idle: (0, Moment::default()),
         }
@@ -142,16 +144,38 @@ impl Books {
     }
 
     /// The store has less than was wanted: nobody asks again before that can have changed.
-    pub fn rest(&mut self, slice: &Slice, now: Moment) {
+    pub fn rest(&mut self, request: &SliceRequest, slice: &Slice, now: Moment) {
         self.enough_at = now.after(slice.enough_in);
         let pause = self.fill.pause().max(slice.enough_in).min(REST_MAX);
-        self.rests_until = now.after(pause);
+        (self.rests_until, self.rests_for) = (now.after(pause), request.least.max(1));
+    }
+
+    /// What was spent without the store has been said: others have to say it as well, before anybody
+    /// is given what they may have spent.
+    pub fn rest_for_others(&mut self, now: Moment) {
+        self.rests_until = self.rests_until.max(now.after(RESUMED_AFTER));
+        (self.enough_at, self.rests_for) = (self.enough_at.max(self.rests_until), 1);
+    }
+
+    /// Whether what costs so much need not ask.
+    pub fn rests(&self, cost: u64, now: Moment) -> bool {
+        now < self.rests_until && cost >= self.rests_for
+    }
+
+    /// Whether what was spent without the store is a noticeable part of what fits into the bucket.
+    pub fn owes_much(&self, away: &Away, around: &Around) -> bool {
+        match &self.fill {
+            Fill::Rate(rate, _) => {
+                away.owed * u64::from(around.fellows) * NOTICEABLE > u64::from(rate.burst.get())
+            }
+            Fill::Quota(_) => false,
+        }
     }
 
     /// Takes from this gateway's share, which is empty when the store falls silent.
     pub fn take_of_share(&mut self, cost: u64, around: &Around) -> Result<(), TooFew> {
-        let remained = self.remained;
         let now = around.now;
+        let left = self.share_of_quota(around);
         match &self.fill {
             Fill::Rate(rate, _) => {
                 let share = self.share.get_or_insert_with(|| {
@@ -163,17 +187,33 @@ impl Books {
                 share.spent += u64::from(cost);
             }
             Fill::Quota(quota) => {
-                let share = self.share.get_or_insert_with(|| Share {
-                    left: remained / u64::from(around.fellows.max(1)),
-                    ..Share::new(now, around.fellows, now)
-                });
-                let Some(left) = share.left.checked_sub(cost) else {
+                let share = self.share.get_or_insert_with(|| Share::new(now, around.fellows, now));
+                if share.spent + cost > left {
                     return Err(TooFew(quota.window.at(around.time).end.since(around.time)));
-                };
-                (share.left, share.spent) = (left, share.spent + cost);
+                }
+                share.spent += cost;
             }
         }
         Ok(())
+    }
+
+    /// What may be spent of a quota without the store: an equal part of what remained, less what others
+    /// may have leased since. Who has not heard of it lately knows little of what remained, and goes
+    /// no faster than the quota as a whole.
+    fn share_of_quota(&self, around: &Around) -> u64 {
+        let Fill::Quota(quota) = &self.fill else { return 0 };
+        let fellows = u64::from(around.fellows.max(1));
+        let slices = MEANWHILE * fellows * self.fill.slice_max(around.fellows).max(1);
+        let remained = self.remained.saturating_sub(slices) / fellows;
+        let since = self.share.as_ref().map_or(around.now, |it| it.since);
+        if since.since(self.heard_at) <= LATELY {
+            return remained;
+        }
+        let span = quota.window.at(around.time);
+        let all = span.end.since(span.start).as_micros().max(1);
+        let part = u128::from(quota.count.get()) * around.now.since(since).as_micros() / all;
+        let part = u64::try_from(part).unwrap_or(u64::MAX) / fellows;
+        remained.min(part + 1)
     }
 
     /// Whether something was spent without the store.
@@ -195,7 +235,8 @@ impl Books {
     }
 
     /// The store has heard what was spent without it.
-    pub fn squared(&mut self, request: &SliceRequest, slice: &Slice) {
+    pub fn squared(&mut self, request: &SliceRequest, slice: &Slice, now: Moment) {
+        self.heard_at = now;
         if let Some(share) = &mut self.share {
             share.spent = share.spent.saturating_sub(request.away.spent);
         }
@@ -218,7 +259,7 @@ impl Books {
 
 impl Share {
     fn new(since: Moment, fellows: u32, full: Moment) -> Self {
-        Self { since, spent: 0, fellows, full, left: 0 }
+        Self { since, spent: 0, fellows, full }
     }
 }
 
@@ -303,8 +344,19 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// A quota is leased in at least so many slices.
 const QUOTA_SLICES: u64 = 2_000;
 
+/// So lately a gateway must have heard what remains of a quota; meanwhile each other one may have
+/// leased so many slices of it.
+const LATELY: Duration = Duration::from_millis(200);
+const MEANWHILE: u64 = 10;
+
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(40);
+
+/// After a return of the store, all who were cut off have said what they spent.
+const RESUMED_AFTER: Duration = Duration::from_millis(300);
+
+/// So large a part of a bucket is noticed: a twentieth.
+const NOTICEABLE: u64 = 20;
 
 /// After that somebody else may have given something back.
 const REST_MAX: Duration = Duration::from_secs(1);

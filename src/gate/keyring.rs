@@ -17,6 +17,7 @@ use crate::gate::filling::Filling;
 use crate::gate::hashing::Hashing;
 use crate::gate::known::{Known, OperatorRights, Rights, Stored};
 use crate::gate::lease::{Lease, Standing};
+use crate::gate::leasing::Leasing;
 use crate::gate::limits::Limits;
 use crate::gate::recheck::Workers;
 use crate::gate::throttle::{Throttle, network};
@@ -40,7 +41,7 @@ pub struct Keyring {
     writeback: Writeback,
     background: (Tasks, Handle),
     fills: Arc<Semaphore>,
-    limits: Arc<Limits>,
+    limits: Limits,
     counts: Counts,
 }
 
@@ -61,7 +62,7 @@ impl Keyring {
     /// Knows nothing yet; [`crate::gate::follow`] fills it. Background work runs on `runtime`.
     pub fn new(parts: Parts, limits: &config::Limits, store: &config::Store) -> Self {
         let (background, account) = (parts.background.clone(), parts.first_account);
-        let own = Limits::new(parts.store.clone(), background, limits, account);
+        let leasing = Leasing::new(parts.store.clone(), background, limits.scope, account);
         Self {
             entries: Entries::new(store.max_keys_in_memory.get()),
             lease: Lease::new(store.lease, store.when_unreachable, store.serve_known_for),
@@ -73,7 +74,7 @@ impl Keyring {
             writeback: parts.writeback,
             background: parts.background,
             fills: Arc::new(Semaphore::new(FILLS_MAX)),
-            limits: Arc::new(own),
+            limits: Limits::new(leasing),
             counts: Counts::default(),
         }
     }
@@ -183,7 +184,7 @@ impl Keyring {
     }
 
     /// What keys may spend.
-    pub fn limits(&self) -> &Arc<Limits> {
+    pub fn limits(&self) -> &Limits {
         &self.limits
     }
 

@@ -157,7 +157,7 @@ impl Purse {
             };
             return (taken, probe.then(|| self.ask(&mut books, (cost, cost), around)));
         }
-        if around.now < books.rests_until || around.patience == Patience::Over {
+        if books.rests(cost, around.now) || around.patience == Patience::Over {
             return (Taking::Refused(books.enough_at.since(around.now)), None);
         }
         books.waiting = books.waiting.saturating_add(cost);
@@ -206,6 +206,12 @@ impl Purse {
             }
             answered.await;
         }
+    }
+
+    /// For how long a question has been on its way.
+    pub fn is_unanswered_for(&self, now: Moment) -> Duration {
+        let asked_at = self.books().asked_at;
+        if self.asking.load(Ordering::Acquire) { now.since(asked_at) } else { Duration::ZERO }
     }
 
     /// Goes over to other terms: what was leased under the old ones lapses, and what is spent stays
@@ -281,9 +287,11 @@ impl Purse {
             Rest::Returned(_) => 0,
         });
         let ahead = if is_over && least == 0 { 0 } else { books.ahead(spent, around) };
-        let wanted = wanted.max(ahead);
         books.asks(spent, around.now);
         let away = books.away(around);
+        // Who owes much says so first, and asks when all others have had the time to.
+        let (wanted, least) =
+            if books.owes_much(&away, around) { (0, 0) } else { (wanted.max(ahead), least) };
         SliceRequest {
             key: self.key,
             bucket,
@@ -309,7 +317,7 @@ impl Purse {
             Ok(Leased::Slice(slice)) => {
                 books.granted += slice.granted;
                 books.reported = request.spent;
-                books.squared(request, slice);
+                books.squared(request, slice, now);
                 let end = match &request.bucket {
                     Bucket::Rate(..) => sent.after(SLICE_LIFE),
                     Bucket::Quota(_, span, _) => sent.after(span.end.since(slice.now)),
@@ -324,7 +332,10 @@ impl Purse {
                 self.until.store(end, Ordering::Release);
                 self.balance.fetch_add(slice.granted, Ordering::AcqRel);
                 if is_current && !is_full {
-                    books.rest(slice, now);
+                    books.rest(request, slice, now);
+                }
+                if request.wanted == 0 && request.away.spent > 0 {
+                    books.rest_for_others(now);
                 }
             }
             Ok(Leased::OtherWindow(time)) => books.turn_to(*time),

@@ -106,5 +106,6 @@ impl Left {
 
 /// Whole ones, rounded up; at least one.
 fn seconds(time: Duration) -> u32 {
-    u32::try_from(time.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1)
+    let more = u64::from(time.subsec_nanos() > 0);
+    u32::try_from(time.as_secs().saturating_add(more)).unwrap_or(u32::MAX).max(1)
 }

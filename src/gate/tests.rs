@@ -36,6 +36,7 @@ mod following;
 mod history;
 mod merging;
 mod proving;
+mod slices;
 mod versions;
 
 /// A store and what one gateway knows of it.

@@ -14,6 +14,8 @@ use crate::rate::Rate;
 pub struct Pace {
     /// In how many nanoseconds one token comes: rounded up, so never too soon.
     token_ns: u64,
+    /// In how many as many come as fit in.
+    whole_ns: u64,
     /// How many fit in.
     burst: u32,
 }
@@ -39,20 +41,21 @@ impl Pace {
         let period = u64::try_from(rate.period.as_nanos()).unwrap_or(u64::MAX);
         let period = period.saturating_mul(u64::from(share.max(1)));
         let token_ns = period.div_ceil(u64::from(rate.count.get()));
-        Self { token_ns, burst: (rate.burst.get() / share.max(1)).max(1) }
+        let burst = (rate.burst.get() / share.max(1)).max(1);
+        Self { token_ns, whole_ns: token_ns.saturating_mul(u64::from(burst)), burst }
     }
 
     /// Takes `cost` from a bucket that is full at `full`, and says when it is full then. What costs
     /// more than fits in takes a whole bucket.
     pub fn take(self, full: Moment, cost: u32, now: Moment) -> Result<Moment, TooFew> {
-        let after = full.max(now).after(self.time_of(cost.min(self.burst)));
-        let latest = now.after(self.time_of(self.burst));
+        let after = full.max(now).after_nanos(self.nanos_of(cost));
+        let latest = now.after_nanos(self.whole_ns);
         if after <= latest { Ok(after) } else { Err(TooFew(after.since(latest))) }
     }
 
     /// Gives back what was taken of it: whoever took it was not let in after all.
     pub fn give(self, full: Moment, cost: u32) -> Moment {
-        full.before(self.time_of(cost.min(self.burst)))
+        full.before(Duration::from_nanos(self.nanos_of(cost)))
     }
 
     /// How many there are.
@@ -62,26 +65,25 @@ impl Pace {
 
     /// How many more fit in.
     pub fn missing(self, full: Moment, now: Moment) -> u32 {
-        let missing = full.since(now).as_nanos().div_ceil(u128::from(self.token_ns));
+        let missing = full.nanos_since(now).div_ceil(self.token_ns);
         u32::try_from(missing).unwrap_or(u32::MAX).min(self.burst)
     }
 
     /// How long it takes until there is one more; zero where it is full.
     pub fn until_more(self, full: Moment, now: Moment) -> Duration {
-        let missing = full.since(now);
-        let token = u128::from(self.token_ns);
-        let rest = missing.as_nanos() % token;
-        let rest = if rest == 0 && !missing.is_zero() { token } else { rest };
-        Duration::from_nanos(u64::try_from(rest).unwrap_or(u64::MAX))
+        let missing = full.nanos_since(now);
+        let rest = missing % self.token_ns;
+        let rest = if rest == 0 && missing != 0 { self.token_ns } else { rest };
+        Duration::from_nanos(rest)
     }
 
     /// When a bucket of these terms is full that holds what one of `before` held: no more for being
     /// larger now, and no debt for being smaller.
     pub fn take_over(self, before: Self, full: Moment, now: Moment) -> Moment {
-        let whole = before.time_of(before.burst).saturating_sub(full.since(now)).as_nanos();
-        let held = whole * u128::from(self.token_ns) / u128::from(before.token_ns);
-        let held = Duration::from_nanos(u64::try_from(held).unwrap_or(u64::MAX));
-        now.after(self.time_of(self.burst).saturating_sub(held))
+        let held = before.whole_ns.saturating_sub(full.nanos_since(now));
+        let held = u128::from(held) * u128::from(self.token_ns) / u128::from(before.token_ns);
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
+        now.after_nanos(self.whole_ns.saturating_sub(held))
     }
 
     /// What becomes of a second's worth of requests at evenly spaced moments, each of which takes
@@ -126,11 +128,11 @@ impl Pace {
 
     /// When a bucket is full that is empty now.
     pub fn empty(self, now: Moment) -> Moment {
-        now.after(self.time_of(self.burst))
+        now.after_nanos(self.whole_ns)
     }
 
-    fn time_of(self, tokens: u32) -> Duration {
-        Duration::from_nanos(self.token_ns.saturating_mul(u64::from(tokens)))
+    fn nanos_of(self, cost: u32) -> u64 {
+        self.token_ns.saturating_mul(u64::from(cost.min(self.burst)))
     }
 }
 

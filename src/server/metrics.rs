@@ -11,6 +11,7 @@ use crate::admin::tally::{FAILURES, Tallied, Tally};
 use crate::clock::Moment;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
+use crate::gate::remaining::Which;
 use crate::server::certificates::Shown;
 use crate::server::reload::Counts;
 use crate::store::gateway::GatewayId;
@@ -57,6 +58,7 @@ impl Scrape {
             connections(&totals),
             self.endpoints(),
             self.gate(&totals),
+            self.limits(),
             self.argon2(),
             self.store(),
             self.writes(),
@@ -204,6 +206,41 @@ impl Scrape {
                 "keyward_argon2_rejected",
                 "Jobs that found argon2's queue full",
                 read(&counts.rejected),
+            ),
+        ]
+    }
+
+    fn limits(&self) -> Vec<Family> {
+        let limits = self.keyring.limits();
+        let (leasing, shadow) = (limits.leasing(), limits.shadow());
+        let counts = leasing.counts();
+        let shadow = Which::ALL.iter().zip(shadow);
+        let shadow = shadow.map(|(it, count)| (labels(&[("limit", it.name())]), read(count)));
+        vec![
+            Family::counter(
+                "keyward_limits_shadow_refusals",
+                "Requests that a limit would have refused, had it been enforced",
+                shadow.collect(),
+            ),
+            one(
+                "keyward_limits_leases",
+                "Questions to the store for slices of limits",
+                read(&counts.asked),
+            ),
+            one(
+                "keyward_limits_leases_unanswered",
+                "Those of them that were not answered, or not in time",
+                read(&counts.unanswered),
+            ),
+            level(
+                "keyward_limits_cut_off",
+                "Whether this gateway goes on with its share of limits, without the store",
+                u64::from(leasing.is_cut_off()),
+            ),
+            one(
+                "keyward_limits_share_spent",
+                "What was spent of such shares: so much may be over the limits of the fleet",
+                read(&counts.of_share),
             ),
         ]
     }

@@ -15,14 +15,14 @@ pub async fn run(keyring: Arc<Keyring>, tasks: Tasks) {
         tend(&keyring);
     }
     let pass = pass(&keyring);
-    let giving = keyring.limits().return_all(&pass);
+    let giving = keyring.limits().leasing().return_all(&pass);
     if tokio::time::timeout(GIVING_BACK, giving).await.is_err() {
         tracing::warn!("not all that was leased of quotas could be given back: it counts as spent");
     }
 }
 
 fn tend(keyring: &Keyring) {
-    for purse in keyring.limits().sweep(&pass(keyring)) {
+    for purse in keyring.limits().leasing().sweep(&pass(keyring)) {
         if let Some(entry) = keyring.entries().get(purse.key()) {
             entry.forget(&purse);
         }

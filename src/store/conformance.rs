@@ -16,6 +16,7 @@ pub mod changes;
 pub mod following;
 pub mod model;
 pub mod receipts;
+pub mod slices;
 pub mod usage;
 
 /// Hands every claim to the macro `$then`, behind what else it is given.
@@ -56,6 +57,11 @@ macro_rules! claims {
             receipts::who_is_forgotten_was_known_before,
             receipts::who_came_back_is_not_forgotten,
             receipts::who_stays_silent_goes_out_of_the_register,
+            slices::no_more_of_a_quota_is_leased_than_there_is,
+            slices::what_is_returned_of_a_quota_can_be_leased_again,
+            slices::what_was_spent_without_the_store_counts,
+            slices::what_is_too_little_is_not_given,
+            slices::a_rate_is_leased,
             usage::what_gateways_counted_is_there_by_the_hour,
             usage::an_hour_that_is_written_again_is_what_it_was_last,
             usage::many_hours_are_written_at_once,

@@ -46,7 +46,7 @@ pub mod watcher;
 pub mod writing;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 /// The store. Dropping it closes its connections.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Redis {
         let (tasks, sight) = (Tasks::default(), Arc::new(Sight::blank()));
         let (client, leasing) = {
             let _inside = runtime.enter();
-            let leasing = Leasing::start(place, &names, |slot| terms(slot), &tasks);
+            let leasing = Leasing::new(place, &names, terms, &tasks);
             (Arc::new(Client::start(names.clone(), &terms(names.any()), &tasks)), leasing)
         };
         let watching = watcher::run(Arc::clone(&client), Arc::clone(&sight));

@@ -1,10 +1,11 @@
 //! Leases slices of limits from Redis: over the connection of what reads, and in a cluster over one
 //! to the owner of each slot that limits are in.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redis::Value;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::clock::Timestamp;
@@ -22,34 +23,52 @@ use crate::store::redis::text::bytes;
 use crate::store::slices::{Bucket, Leased, Rest, SLICE_LAPSES_AFTER, Slice, SliceRequest};
 use crate::tasks::Tasks;
 
-/// The ways to the slots of limits; none but in a cluster.
+/// The ways to the slots of limits.
 #[derive(Debug)]
 pub struct Leasing {
-    links: Vec<Link>,
     names: Names,
+    /// None but in a cluster; each is made when it is needed.
+    shards: Vec<Shard>,
+    /// Where they are kept.
+    background: (Tasks, Handle),
+}
+
+#[derive(Debug)]
+struct Shard {
+    terms: Arc<Terms>,
+    link: OnceLock<Link>,
 }
 
 impl Leasing {
-    /// Begins to connect.
-    pub fn start(
+    /// Nothing is connected yet. They are kept on the runtime of the caller.
+    pub fn new(
         place: &RedisPlace,
         names: &Names,
         terms: impl Fn(&str) -> Arc<Terms>,
         tasks: &Tasks,
     ) -> Self {
-        let link = |shard| Link::start(terms(&names.shard(shard)), Voice::Silent, tasks);
-        let links = match place.topology {
-            Topology::Cluster => (0..SHARDS).map(link).collect(),
+        let shard = |it| Shard { terms: terms(&names.shard(it)), link: OnceLock::new() };
+        let shards = match place.topology {
+            Topology::Cluster => (0..SHARDS).map(shard).collect(),
             Topology::Standalone | Topology::Sentinel(_) => Vec::new(),
         };
-        Self { links, names: names.clone() }
+        Self { names: names.clone(), shards, background: (tasks.clone(), Handle::current()) }
+    }
+
+    fn link(&self, key: KeyId) -> Option<&Link> {
+        let Shard { terms, link } = self.shards.get(Names::shard_of(key))?;
+        let (tasks, runtime) = &self.background;
+        Some(link.get_or_init(|| {
+            let _inside = runtime.enter();
+            Link::start(Arc::clone(terms), Voice::Silent, tasks)
+        }))
     }
 }
 
 impl Redis {
     /// With which slot a key's limits are counted.
     pub fn limits_shard(&self, key: KeyId) -> usize {
-        if self.leasing.links.is_empty() { 0 } else { Names::shard_of(key) }
+        if self.leasing.shards.is_empty() { 0 } else { Names::shard_of(key) }
     }
 
     /// Leases tokens of a limit, and says what became of those that were leased before.
@@ -79,7 +98,7 @@ impl Redis {
         operation: Operation,
         call: &Call,
     ) -> Result<Value, Unavailable> {
-        let link = self.leasing.links.get(Names::shard_of(key));
+        let link = self.leasing.link(key);
         let link = link.unwrap_or_else(|| self.client.link(Way::Read));
         let patience = self.client.response_timeout();
         let end = Instant::now() + patience;

@@ -26,7 +26,7 @@ mod topologies;
 mod cluster;
 #[expect(dead_code, reason = "each of its users needs another part of it")]
 #[path = "../../../tests/it/support/redis.rs"]
-mod redis;
+pub mod redis;
 #[expect(dead_code, reason = "each of its users needs another part of it")]
 #[path = "../../../tests/it/support/sentinel.rs"]
 mod sentinel;

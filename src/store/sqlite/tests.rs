@@ -94,7 +94,7 @@ fn a_newer_schema_is_refused() {
     let raw = Connection::open(&path).unwrap();
     raw.pragma_update(None, "user_version", 7).unwrap();
     drop(raw);
-    check_refused(&path, "newer version of keyward (schema 7, this one knows up to 1): update");
+    check_refused(&path, "newer version of keyward (schema 7, this one knows up to 2): update");
 }
 
 #[test]

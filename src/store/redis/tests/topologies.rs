@@ -88,7 +88,7 @@ fn rights() -> [String; 2] {
     let mut quoted = needed.split('`').skip(1).step_by(2);
     let mut next = || quoted.next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     let (everywhere, in_a_cluster) = (next(), next());
-    let everywhere = everywhere.strip_prefix("~{kw}:* ~{kw:limits:*}:* ").unwrap();
+    let everywhere = everywhere.strip_prefix("~{kw}:* ~{kw:* ").unwrap();
     assert!(everywhere.starts_with('+') && in_a_cluster.starts_with("+cluster|"));
     [format!("~{{* -@all {everywhere}"), in_a_cluster]
 }

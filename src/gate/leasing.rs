@@ -1,0 +1,272 @@
+//! Leases slices of limits from the store, for all purses of this gateway, and knows whether it
+//! answers.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+
+use crate::clock::Moment;
+use crate::config::Scope;
+use crate::gate::Pass;
+use crate::gate::books::Fill;
+use crate::gate::purse::{Around, Patience, Purse, Reach, Swept};
+use crate::key::text::KeyId;
+use crate::store::slices::SliceRequest;
+use crate::store::{Store, Unavailable};
+use crate::tasks::Tasks;
+
+/// The purses of this gateway, and the way to the store.
+#[derive(Debug)]
+pub struct Leasing {
+    store: Store,
+    background: (Tasks, Handle),
+    scope: Scope,
+    fellows: AtomicU32,
+    /// Which parts of the store do not answer, and when each was last tried.
+    silent: [(AtomicBool, AtomicU64); SHARDS_MAX],
+    /// When it was last said that one does not; 0: that all do.
+    said: AtomicU64,
+    accounts: AtomicU64,
+    purses: Mutex<Vec<Arc<Purse>>>,
+    counts: Counts,
+}
+
+/// What it did so far.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Questions to the store.
+    pub asked: AtomicU64,
+    /// Those that were not answered.
+    pub unanswered: AtomicU64,
+    /// Tokens that were spent of a share, without the store.
+    pub of_share: AtomicU64,
+}
+
+impl Leasing {
+    /// Nothing is leased yet. No two gateways have the same `first_account`.
+    pub fn new(
+        store: Store,
+        background: (Tasks, Handle),
+        scope: Scope,
+        first_account: u64,
+    ) -> Self {
+        Self {
+            store,
+            background,
+            scope,
+            fellows: AtomicU32::new(1),
+            silent: Default::default(),
+            said: AtomicU64::new(0),
+            accounts: AtomicU64::new(first_account),
+            purses: Mutex::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The purse in `place`, or a new one.
+    pub fn purse(
+        &self,
+        place: &ArcSwapOption<Purse>,
+        key: KeyId,
+        fill: impl FnOnce() -> Fill,
+    ) -> Arc<Purse> {
+        if let Some(purse) = &*place.load() {
+            return Arc::clone(purse);
+        }
+        let account = self.accounts.fetch_add(1, Ordering::Relaxed);
+        let purse = Arc::new(Purse::new(key, account, fill()));
+        let before = place.compare_and_swap(&None::<Arc<Purse>>, Some(Arc::clone(&purse)));
+        if let Some(before) = &*before {
+            return Arc::clone(before);
+        }
+        self.purses().push(Arc::clone(&purse));
+        purse
+    }
+
+    /// Whether rates are leased from the store, or counted here alone.
+    pub fn leases_rates(&self) -> bool {
+        match (&self.store, self.scope) {
+            (Store::Redis(_), Scope::Fleet) => true,
+            (Store::Embedded(_), _) | (_, Scope::Gateway) => false,
+        }
+    }
+
+    /// The world as a purse of `key` sees it.
+    pub fn around(&self, key: KeyId, pass: &Pass) -> Around {
+        let fellows = self.fellows.load(Ordering::Relaxed);
+        let is_silent = self.silence(key).0.load(Ordering::Acquire);
+        let reach = if is_silent { Reach::Silent } else { Reach::Answering };
+        Around { now: pass.now, time: pass.time, fellows, reach, patience: pass.patience }
+    }
+
+    /// How many requests of a key may be under way here, of `max` over all gateways: an equal share,
+    /// and at least one.
+    pub fn share_in_flight(&self, max: u32) -> u32 {
+        if self.leases_rates() { (max / self.fellows.load(Ordering::Relaxed)).max(1) } else { max }
+    }
+
+    /// Counts what was spent without the store.
+    pub fn count_share(&self, cost: u64) {
+        self.counts.of_share.fetch_add(cost, Ordering::Relaxed);
+    }
+
+    /// Sends a question, without anybody waiting.
+    pub fn send(self: &Arc<Self>, purse: &Arc<Purse>, request: SliceRequest) {
+        let now = Moment::now();
+        if !self.may_send(purse, now) {
+            let unsent = Unavailable("it was asked just now, and did not answer".to_owned());
+            return purse.answer(&request, now, &Err(unsent), now);
+        }
+        let (tasks, runtime) = &self.background;
+        let (limits, purse) = (Arc::clone(self), Arc::clone(purse));
+        tasks.spawn_on(async move { limits.ask(&purse, request).await }, runtime);
+    }
+
+    async fn ask(&self, purse: &Purse, request: SliceRequest) {
+        let sent = Moment::now();
+        self.counts.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = self.store.lease_slice(request.clone()).await;
+        match &answer {
+            Ok(_) => self.hear(purse),
+            Err(fault) => self.miss(purse, fault),
+        }
+        purse.answer(&request, sent, &answer, Moment::now());
+    }
+
+    /// Of all who would ask a part of the store that does not answer, one does now and then.
+    fn may_send(&self, purse: &Purse, now: Moment) -> bool {
+        let (is_silent, tried) = self.silence(purse.key());
+        if !is_silent.load(Ordering::Acquire) {
+            return true;
+        }
+        let last = tried.load(Ordering::Relaxed);
+        let is_due = now.since(Moment::from_nanos(last)) >= TRIED_AGAIN_AFTER;
+        let (order, other) = (Ordering::AcqRel, Ordering::Relaxed);
+        is_due && tried.compare_exchange(last, now.as_nanos(), order, other).is_ok()
+    }
+
+    fn hear(&self, purse: &Purse) {
+        if self.silence(purse.key()).0.swap(false, Ordering::AcqRel)
+            && self.said.load(Ordering::Relaxed) != 0
+            && !self.is_cut_off()
+        {
+            self.said.store(0, Ordering::Relaxed);
+            tracing::info!("the store answers for limits again: they are exact again");
+        }
+    }
+
+    /// A question was not answered, or not in time: nobody waits again before one is. A file is slow
+    /// at most, and who has it has no share of it.
+    fn miss(&self, purse: &Purse, fault: &Unavailable) {
+        self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
+        let is_news = !self.silence(purse.key()).0.swap(self.has_shares(), Ordering::AcqRel);
+        let (now, said) = (Moment::now(), Moment::from_nanos(self.said.load(Ordering::Relaxed)));
+        if is_news && now.since(said) >= SAID_AGAIN_AFTER {
+            self.said.store(now.as_nanos(), Ordering::Relaxed);
+            let gateways = self.fellows.load(Ordering::Relaxed);
+            let share = if self.has_shares() { "its share of each" } else { "what it has of each" };
+            tracing::warn!(
+                %fault,
+                gateways,
+                "the store does not answer for limits: this gateway goes on with {share}"
+            );
+        }
+    }
+
+    fn has_shares(&self) -> bool {
+        match &self.store {
+            Store::Redis(_) => true,
+            Store::Embedded(_) => false,
+        }
+    }
+
+    /// How long a request waits for a slice.
+    pub fn patience(&self) -> Duration {
+        if self.has_shares() { SLICE_WAIT_MAX } else { FILE_WAIT_MAX }
+    }
+
+    /// Somebody has waited as long as they may. Where no answer came, the share decides; where there
+    /// are no shares, nobody does.
+    pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<Patience, Unavailable> {
+        if purse.is_unanswered_for(now) >= self.patience() {
+            let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
+            self.miss(purse, &silence);
+            if !self.has_shares() {
+                return Err(silence);
+            }
+        }
+        Ok(Patience::Over)
+    }
+
+    /// Whether this gateway goes on with its share of some limits.
+    pub fn is_cut_off(&self) -> bool {
+        self.silent.iter().any(|(it, _)| it.load(Ordering::Relaxed))
+    }
+
+    fn silence(&self, key: KeyId) -> &(AtomicBool, AtomicU64) {
+        let [first, ..] = &self.silent;
+        self.silent.get(self.store.limits_shard(key)).unwrap_or(first)
+    }
+
+    /// A look at all purses: what nobody spends goes back. Those that were given up are handed out.
+    pub fn sweep(self: &Arc<Self>, pass: &Pass) -> Vec<Arc<Purse>> {
+        let seen = self.store.sight().watch();
+        let gateways = u32::try_from(seen.borrow().entries.len()).unwrap_or(u32::MAX);
+        self.fellows.store(gateways.max(1), Ordering::Relaxed);
+        let mut purses = std::mem::take(&mut *self.purses());
+        let mut retired = Vec::new();
+        purses.retain(|purse| match purse.sweep(&self.around(purse.key(), pass)) {
+            Swept::Used => true,
+            Swept::Settles(request) => {
+                self.send(purse, request);
+                true
+            }
+            Swept::Retired => {
+                retired.push(Arc::clone(purse));
+                false
+            }
+        });
+        self.purses().append(&mut purses);
+        retired
+    }
+
+    /// Gives back everything that is unspent, and waits until the store knows.
+    pub async fn return_all(&self, pass: &Pass) {
+        let purses = std::mem::take(&mut *self.purses());
+        for some in purses.chunks(RETURNED_AT_ONCE) {
+            let returned = some.iter().filter_map(|purse| {
+                let question = purse.close(&self.around(purse.key(), pass))?;
+                Some(self.ask(purse, question))
+            });
+            join_all(returned).await;
+        }
+    }
+
+    fn purses(&self) -> MutexGuard<'_, Vec<Arc<Purse>>> {
+        self.purses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// So many parts of a store may answer each by itself.
+const SHARDS_MAX: usize = 16;
+
+/// For a slice that a server gives, and for one that is written to a disk first.
+const SLICE_WAIT_MAX: Duration = Duration::from_millis(50);
+const FILE_WAIT_MAX: Duration = Duration::from_millis(500);
+
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a part of the store is tried that does not answer.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How many questions are on their way at once at the end.
+const RETURNED_AT_ONCE: usize = 256;
