@@ -35,6 +35,7 @@ pub mod filling;
 pub mod follow;
 pub mod hashing;
 pub mod hearsay;
+pub mod history;
 pub mod index;
 pub mod intake;
 pub mod keyring;
@@ -88,7 +89,7 @@ impl Gate {
         let key =
             PresentedKey::parse(value.as_ref()).map_err(|_malformed| Refusal::MalformedKey)?;
         let (entry, now) = self.keyring.prove(&key, caller.address, now).await?;
-        match self.enter(&entry, caller, now, Patience::Fresh) {
+        match self.enter(&entry, caller, now) {
             Ok(grant) => Ok(grant),
             Err(Hold::Over(over)) => Err(Refusal::OverLimit(over)),
             Err(Hold::Refused(refusal)) => Err(refusal),
@@ -99,9 +100,18 @@ impl Gate {
         }
     }
 
-    /// Judges, has the request pay its limits, and lists it. There is no `await` in here: a
-    /// revocation that changes the entry after this look finds the request listed.
-    fn enter(
+    /// Judges, counts the request, has it pay its limits, and lists it. There is no `await` in here:
+    /// a revocation that changes the entry after this look finds the request listed.
+    fn enter(&self, entry: &Arc<Entry>, caller: &Caller<'_>, now: Moment) -> Result<Grant, Hold> {
+        let time = self.keyring.lease().store_time(now);
+        entry.known().judge(caller.route, caller.address, time).map_err(Hold::Refused)?;
+        // Whether its limits let it in or not: another limit may say something else.
+        entry.asked(time, caller.route.cost.get(), self.keyring.entries().history());
+        self.pay(entry, caller, &Pass { now, time, patience: Patience::Fresh })
+    }
+
+    /// The same once more, for who was counted already.
+    fn enter_again(
         &self,
         entry: &Arc<Entry>,
         caller: &Caller<'_>,
@@ -110,10 +120,7 @@ impl Gate {
     ) -> Result<Grant, Hold> {
         let time = self.keyring.lease().store_time(now);
         entry.known().judge(caller.route, caller.address, time).map_err(Hold::Refused)?;
-        let pass = Pass { now, time, patience };
-        let taken = self.keyring.limits().take(entry, caller.route, &pass)?;
-        entry.used(time);
-        Ok(self.running.enter(Some(Arc::clone(entry)), caller, taken))
+        self.pay(entry, caller, &Pass { now, time, patience })
     }
 
     /// The same for who has to wait for a slice of a limit: not for long, and then the share decides.
@@ -137,13 +144,18 @@ impl Gate {
             if self.keyring.lease().standing(now) == Standing::Lost {
                 return Err(Refusal::StoreUnreachable);
             }
-            match self.enter(&entry, caller, now, patience) {
+            match self.enter_again(&entry, caller, now, patience) {
                 Ok(grant) => return Ok(grant),
                 Err(Hold::Over(over)) => return Err(Refusal::OverLimit(over)),
                 Err(Hold::Refused(refusal)) => return Err(refusal),
                 Err(Hold::Wait(next, count)) => (purse, answers) = (next, count),
             }
         }
+    }
+
+    fn pay(&self, entry: &Arc<Entry>, caller: &Caller<'_>, pass: &Pass) -> Result<Grant, Hold> {
+        let taken = self.keyring.limits().take(entry, caller.route, pass)?;
+        Ok(self.running.enter(Some(Arc::clone(entry)), caller, taken))
     }
 
     /// What this worker is serving.

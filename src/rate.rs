@@ -7,7 +7,9 @@ use std::time::Duration;
 
 pub mod bucket;
 pub mod limits;
+pub mod preview;
 pub mod quota;
+pub mod timeline;
 
 /// So many per period, with bursts of so many at once: `100/s burst 200`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -25,6 +25,7 @@ mod care;
 mod certificates;
 pub mod exit;
 mod first_token;
+mod history;
 mod last_use;
 mod limits;
 mod metrics;

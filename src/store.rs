@@ -13,6 +13,7 @@ use crate::store::endurance::Endurance;
 use crate::store::gateway::GatewayId;
 use crate::store::sight::Sight;
 use crate::store::slices::{Leased, SliceRequest};
+use crate::store::usage::UsageRow;
 
 #[cfg(test)]
 #[macro_use]
@@ -29,6 +30,7 @@ pub mod sight;
 pub mod slices;
 pub mod sqlite;
 mod terms;
+pub mod usage;
 
 pub use terms::*;
 
@@ -240,6 +242,27 @@ impl Store {
         match self {
             Self::Embedded(store) => store.lease_slice(request).await,
             Self::Redis(store) => store.lease_slice(&request).await,
+        }
+    }
+
+    /// Keeps what this process has counted in hours of keys, each as a whole.
+    pub async fn note_usage(&self, rows: Vec<UsageRow>) -> Result<(), Unavailable> {
+        match self {
+            Self::Embedded(store) => store.note_usage(rows).await,
+            Self::Redis(store) => store.note_usage(rows).await,
+        }
+    }
+
+    /// What all gateways have counted of a key from the hour `first` to `last`.
+    pub async fn usage(
+        &self,
+        key: KeyId,
+        first: u32,
+        last: u32,
+    ) -> Result<Vec<UsageRow>, Unavailable> {
+        match self {
+            Self::Embedded(store) => store.usage(key, first, last).await,
+            Self::Redis(store) => store.usage(key, first, last).await,
         }
     }
 

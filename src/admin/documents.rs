@@ -102,7 +102,7 @@ fn key<'a>(record: &'a KeyRecord, scope: &'a Scope, moments: Moments) -> KeyDocu
 }
 
 /// A number where nothing else is said.
-fn max_in_flight(setting: Setting<InFlight>) -> Value {
+pub fn max_in_flight(setting: Setting<InFlight>) -> Value {
     match setting {
         Setting::Limited(limit, Mode::Enforced) => limit.0.get().into(),
         Setting::Limited(_, Mode::Shadow) | Setting::Unlimited => setting.to_string().into(),

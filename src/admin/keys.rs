@@ -10,6 +10,7 @@ pub mod create;
 pub mod draft;
 pub mod limits;
 pub mod list;
+pub mod preview;
 pub mod update;
 
 /// Shows one key.

@@ -50,6 +50,7 @@ pub const CALLS: &[Call] = &[
     call(Method::GET, KEY, Permission::KeysRead, |it| Box::pin(keys::show(it))),
     call(Method::PATCH, KEY, Permission::KeysUpdate, |it| Box::pin(keys::update::update(it))),
     call(Method::DELETE, KEY, Permission::KeysRevoke, |it| Box::pin(keys::revoke(it))),
+    call(Method::POST, PREVIEW, Permission::UsageRead, |it| Box::pin(keys::preview::preview(it))),
     call(Method::GET, OPERATORS, Permission::OperatorsManage, |it| Box::pin(operators::list(it))),
     call(Method::POST, OPERATORS, Permission::OperatorsManage, |it| {
         Box::pin(operators::create(it))
@@ -64,6 +65,7 @@ pub const CALLS: &[Call] = &[
 
 const KEYS: &str = "/v1/keys";
 const KEY: &str = "/v1/keys/{id}";
+const PREVIEW: &str = "/v1/keys/{id}/limits/preview";
 const OPERATORS: &str = "/v1/operators";
 const OPERATOR: &str = "/v1/operators/{id}";
 const GATEWAYS: &str = "/v1/gateways";

@@ -34,6 +34,7 @@ mod keys;
 mod limits;
 mod lists;
 mod operators;
+mod preview;
 mod serving;
 
 /// A gateway without a data plane: its store, what follows it, and its admin listener.

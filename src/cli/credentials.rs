@@ -45,6 +45,11 @@ impl Credentials {
         self.api.call(method, &format!("{path}/{}", segment(id)))
     }
 
+    /// A call about what belongs to one of them.
+    pub fn call_below(&self, method: Method, id: &str, below: &str) -> RequestBuilder {
+        self.api.call(method, &format!("{}/{}/{below}", self.path, segment(id)))
+    }
+
     /// Makes a call.
     pub fn send(&self, call: RequestBuilder) -> Result<Answer, Failure> {
         self.api.send(call)

@@ -1,9 +1,10 @@
 //! Holds the admin API's documents as far as people are shown them; what is missing is empty.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Reads a document, or says what it is not.
@@ -147,6 +148,38 @@ pub struct Gateway {
     pub keys: Option<u64>,
     /// Whether it knows all of them.
     pub complete: bool,
+}
+
+/// What limits would have refused.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Preview {
+    /// The first moment of which requests are looked at.
+    pub since: String,
+    /// The last one.
+    pub until: String,
+    /// The limits as they would be, by name.
+    pub proposed: Map<String, Value>,
+    /// How many requests there were.
+    pub requests: u64,
+    /// How many of them would have been refused.
+    pub refused: u64,
+    /// The same as a share.
+    pub share: f64,
+    /// What each limit would refuse if it were the only one.
+    pub by_limit: HashMap<String, Option<Refused>>,
+    /// What cannot be told.
+    pub note: Option<String>,
+}
+
+/// What one limit would refuse.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Refused {
+    /// How many.
+    pub refused: u64,
+    /// The same as a share.
+    pub share: f64,
 }
 
 /// A refusal, RFC 9457.

@@ -4,7 +4,10 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use crate::cli::Streams;
-use crate::cli::args::keys::{Change, Keys, KeysAction, KeysCreate, KeysList, KeysUpdate, Limits};
+use crate::cli::args::Output;
+use crate::cli::args::keys::{
+    Change, Keys, KeysAction, KeysCreate, KeysList, KeysPreview, KeysUpdate, Limits,
+};
 use crate::cli::credentials::{Credentials, id};
 use crate::cli::documents::Credential;
 use crate::cli::failure::Failure;
@@ -19,6 +22,7 @@ pub fn keys(typed: Keys, streams: &mut Streams<'_>) -> Result<(), Failure> {
         KeysAction::List(it) => list(&keys, &it, streams),
         KeysAction::Show { id } => show(&keys, &id, streams),
         KeysAction::Update(it) => update(&keys, *it, streams),
+        KeysAction::Preview(it) => preview(&keys, it, streams),
         KeysAction::Revoke(it) => keys.revoke(&it.ids, streams),
     }
 }
@@ -71,16 +75,31 @@ fn update(keys: &Credentials, typed: KeysUpdate, streams: &mut Streams<'_>) -> R
     Ok(words::propagation(streams.err, changed.propagation.as_ref())?)
 }
 
+fn preview(
+    keys: &Credentials,
+    typed: KeysPreview,
+    streams: &mut Streams<'_>,
+) -> Result<(), Failure> {
+    let call = keys.call_below(Method::POST, id(&typed.id)?.as_str(), "limits/preview");
+    let answer = keys.send(call.json(&body(said(typed.limits))))?;
+    let shown = match keys.output() {
+        Output::Table => words::preview(&answer.read()?),
+        Output::Json => words::json(&answer.document),
+    };
+    write!(streams.out, "{shown}")?;
+    Ok(streams.out.flush()?)
+}
+
 /// Only what was typed: the rest is the API's default.
 fn create_body(typed: KeysCreate, now: Timestamp) -> Map<String, Value> {
-    let Limits { rate, quota, max_in_flight } = typed.limits;
+    let [rate, quota, max_in_flight] = said(typed.limits);
     body([
         ("name", Some(typed.name.into())),
         ("owner", typed.owner.map(Value::from)),
         ("scheme", typed.scheme.map(Value::from)),
-        ("rate", rate.map(limit)),
-        ("quota", quota.map(limit)),
-        ("max_in_flight", max_in_flight.map(limit)),
+        rate,
+        quota,
+        max_in_flight,
         ("expires_at", typed.expiry.at(now).map(|it| it.to_string().into())),
         ("routes", some(typed.routes)),
         ("allow_addresses", some(typed.allow_addresses)),
@@ -91,7 +110,7 @@ fn create_body(typed: KeysCreate, now: Timestamp) -> Map<String, Value> {
 /// Only what is to change; `null` clears.
 fn update_body(typed: Change, now: Timestamp) -> Map<String, Value> {
     let Change { clear, open, switch, .. } = typed;
-    let Limits { rate, quota, max_in_flight } = typed.limits;
+    let [rate, quota, max_in_flight] = said(typed.limits);
     let expires_at = typed.expiry.at(now).map(|it| it.to_string().into());
     let disabled = if switch.disable { Some(true) } else { switch.enable.then_some(false) };
     body([
@@ -100,9 +119,9 @@ fn update_body(typed: Change, now: Timestamp) -> Map<String, Value> {
             "owner",
             typed.owner.map(Value::from).or_else(|| clear.clear_owner.then_some(Value::Null)),
         ),
-        ("rate", rate.map(limit)),
-        ("quota", quota.map(limit)),
-        ("max_in_flight", max_in_flight.map(limit)),
+        rate,
+        quota,
+        max_in_flight,
         ("expires_at", expires_at.or_else(|| clear.clear_expiry.then_some(Value::Null))),
         ("routes", some(typed.routes).or_else(|| open.clear_routes.then_some(Value::Null))),
         (
@@ -113,6 +132,15 @@ fn update_body(typed: Change, now: Timestamp) -> Map<String, Value> {
         ("metadata", typed.metadata.map(|it| Value::Object(it.0))),
         ("disabled", disabled.map(Value::from)),
     ])
+}
+
+fn said(limits: Limits) -> [(&'static str, Option<Value>); 3] {
+    let Limits { rate, quota, max_in_flight } = limits;
+    [
+        ("rate", rate.map(limit)),
+        ("quota", quota.map(limit)),
+        ("max_in_flight", max_in_flight.map(limit)),
+    ]
 }
 
 /// What is said of a limit: `default` is the scheme's, which is `null`.

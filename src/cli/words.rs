@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cli::args::Output;
 use crate::cli::documents::{
-    Confirmation, Credential, Gateway, Problem, Propagation, Receipt, Reloaded,
+    Confirmation, Credential, Gateway, Preview, Problem, Propagation, Receipt, Reloaded,
 };
 use crate::key::record::Permission;
 
@@ -84,6 +84,28 @@ pub fn reloaded(changes: &Reloaded) -> String {
     let waits = changes.waits_for_restart.iter().map(|it| format!("{it}: waits for a restart\n"));
     let lines: String = applied.chain(waits).collect();
     if lines.is_empty() { "nothing has changed\n".to_owned() } else { lines }
+}
+
+/// What limits would have refused: first all together, then each by itself.
+pub fn preview(preview: &Preview) -> String {
+    let Preview { since, until, requests, note, .. } = preview;
+    let [since, until] = [since, until].map(|it| moment(Some(it)));
+    let first = format!("{} from {since} to {until} UTC\n", count(requests, "request"));
+    let row = |name: &str, limit: String, refused: u64, share: f64| {
+        [name.to_owned(), limit, refused.to_string(), format!("{:.2} %", share * 100.0)]
+    };
+    let dash = || "-".to_owned();
+    let all = row("all together", dash(), preview.refused, preview.share);
+    let each = ["rate", "quota", "max_in_flight"].into_iter().filter_map(|name| {
+        let limit = preview.proposed.get(name).map(cell).filter(|it| it != "unlimited")?;
+        Some(match preview.by_limit.get(name) {
+            Some(Some(it)) => row(name, limit, it.refused, it.share),
+            Some(None) | None => [name.to_owned(), limit, dash(), dash()],
+        })
+    });
+    let rows = std::iter::once(all).chain(each);
+    let note = note.as_ref().map(|it| plain(it) + "\n").unwrap_or_default();
+    plain_lines(&first) + &table(["LIMIT", "WOULD BE", "REFUSED", "SHARE"], rows) + &note
 }
 
 /// A revocation's receipt: who has confirmed it, after how long, ending how much.

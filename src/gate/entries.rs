@@ -8,6 +8,7 @@ use quick_cache::sync::Cache;
 use crate::clock::Timestamp;
 use crate::gate::entry::{Entry, Merge};
 use crate::gate::fill::{Ended, Fill, FillRead, Outcome};
+use crate::gate::history::History;
 use crate::gate::index::{Index, Part, Place, Removal};
 use crate::gate::known::Stored;
 use crate::gate::last_uses::LastUses;
@@ -37,6 +38,7 @@ pub struct Entries {
     room: Room,
     evicted: AtomicU64,
     last_uses: LastUses,
+    history: History,
 }
 
 /// What becomes of a key that is not in memory.
@@ -78,6 +80,7 @@ impl Entries {
             room: Room::new(max),
             evicted: AtomicU64::new(0),
             last_uses: LastUses::new(),
+            history: History::new(),
         }
     }
 
@@ -164,6 +167,18 @@ impl Entries {
     /// The store was told of all uses before `until`.
     pub fn uses_told(&self, until: Timestamp) {
         self.last_uses.told(until);
+    }
+
+    /// How often keys were asked for of late. What an entry has counted by itself comes in with the
+    /// next second of its use, with [`Entries::gather`], or when it leaves.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Has all entries hand over what they have counted.
+    pub fn gather(&self) {
+        let hand_over = |it: &Arc<Entry>| it.hand_over(&self.history);
+        self.index.each(|part| part.entries().for_each(hand_over));
     }
 
     fn each<T>(&self, look: impl Fn(&Entry) -> Option<T>) -> Vec<T> {
@@ -312,6 +327,9 @@ impl Entries {
             let leaves = may(entry);
             if let Some(used) = entry.last_used().filter(|_| leaves) {
                 self.last_uses.keep(id, used);
+            }
+            if leaves {
+                entry.hand_over(&self.history);
             }
             leaves
         };

@@ -1,13 +1,14 @@
 //! Holds what is known of one key, where every change of it is seen at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use once_cell::race::OnceBox;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::aside::Aside;
+use crate::gate::history::{History, Tally};
 use crate::gate::known::{Known, Stored};
 use crate::gate::purse::Purse;
 use crate::gate::room::Stay;
@@ -23,6 +24,8 @@ pub struct Entry {
     last_used: AtomicI64,
     /// When it had been used last, as of when it was last asked to leave.
     spared: AtomicI64,
+    /// How many requests there were in the second of its last use, by what they cost.
+    asked: AtomicU16,
     /// Whether it stays in memory always.
     stays: AtomicBool,
     aside: OnceBox<Aside>,
@@ -37,6 +40,7 @@ impl Entry {
             known: ArcSwap::from_pointee(known),
             last_used: AtomicI64::new(0),
             spared: AtomicI64::new(0),
+            asked: AtomicU16::new(0),
             stays: AtomicBool::new(stays),
             aside: OnceBox::new(),
         }
@@ -103,9 +107,46 @@ impl Entry {
             .rcu(|known| known.with_tag(revision, tag).map_or_else(|| Arc::clone(known), Arc::new));
     }
 
+    /// Counts a request that cost so much. What was counted in a second goes to the history with the
+    /// first request of another one; requests at the turn itself may be counted on either side.
+    pub fn asked(&self, now: Timestamp, cost: u32, history: &History) {
+        let last = self.last_used.load(Ordering::Relaxed);
+        // From the beginning of that second. Workers' clocks differ a little.
+        let since = now.as_micros() - last + last % SECOND;
+        if !(-SECOND..SECOND).contains(&since) {
+            return self.turn(last, (now, cost), history);
+        }
+        let more = |it: u16| it.checked_add(u16::try_from(cost).ok()?);
+        if self.asked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            let count = u32::from(self.asked.swap(0, Ordering::Relaxed)).saturating_add(cost);
+            history.note(self.id, Tally { time: Timestamp::from_micros(last), count });
+        }
+    }
+
+    /// The first request of a second.
+    #[cold]
+    fn turn(&self, last: i64, (now, cost): (Timestamp, u32), history: &History) {
+        let order = Ordering::Relaxed;
+        if self.last_used.compare_exchange(last, now.as_micros(), order, order).is_ok() {
+            let count = self.asked.swap(0, order).into();
+            history.note(self.id, Tally { time: Timestamp::from_micros(last), count });
+        }
+        self.asked(now, cost, history);
+    }
+
+    /// Hands over what was counted and did not go to the history yet.
+    pub fn hand_over(&self, history: &History) {
+        if self.asked.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let time = Timestamp::from_micros(self.last_used.load(Ordering::Relaxed));
+        let count = self.asked.swap(0, Ordering::Relaxed).into();
+        history.note(self.id, Tally { time, count });
+    }
+
     /// Notes a use, at most once a second: the line is shared by all workers.
     pub fn used(&self, now: Timestamp) {
-        if now.as_micros() - self.last_used.load(Ordering::Relaxed) >= 1_000_000 {
+        if now.as_micros() - self.last_used.load(Ordering::Relaxed) >= SECOND {
             self.last_used.store(now.as_micros(), Ordering::Relaxed);
         }
     }
@@ -146,6 +187,8 @@ pub enum Merge {
     /// What was known is newer.
     Kept,
 }
+
+const SECOND: i64 = 1_000_000;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Moment;
 use crate::config;
+use crate::gate::Refusal;
 use crate::gate::entries::{Entries, Looked, Merged};
 use crate::gate::entry::Entry;
 use crate::gate::fill::{Fill, Outcome};
@@ -18,12 +19,10 @@ use crate::gate::known::{Known, OperatorRights, Rights, Stored};
 use crate::gate::lease::{Lease, Standing};
 use crate::gate::leasing::Leasing;
 use crate::gate::limits::Limits;
-use crate::gate::purse::Patience;
 use crate::gate::recheck::Workers;
 use crate::gate::throttle::{Throttle, network};
 use crate::gate::vault::Vault;
 use crate::gate::writeback::{NewTag, Writeback};
-use crate::gate::{Pass, Refusal};
 use crate::key::seal::Comparison;
 use crate::key::text::{Digest, KeyId, PresentedKey};
 use crate::store::{Row, Store};
@@ -187,23 +186,6 @@ impl Keyring {
     /// What keys may spend.
     pub fn limits(&self) -> &Limits {
         &self.limits
-    }
-
-    /// Gives back everything that keys have leased and not spent.
-    pub async fn return_limits(&self) {
-        let now = Moment::now();
-        let pass = Pass { now, time: self.lease.store_time(now), patience: Patience::Over };
-        self.limits.leasing().return_all(&pass).await;
-    }
-
-    /// A look at what keys have leased, several times a second.
-    pub fn tend_limits(&self, now: Moment) {
-        let pass = Pass { now, time: self.lease.store_time(now), patience: Patience::Over };
-        for purse in self.limits.leasing().sweep(&pass) {
-            if let Some(entry) = self.entries.get(purse.key()) {
-                entry.forget(&purse);
-            }
-        }
     }
 
     /// Takes over a record that the store told of.

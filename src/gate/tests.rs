@@ -33,6 +33,7 @@ use crate::tasks::Tasks;
 mod bound;
 mod crossing;
 mod following;
+mod history;
 mod merging;
 mod proving;
 mod slices;

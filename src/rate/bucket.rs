@@ -20,6 +20,17 @@ pub struct Pace {
     burst: u32,
 }
 
+/// Requests at evenly spaced moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Series {
+    /// When the first one comes.
+    pub start: Moment,
+    /// The time between two, in nanoseconds.
+    pub gap_ns: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// There are too few; so long it takes until there are enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooFew(pub Duration);
@@ -75,6 +86,46 @@ impl Pace {
         now.after_nanos(self.whole_ns.saturating_sub(held))
     }
 
+    /// What becomes of a second's worth of requests at evenly spaced moments, each of which takes
+    /// one: when the bucket is full then, and how many get theirs. It is what [`Pace::take`] says of
+    /// them one by one, without asking for each.
+    pub fn take_evenly(self, full: Moment, series: Series) -> (Moment, u64) {
+        let (token, gap) = (i128::from(self.token_ns), i128::from(series.gap_ns.max(1)));
+        let start = i128::from(series.start.as_nanos());
+        let (count, whole) = (i128::from(series.count), token * i128::from(self.burst));
+        let mut full = i128::from(full.as_nanos());
+        // The first one for which there is enough.
+        let first = ceil(full + token - whole - start, gap).max(0);
+        if first >= count {
+            return (moment(full), 0);
+        }
+        let (at, rest) = (start + first * gap, count - first);
+        let base = full.max(at);
+        if gap >= token {
+            let last = start + (count - 1) * gap;
+            return (moment((full + rest * token).max(last + token)), number(rest));
+        }
+        // Then all, until the bucket is empty.
+        let run = ((whole - token - (base - at)) / (token - gap) + 1).min(rest);
+        full = base + run * token;
+        let next = first + run;
+        if next >= count {
+            return (moment(full), number(run));
+        }
+        // Then one with each token that comes.
+        let more = if self.burst == 1 {
+            let stride = ceil(token, gap);
+            let more = (count - next) / stride;
+            full += more * stride * gap;
+            more
+        } else {
+            let more = (((count - 1) * gap + start + whole - full) / token).max(0);
+            full += more * token;
+            more
+        };
+        (moment(full), number(run + more))
+    }
+
     /// When a bucket is full that is empty now.
     pub fn empty(self, now: Moment) -> Moment {
         now.after_nanos(self.whole_ns)
@@ -83,6 +134,19 @@ impl Pace {
     fn nanos_of(self, cost: u32) -> u64 {
         self.token_ns.saturating_mul(u64::from(cost.min(self.burst)))
     }
+}
+
+/// Divides and rounds up; `by` is above 0.
+fn ceil(number: i128, by: i128) -> i128 {
+    number.div_euclid(by) + i128::from(number.rem_euclid(by) > 0)
+}
+
+fn moment(nanos: i128) -> Moment {
+    Moment::from_nanos(number(nanos))
+}
+
+fn number(number: i128) -> u64 {
+    u64::try_from(number.max(0)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -166,6 +230,30 @@ mod tests {
                     let earned = now.since(*then).as_nanos() * u128::from(count);
                     prop_assert!((sum - sum.min(u128::from(burst))) * 60_000_000_000 <= earned);
                 }
+            }
+        }
+
+        #[test]
+        fn many_at_once_are_decided_as_one_by_one(
+            count in 1..3_000_u32,
+            burst in prop_oneof![1..4_u32, 1..3_000_u32],
+            seconds in prop::collection::vec((0..3_u64, 1..3_000_u64), 1..30),
+        ) {
+            let pace = pace(&format!("{count}/s burst {burst}"));
+            let (mut full, mut full_of_many, mut second) = (at(0), at(0), 0);
+            for (pause, count) in seconds {
+                second += pause + 1;
+                let (start, gap_ns) = (at(second * 1_000), 1_000_000_000 / count);
+                let mut admitted = 0;
+                for number in 0..count {
+                    let now = start.after(Duration::from_nanos(number * gap_ns));
+                    if let Ok(after) = pace.take(full, 1, now) {
+                        (full, admitted) = (after, admitted + 1);
+                    }
+                }
+                let many = pace.take_evenly(full_of_many, Series { start, gap_ns, count });
+                full_of_many = many.0;
+                prop_assert_eq!(many, (full, admitted));
             }
         }
 

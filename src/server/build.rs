@@ -34,7 +34,7 @@ use crate::server::sockets::Sockets;
 use crate::server::succession::predecessor::Predecessor;
 use crate::server::succession::{Lineage, Succession};
 use crate::server::workers::{Common, Workers};
-use crate::server::{Addresses, Origin, care, exit, last_use, limits, tending};
+use crate::server::{Addresses, Origin, care, exit, history, last_use, limits, tending};
 use crate::store::gateway::{GatewayCard, GatewayId};
 use crate::store::{OpenFault, Store, Unavailable};
 use crate::tasks::Tasks;
@@ -287,6 +287,7 @@ fn doors(gateway: &Gateway, descriptors: Descriptors, workers: usize) -> Doors {
 fn write_back(keyring: &Arc<Keyring>, tags: Receiver<NewTag>, back: &Tasks) {
     back.spawn(last_use::run(Arc::clone(keyring), back.clone()));
     back.spawn(tending::run(Arc::clone(keyring), back.clone()));
+    back.spawn(history::run(Arc::clone(keyring), back.clone()));
     let (store, vault) = (keyring.store().clone(), keyring.vault().clone());
     back.spawn(writeback::run(tags, store, vault, back.clone()));
 }

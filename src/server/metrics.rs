@@ -164,6 +164,11 @@ impl Scrape {
                 entries.evicted(),
             ),
             one(
+                "keyward_history_lost",
+                "Requests that are missing where limits are previewed, by what they cost",
+                entries.history().lost(),
+            ),
+            one(
                 "keyward_key_fills",
                 "Keys that a request had to ask the store for",
                 read(&counts.fills),

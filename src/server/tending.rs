@@ -4,18 +4,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::gate::Pass;
 use crate::gate::keyring::Keyring;
+use crate::gate::purse::Patience;
 use crate::tasks::Tasks;
 
 /// Looks several times a second until told to stop, and then gives back everything.
 pub async fn run(keyring: Arc<Keyring>, tasks: Tasks) {
     while tokio::time::timeout(EVERY, tasks.stopped()).await.is_err() {
-        keyring.tend_limits(Moment::now());
+        tend(&keyring);
     }
-    let giving = keyring.return_limits();
+    let pass = pass(&keyring);
+    let giving = keyring.limits().leasing().return_all(&pass);
     if tokio::time::timeout(GIVING_BACK, giving).await.is_err() {
         tracing::warn!("not all that was leased of quotas could be given back: it counts as spent");
     }
+}
+
+fn tend(keyring: &Keyring) {
+    for purse in keyring.limits().leasing().sweep(&pass(keyring)) {
+        if let Some(entry) = keyring.entries().get(purse.key()) {
+            entry.forget(&purse);
+        }
+    }
+}
+
+/// A moment at which nobody waits.
+fn pass(keyring: &Keyring) -> Pass {
+    let now = Moment::now();
+    Pass { now, time: keyring.lease().store_time(now), patience: Patience::Over }
 }
 
 const EVERY: Duration = Duration::from_millis(50);

@@ -17,6 +17,7 @@ pub mod following;
 pub mod model;
 pub mod receipts;
 pub mod slices;
+pub mod usage;
 
 /// Hands every claim to the macro `$then`, behind what else it is given.
 macro_rules! claims {
@@ -61,6 +62,9 @@ macro_rules! claims {
             slices::what_was_spent_without_the_store_counts,
             slices::what_is_too_little_is_not_given,
             slices::a_rate_is_leased,
+            usage::what_gateways_counted_is_there_by_the_hour,
+            usage::an_hour_that_is_written_again_is_what_it_was_last,
+            usage::many_hours_are_written_at_once,
         }
     };
 }

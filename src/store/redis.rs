@@ -41,6 +41,7 @@ pub mod script;
 pub mod server;
 pub mod supervisor;
 pub mod text;
+pub mod usage;
 pub mod watcher;
 pub mod writing;
 

@@ -26,6 +26,7 @@ use crate::store::sqlite::lock::Lock;
 use crate::store::sqlite::open::Opened;
 use crate::store::sqlite::shared::Shared;
 use crate::store::sqlite::writer::{Batch, Writer};
+use crate::store::usage::UsageRow;
 use crate::store::{
     Audit, Beat, Left, Meta, OpenFault, PageMark, Position, Row, Synced, Ticket, Unavailable,
     Write, WriteFault, Written,
@@ -44,6 +45,7 @@ pub mod room;
 pub mod rows;
 pub mod schema;
 pub mod shared;
+pub mod usage;
 pub mod write;
 pub mod writer;
 
@@ -194,6 +196,25 @@ impl Sqlite {
     /// Leases a part of a quota; a rate is nobody else's here.
     pub async fn lease_slice(&self, request: SliceRequest) -> Result<Leased, Unavailable> {
         self.change(move |batch| quotas::lease(batch, &request)).await
+    }
+
+    /// Writes what this process has counted in hours of keys.
+    pub async fn note_usage(&self, rows: Vec<UsageRow>) -> Result<(), Unavailable> {
+        for piece in rows.chunks(ROWS_AT_ONCE_MAX / 2) {
+            let piece = piece.to_vec();
+            self.change(move |batch| usage::note(batch, &piece)).await?;
+        }
+        Ok(())
+    }
+
+    /// What all processes have counted of a key from the hour `first` to `last`.
+    pub async fn usage(
+        &self,
+        key: KeyId,
+        first: u32,
+        last: u32,
+    ) -> Result<Vec<UsageRow>, Unavailable> {
+        self.ask(move |conn| usage::read(conn, key, (first, last))).await
     }
 
     /// Enters the gateway, what it has applied and a new beat into the register, and reads the

@@ -19,13 +19,14 @@ use crate::support::upstream::{Upstream, ok};
 use crate::support::wait::{eventually, rounds};
 
 /// Every call with the permission it needs. `{id}` stands for an id that nothing has.
-const CALLS: [(&str, &str, &str); 12] = [
+const CALLS: [(&str, &str, &str); 13] = [
     ("GET", "/metrics", "fleet:read"),
     ("POST", "/v1/keys", "keys:create"),
     ("GET", "/v1/keys", "keys:read"),
     ("GET", "/v1/keys/{id}", "keys:read"),
     ("PATCH", "/v1/keys/{id}", "keys:update"),
     ("DELETE", "/v1/keys/{id}", "keys:revoke"),
+    ("POST", "/v1/keys/{id}/limits/preview", "usage:read"),
     ("GET", "/v1/operators", "operators:manage"),
     ("POST", "/v1/operators", "operators:manage"),
     ("DELETE", "/v1/operators/{id}", "operators:manage"),

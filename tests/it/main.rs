@@ -51,6 +51,7 @@ mod paths;
 mod peers;
 mod permissions;
 mod preflight;
+mod preview;
 mod redis_support;
 mod reload;
 mod resets;

@@ -33,6 +33,8 @@ pub enum KeysAction {
     },
     /// Change a key
     Update(Box<KeysUpdate>),
+    /// Say what limits would have refused of the last day's requests, and change nothing
+    Preview(KeysPreview),
     /// Revoke keys, for good, and say which gateways have confirmed it
     Revoke(Ids),
 }
@@ -147,6 +149,17 @@ pub struct KeysUpdate {
     /// Only if the key still has this revision
     #[arg(long, value_name = "REVISION")]
     pub if_match: Option<u64>,
+}
+
+/// `keyward keys preview`
+#[derive(Args, Debug)]
+pub struct KeysPreview {
+    /// Its id
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// What it would be limited to.
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// What is to change of a key: at least one thing.

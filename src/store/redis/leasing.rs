@@ -82,22 +82,36 @@ impl Redis {
         request: &SliceRequest,
         time: Option<Timestamp>,
     ) -> Result<Leased, Unavailable> {
-        let link = self.leasing.link(request.key);
-        let link = link.unwrap_or_else(|| self.client.link(Way::Read));
         let (operation, call) = self.leasing.call(request, time);
+        Ok(read(self.ask_beside_limits(request.key, operation, &call).await?)?)
+    }
+
+    /// How everything is called.
+    pub fn names(&self) -> &Names {
+        &self.leasing.names
+    }
+
+    /// Has an operation carried out on what is in the slot of a key's limits.
+    pub async fn ask_beside_limits(
+        &self,
+        key: KeyId,
+        operation: Operation,
+        call: &Call,
+    ) -> Result<Value, Unavailable> {
+        let link = self.leasing.link(key);
+        let link = link.unwrap_or_else(|| self.client.link(Way::Read));
         let patience = self.client.response_timeout();
         let end = Instant::now() + patience;
         let silence =
             || LinkFault::Lost(format!("it did not answer within {} ms", patience.as_millis()));
         let live = timeout_at(end, link.live()).await.map_err(|_elapsed| silence())??;
-        let answer = match timeout_at(end, link.run(&live, operation, &call)).await {
-            Ok(answer) => answer?,
+        match timeout_at(end, link.run(&live, operation, call)).await {
+            Ok(answer) => Ok(answer?),
             Err(_elapsed) => {
                 link.give_up(&live);
-                return Err(silence().into());
+                Err(silence().into())
             }
-        };
-        Ok(read(answer)?)
+        }
     }
 }
 

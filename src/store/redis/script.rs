@@ -52,6 +52,10 @@ pub enum Operation {
     LeaseRate,
     /// Leases a part of a quota.
     LeaseQuota,
+    /// Writes what a gateway has counted.
+    NoteUsage,
+    /// Reads what all have counted of a key.
+    Usage,
 }
 
 /// What a script does.
@@ -108,6 +112,8 @@ impl Operation {
             Self::Restore => include_str!("scripts/restore.lua"),
             Self::LeaseRate => include_str!("scripts/lease_rate.lua"),
             Self::LeaseQuota => include_str!("scripts/lease_quota.lua"),
+            Self::NoteUsage => include_str!("scripts/note_usage.lua"),
+            Self::Usage => include_str!("scripts/usage.lua"),
         }
     }
 
@@ -115,9 +121,13 @@ impl Operation {
     /// keeps a revoked key out must not wait for room.
     const fn nature(self) -> Nature {
         match self {
-            Self::Meta | Self::Find | Self::Page | Self::Operators | Self::Look | Self::Common => {
-                Nature::Reads
-            }
+            Self::Meta
+            | Self::Find
+            | Self::Page
+            | Self::Operators
+            | Self::Look
+            | Self::Common
+            | Self::Usage => Nature::Reads,
             Self::Revoke | Self::Sync | Self::Open | Self::Offer | Self::Ticket | Self::Leave => {
                 Nature::WritesLittle
             }
@@ -129,7 +139,8 @@ impl Operation {
             | Self::Note
             | Self::Restore
             | Self::LeaseRate
-            | Self::LeaseQuota => Nature::Writes,
+            | Self::LeaseQuota
+            | Self::NoteUsage => Nature::Writes,
         }
     }
 
@@ -150,7 +161,7 @@ impl Operation {
     /// What is asked of the control plane begins with what all of it needs; limits live elsewhere.
     const fn beginning(self) -> &'static str {
         match self {
-            Self::LeaseRate | Self::LeaseQuota => "",
+            Self::LeaseRate | Self::LeaseQuota | Self::NoteUsage | Self::Usage => "",
             Self::Init
             | Self::Meta
             | Self::SetCheck
@@ -255,7 +266,7 @@ pub const SHARDS: usize = 16;
 
 const BEGIN: &str = include_str!("scripts/begin.lua");
 
-const ALL: [Operation; 21] = [
+const ALL: [Operation; 23] = [
     Operation::Init,
     Operation::Meta,
     Operation::SetCheck,
@@ -277,6 +288,8 @@ const ALL: [Operation; 21] = [
     Operation::Restore,
     Operation::LeaseRate,
     Operation::LeaseQuota,
+    Operation::NoteUsage,
+    Operation::Usage,
 ];
 
 static PLAIN: LazyLock<Vec<Script>> = LazyLock::new(|| scripts(Dialect::Plain));

@@ -70,6 +70,16 @@ CREATE TABLE quotas (
     PRIMARY KEY (id, kind)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX quotas_by_end ON quotas (ends_at);
+
+CREATE TABLE usage (
+    id TEXT NOT NULL,
+    -- since 1970
+    hour INTEGER NOT NULL,
+    gateway TEXT NOT NULL,
+    cells BLOB NOT NULL,
+    PRIMARY KEY (id, hour, gateway)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX usage_by_hour ON usage (hour);
 ";
 
 const FIRST: &str = "

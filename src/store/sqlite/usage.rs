@@ -1,0 +1,42 @@
+//! Keeps how often keys were asked for in the file.
+
+use rusqlite::{Connection, params};
+
+use crate::key::text::KeyId;
+use crate::store::sqlite::writer::Batch;
+use crate::store::usage::{HOURS_KEPT, UsageRow, hour_of};
+
+/// Writes what a process has counted in hours of keys, and forgets what is old.
+pub fn note(batch: &Batch<'_>, rows: &[UsageRow]) -> rusqlite::Result<()> {
+    let mut noted =
+        batch.conn.prepare_cached("INSERT OR REPLACE INTO usage VALUES (?1, ?2, ?3, ?4)")?;
+    for UsageRow { key, hour, gateway, cells } in rows {
+        noted.execute(params![key, hour, format!("{gateway:016x}"), cells])?;
+    }
+    let oldest = hour_of(batch.now).saturating_sub(HOURS_KEPT);
+    let mut forgotten = batch.conn.prepare_cached(
+        "DELETE FROM usage WHERE (id, hour, gateway) IN
+         (SELECT id, hour, gateway FROM usage WHERE hour < ?1 LIMIT ?2)",
+    )?;
+    forgotten.execute(params![oldest, FORGOTTEN_AT_ONCE]).map(drop)
+}
+
+/// What all processes have counted of a key from the hour `first` to `last`.
+pub fn read(
+    conn: &Connection,
+    key: KeyId,
+    (first, last): (u32, u32),
+) -> rusqlite::Result<Vec<UsageRow>> {
+    let mut rows = conn.prepare_cached(
+        "SELECT hour, gateway, cells FROM usage WHERE id = ?1 AND hour BETWEEN ?2 AND ?3",
+    )?;
+    let rows = rows.query_map(params![key, first, last], |row| {
+        let gateway: String = row.get(1)?;
+        let gateway = u64::from_str_radix(&gateway, 16).unwrap_or_default();
+        Ok(UsageRow { key, hour: row.get(0)?, gateway, cells: row.get(2)? })
+    })?;
+    rows.collect()
+}
+
+/// More than is written at once, so that what is old becomes less.
+const FORGOTTEN_AT_ONCE: u32 = 512;
