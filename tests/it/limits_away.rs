@@ -1,0 +1,106 @@
+//! While Redis is away each gateway goes on with its share of a limit, and nobody gains by it.
+
+use std::thread;
+use std::time::Duration;
+
+use keyward::clock::Timestamp;
+
+use crate::support::limits::{Bucket, Limited, assert_only, between, count, get, load_time};
+use crate::support::offer::{Offer, Said};
+use crate::support::redis::Redis;
+
+/// Has Redis be away for some seconds under three times the load that is allowed.
+#[track_caller]
+fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let mut fleet = Limited::start(3);
+    let key = fleet.key("1000/s burst 1000");
+    let offer = Offer::begin(&fleet.aims(3_000), &get(&key));
+    thread::sleep(load_time(3, 8));
+    let gone = Timestamp::now();
+    end(&fleet.redis);
+    thread::sleep(AWAY);
+    begin(&fleet.redis);
+    let back = Timestamp::now();
+    thread::sleep(load_time(5, 12));
+    let over = Timestamp::now();
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
+    for gateway in &fleet.gateways {
+        let text = String::from_utf8_lossy(&gateway.admin("GET", "/metrics", None).body).into_owned();
+        for line in text.lines().filter(|it| it.contains("limit") && !it.starts_with('#')) {
+            eprintln!("  {line}");
+        }
+    }
+    let times = fleet.admissions();
+    assert_eq!(times.len(), count(&asked, Said::LetIn));
+    let away = between(&times, gone, back);
+    let settled = back.after(Duration::from_secs(2));
+    let after = between(&times, settled, over);
+    let of = |times: &[i64], from: Timestamp, to: Timestamp| {
+        100.0 * times.len() as f64 / bucket.of(to.since(from))
+    };
+    let worst = bucket.worst(&times);
+    eprintln!("worst: {} above, {} ms after its return", worst.0, (worst.1 - back.as_micros()) / 1_000);
+    for slot in 0..40_u64 {
+        let from = back.before(Duration::from_secs(1)).after(Duration::from_millis(50 * slot));
+        eprint!(" {}", between(&times, from, from.after(Duration::from_millis(50))).len());
+    }
+    eprintln!();
+    for second in 0..12_u64 {
+        let from = gone.after(Duration::from_secs(second)).before(Duration::from_secs(2));
+        eprint!(" {}", between(&times, from, from.after(Duration::from_secs(1))).len());
+    }
+    eprintln!(
+        "\nRedis {what} for {:?}: {:.1} % of the rate meanwhile, {} above; {:.1} % from two seconds after; {} above \
+         in all, {} from two seconds after its return on",
+        back.since(gone),
+        of(away, gone, back),
+        bucket.excess(away),
+        of(after, settled, over),
+        bucket.excess(&times),
+        bucket.excess(after)
+    );
+    bucket.assert_never_above(away);
+    bucket.assert_never_above(after);
+    assert!(of(after, settled, over) >= 90.0);
+    bucket.assert_never_above(&times);
+}
+
+#[test]
+fn a_rate_holds_while_redis_is_killed_and_when_it_is_back() {
+    assert_held_through("was killed", Redis::kill, Redis::restart);
+}
+
+#[test]
+fn a_rate_holds_while_redis_stands_still_and_when_it_goes_on() {
+    assert_held_through("stood still", Redis::freeze, Redis::thaw);
+}
+
+/// What it had leased is over when it goes on: others have had it meanwhile.
+#[test]
+fn a_gateway_that_stood_still_spends_nothing_that_others_have() {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let mut fleet = Limited::start(3);
+    let key = fleet.key("1000/s burst 1000");
+    let offer = Offer::begin(&fleet.aims(3_000), &get(&key));
+    for place in 0..3 {
+        thread::sleep(Duration::from_millis(700));
+        fleet.gateways[place].freeze();
+        thread::sleep(load_time(2, 5));
+        fleet.gateways[place].signal(rustix::process::Signal::CONT);
+    }
+    thread::sleep(Duration::from_millis(700));
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
+    let times = fleet.admissions();
+    let time = crate::support::limits::span(&times);
+    eprintln!(
+        "three gateways stood still in turn: {:.1} % of what is allowed in {time:?}, {} above",
+        100.0 * times.len() as f64 / bucket.most(time),
+        bucket.excess(&times)
+    );
+    bucket.assert_never_above(&times);
+}
+
+const AWAY: Duration = Duration::from_secs(3);

@@ -1,0 +1,123 @@
+//! What a key may do is the same however many gateways it asks, and costs the store next to nothing.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::limits::{
+    Bucket, Limited, assert_only, count, get, load_time, span, within,
+};
+use crate::support::offer::{Aim, Offer, Said};
+use crate::support::wait::rounds;
+
+/// Offers three times the rate through three gateways; which share of what is allowed was admitted,
+/// and how often the store was asked for each request.
+#[track_caller]
+fn offer_three_times(rate: &str, bucket: &Bucket, time: Duration) -> (f64, f64) {
+    let mut fleet = Limited::start(3);
+    let key = fleet.key(rate);
+    let aims = fleet.aims(u32::try_from(bucket.count * 3).unwrap());
+    let before = fleet.round_trips();
+    let asked = Offer::run(&aims, &get(&key), time);
+    let round_trips = fleet.round_trips() - before;
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
+    let offered = asked.len() as f64;
+    assert!(offered > 2.5 * bucket.of(time), "only {offered} were offered: is the machine busy?");
+    let times = fleet.admissions();
+    assert_eq!(times.len(), count(&asked, Said::LetIn));
+    assert_eq!(times.len(), fleet.upstream.asked());
+    let admitted = times.len() as f64 / bucket.most(time);
+    let each = round_trips as f64 / offered;
+    eprintln!(
+        "{rate}, {offered} offered in {time:?}: {} admitted, {:.2} % of what is allowed, {} above; \
+         {round_trips} round trips, {each:.4} for each offered",
+        times.len(),
+        100.0 * admitted,
+        bucket.excess(&times)
+    );
+    bucket.assert_never_above(&times);
+    (admitted, each)
+}
+
+#[test]
+fn three_gateways_admit_what_a_large_rate_allows_and_never_more() {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let (admitted, each) = offer_three_times("1000/s burst 1000", &bucket, load_time(5, 30));
+    assert!(admitted >= 0.97, "{admitted}");
+    assert!(each <= 0.05, "{each}");
+}
+
+#[test]
+fn three_gateways_admit_what_a_small_rate_allows_and_never_more() {
+    let bucket = Bucket::per_second(10, 10);
+    let (admitted, _each) = offer_three_times("10/s", &bucket, load_time(5, 30));
+    assert!(admitted >= 0.90, "{admitted}");
+}
+
+#[test]
+fn a_rate_follows_its_load_from_one_gateway_to_another() {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let mut fleet = Limited::start(3);
+    let key = fleet.key("1000/s burst 1000");
+    let all_at = |place: usize| {
+        let address = fleet.gateways[place].address();
+        vec![Aim { address, per_second: 3_000 }]
+    };
+    let time = load_time(4, 15);
+    let mut asked = Offer::run(&all_at(0), &get(&key), time);
+    asked.extend(Offer::run(&all_at(2), &get(&key), time));
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
+    let times = fleet.admissions();
+    assert_eq!(times.len(), count(&asked, Said::LetIn));
+    let second = Duration::from_secs(1);
+    let (from, to) = (time + second, span(&times).min(time * 2));
+    let admitted = within(&times, from, to) as f64 / bucket.of(to - from);
+    let first = within(&times, second, time) as f64 / bucket.of(time - second);
+    eprintln!(
+        "{} admitted in {:?}, {} above; of the rate {:.2} % at the first gateway and {:.2} % at the other from \
+         a second after the switch on",
+        times.len(),
+        span(&times),
+        bucket.excess(&times),
+        100.0 * first,
+        100.0 * admitted
+    );
+    bucket.assert_never_above(&times);
+    assert!(admitted >= 0.95, "{admitted}");
+}
+
+#[test]
+fn a_limit_that_changes_under_load_holds_from_the_next_request_on() {
+    let mut fleet = Limited::start(3);
+    let limits = [(500, "500/s burst 500"), (1_000, "1000/s burst 1000")];
+    let key = fleet.key(limits[1].1);
+    let offer = Offer::begin(&fleet.aims(1_800), &get(&key));
+    let mut clients: Vec<Client> =
+        fleet.gateways.iter().map(|it| Client::connect(it.address())).collect();
+    let begun = Instant::now();
+    for change in 0..rounds(100, 400) {
+        let (count, rate) = limits[change % 2];
+        fleet.gateways[change % 3].patch(&key.id, &json!({ "rate": rate }));
+        for client in &mut clients {
+            let answer = client.ask(&get(&key));
+            let policy = answer.head.get("ratelimit-policy").map(str::to_owned);
+            assert_eq!(policy, Some(format!("\"rate\";q={count};w=1")), "{answer:?}");
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop(clients);
+    let took = begun.elapsed();
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
+    let (larger, times) = (Bucket::per_second(1_000, 1_000), fleet.admissions());
+    let smaller = Bucket::per_second(500, 500);
+    eprintln!(
+        "changed for {took:?}: {} admitted, {} above the larger limit; {:.1} % of the smaller alone",
+        times.len(),
+        larger.excess(&times),
+        100.0 * times.len() as f64 / smaller.most(took)
+    );
+    larger.assert_never_above(&times);
+}
