@@ -88,12 +88,14 @@ fn told(answer: &Response) -> [Vec<&str>; 2] {
 
 #[test]
 fn every_answer_to_a_limited_key_tells_of_its_limits() {
-    let upstream = Upstream::answering(|request| match request.target() {
+    let upstream = Upstream::answering(|request| {
+        match request.target() {
         "/missing" => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
         "/own" => b"HTTP/1.1 200 OK\r\nratelimit-policy: \"own\";q=5;w=60\r\nratelimit: \"own\";r=3;t=9\r\n\
                     content-length: 0\r\n\r\n"
             .to_vec(),
         _ => ok("ok"),
+    }
     });
     let setup = logging(Setup::to(upstream.address()));
     let setup = setup.upstream("dead", &[fresh()]).route("dead", "path = \"/dead/\"");
@@ -107,7 +109,10 @@ fn every_answer_to_a_limited_key_tells_of_its_limits() {
         let [policies, lefts] = told(&answer);
         assert_eq!(policies, [policy], "{target}");
         assert_eq!(lefts.len(), 1, "{target}");
-        assert!(lefts[0].starts_with("\"rate\";r=") && lefts[0].contains(", \"quota\";r="), "{lefts:?}");
+        assert!(
+            lefts[0].starts_with("\"rate\";r=") && lefts[0].contains(", \"quota\";r="),
+            "{lefts:?}"
+        );
     }
     let own = at("/own");
     let [policies, lefts] = told(&own);
@@ -120,7 +125,10 @@ fn every_answer_to_a_limited_key_tells_of_its_limits() {
         }
     };
     let after = assert_refused(&refused, "rate_limited");
-    assert_eq!(told(&refused), [vec!["\"rate\";q=1000;w=60"], vec![&*format!("\"rate\";r=0;t={after}")]]);
+    assert_eq!(
+        told(&refused),
+        [vec!["\"rate\";q=1000;w=60"], vec![&*format!("\"rate\";r=0;t={after}")]]
+    );
 
     let strange = Ask::get("/").key(&Key::unknown()).to(&gateway);
     let other = Ask::get("/").key(&key.with_another_secret()).to(&gateway);
@@ -184,7 +192,9 @@ fn no_more_requests_are_in_flight_than_a_key_may_have() {
 #[test]
 fn each_gateway_of_a_fleet_has_an_equal_part_of_what_may_be_in_flight() {
     let (upstream, answer) = slow();
-    let fleet = Limited::start_as(2, |setup| setup.upstream("slow", &[upstream.address()]).route("slow", "path = \"/slow/\""));
+    let fleet = Limited::start_as(2, |setup| {
+        setup.upstream("slow", &[upstream.address()]).route("slow", "path = \"/slow/\"")
+    });
     let key = mint(&fleet.gateways[0], &json!({ "max_in_flight": 10 }));
     let mut clients = Vec::new();
     for gateway in &fleet.gateways {
@@ -207,7 +217,8 @@ fn each_gateway_of_a_fleet_has_an_equal_part_of_what_may_be_in_flight() {
 #[test]
 fn a_shadow_limit_refuses_nobody_and_is_counted() {
     let (mut gateway, upstream) = alone();
-    let limits = json!({ "rate": "10/min shadow", "quota": "50/day shadow", "max_in_flight": "1 shadow" });
+    let limits =
+        json!({ "rate": "10/min shadow", "quota": "50/day shadow", "max_in_flight": "1 shadow" });
     stay_clear_of_midnight();
     let key = mint(&gateway, &limits);
     let mut client = gateway.client();
@@ -217,8 +228,6 @@ fn a_shadow_limit_refuses_nobody_and_is_counted() {
     }
     drop(client);
     assert_eq!(upstream.asked(), 60);
-    let metrics = gateway.metrics();
-    eprintln!("{:?}", ["rate", "quota", "max_in_flight"].map(|it| metrics.with("keyward_limits_shadow_total", &format!("limit=\"{it}\""))));
     gateway.stop();
     let log = gateway.log();
     let shadowed = log.lines().filter(|it| it.contains("\"shadow\":\"rate\"")).count();
@@ -233,7 +242,9 @@ fn a_route_takes_what_it_costs_and_what_is_refused_costs_nothing() {
     let upstream = Counter::start();
     let alone = Gateway::start(&dear(logging(Setup::to(upstream.address()))));
     let fleet = Limited::start_as(2, dear);
-    for (gateways, upstream) in [(std::slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)] {
+    for (gateways, upstream) in
+        [(std::slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)]
+    {
         let key = mint(&gateways[0], &json!({ "quota": "25/day" }));
         let quick = mint(&gateways[0], &json!({ "rate": "25/min burst 25" }));
         let mut turn = 0;
@@ -264,7 +275,9 @@ fn what_a_rate_refuses_is_not_forwarded_and_takes_nothing_of_the_quota() {
     stay_clear_of_midnight();
     let (alone, upstream) = alone();
     let fleet = Limited::start(2);
-    for (gateways, upstream) in [(std::slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)] {
+    for (gateways, upstream) in
+        [(std::slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)]
+    {
         let key = mint(&gateways[0], &json!({ "rate": "5/min burst 5", "quota": "7/day" }));
         let answers: Vec<Response> =
             (0..14).map(|it| get(&key).to(&gateways[it % gateways.len()])).collect();
@@ -290,7 +303,10 @@ fn a_routes_rate_is_each_keys_own() {
             let ask = |it: usize| Ask::get("/few/a").key(&key).to(&gateways[it % gateways.len()]);
             for turn in 0..3 {
                 let answer = ask(turn);
-                assert_eq!((answer.status, told(&answer)[0].clone()), (200, vec!["\"route\";q=3;w=60"]));
+                assert_eq!(
+                    (answer.status, told(&answer)[0].clone()),
+                    (200, vec!["\"route\";q=3;w=60"])
+                );
             }
             for turn in 0..4 {
                 assert_refused(&ask(turn), "rate_limited");
@@ -311,7 +327,8 @@ fn an_address_is_limited_where_nobody_shows_a_key() {
         let answers: Vec<Response> = (0..8).map(|_| client.ask(&Ask::get("/open/a"))).collect();
         let let_in = answers.iter().filter(|it| it.status == 200).count();
         assert!((4..=5).contains(&let_in), "{let_in}");
-        let after = assert_refused(answers.iter().find(|it| it.status != 200).unwrap(), "rate_limited");
+        let after =
+            assert_refused(answers.iter().find(|it| it.status != 200).unwrap(), "rate_limited");
         assert_eq!(after, 1);
     }
     assert!(upstream.asked() <= 10);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::client::Client;
 use crate::support::limits::{
-    Bucket, Limited, assert_only, count, get, load_time, span, within,
+    Bucket, Limited, assert_only, count, get, load_time, silences, span, within,
 };
 use crate::support::offer::{Aim, Offer, Said};
 use crate::support::wait::rounds;
@@ -32,10 +32,11 @@ fn offer_three_times(rate: &str, bucket: &Bucket, time: Duration) -> (f64, f64) 
     let each = round_trips as f64 / offered;
     eprintln!(
         "{rate}, {offered} offered in {time:?}: {} admitted, {:.2} % of what is allowed, {} above; \
-         {round_trips} round trips, {each:.4} for each offered",
+         {round_trips} round trips, {each:.4} for each offered; {} times without the store",
         times.len(),
         100.0 * admitted,
-        bucket.excess(&times)
+        bucket.excess(&times),
+        fleet.gateways.iter().map(silences).sum::<usize>()
     );
     bucket.assert_never_above(&times);
     (admitted, each)

@@ -8,7 +8,9 @@ use serde_json::json;
 use crate::support::ask::Ask;
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
-use crate::support::limits::{Limited, assert_only, count, get, logging, stay_clear_of_midnight};
+use crate::support::limits::{
+    Limited, assert_only, count, get, logging, silences, stay_clear_of_midnight,
+};
 use crate::support::offer::{Aim, Asked, Counter, Offer, Said};
 use crate::support::setup::Setup;
 use crate::support::wait::{PATIENCE, rounds};
@@ -24,7 +26,11 @@ fn mint(gateway: &Gateway, quota: usize) -> Key {
 fn probe(gateway: &Gateway, ask: &Ask) -> Option<String> {
     let stream = std::net::TcpStream::connect(gateway.address()).ok()?;
     let answer = Client::over(stream).try_ask(ask).ok()?;
-    if answer.status == 200 { Some("let in".to_owned()) } else { answer.json()["code"].as_str().map(str::to_owned) }
+    if answer.status == 200 {
+        Some("let in".to_owned())
+    } else {
+        answer.json()["code"].as_str().map(str::to_owned)
+    }
 }
 
 /// Waits until all gateways have said for a second that there is nothing left.
@@ -90,6 +96,7 @@ fn a_quota_in_a_file_holds_while_its_gateway_is_killed() {
     wait_until_exhausted(std::slice::from_ref(&gateway), &get(&key));
     let asked = offer.end();
     assert_only(&asked, &WHILE_KILLED);
+    eprintln!("{} times without the store", silences(&gateway));
     assert_used(quota, &upstream, &asked);
 }
 
@@ -127,7 +134,10 @@ fn what_a_gateway_had_leased_of_a_quota_in_a_file_goes_back_when_it_is_stopped()
     }
     let offer = Offer::begin(&[aim, aim, aim], &get(&key));
     wait_until_exhausted(std::slice::from_ref(&gateway), &get(&key));
-    assert_only(&offer.end(), &[Said::LetIn, Said::QuotaExhausted]);
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::QuotaExhausted]);
+    eprintln!("{} of the last {} answered 200", count(&asked, Said::LetIn), asked.len());
+    eprintln!("{} times without the store", silences(&gateway));
     assert_eq!(upstream.asked(), quota);
 }
 

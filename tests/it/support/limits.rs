@@ -134,6 +134,11 @@ pub fn admissions(gateways: &[Gateway]) -> Vec<i64> {
     times
 }
 
+/// How often a gateway has gone on without the store so far.
+pub fn silences(gateway: &Gateway) -> usize {
+    gateway.log().lines().filter(|it| it.contains("the store does not answer for limits")).count()
+}
+
 /// A GET with a key.
 pub fn get(key: &Key) -> Ask {
     Ask::get("/").key(key)

@@ -145,7 +145,8 @@ impl Shared {
         let passed = self.begun.elapsed().saturating_sub(LATE).as_nanos() / interval.as_nanos();
         next.fetch_max(u64::try_from(passed).unwrap(), Ordering::Relaxed);
         let number = next.fetch_add(1, Ordering::Relaxed);
-        let due = self.begun + Duration::from_nanos(number * u64::try_from(interval.as_nanos()).unwrap());
+        let due =
+            self.begun + Duration::from_nanos(number * u64::try_from(interval.as_nanos()).unwrap());
         loop {
             let is_stopped = self.stopped.load(Ordering::Relaxed);
             if is_stopped || due <= Instant::now() {
