@@ -6,8 +6,9 @@ use std::time::Duration;
 use keyward::clock::Timestamp;
 
 use crate::support::limits::{Bucket, Limited, assert_only, between, count, get, load_time};
-use crate::support::offer::{Offer, Said};
+use crate::support::offer::{Asked, Offer, Said};
 use crate::support::redis::Redis;
+use crate::support::wait::rounds;
 
 /// Has Redis be away for some seconds under three times the load that is allowed.
 #[track_caller]
@@ -87,6 +88,34 @@ fn a_gateway_that_stood_still_spends_nothing_that_others_have() {
         bucket.excess(&times)
     );
     bucket.assert_never_above(&times);
+}
+
+/// What it had leased is lost, and nobody has it twice.
+#[test]
+fn a_gateway_that_is_killed_with_a_slice_in_hand_has_nobody_admit_more() {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let mut fleet = Limited::start(3);
+    let key = fleet.key("1000/s burst 1000");
+    let offer = Offer::begin(&fleet.aims(3_000), &get(&key));
+    for round in 0..rounds(4, 16) {
+        thread::sleep(Duration::from_millis(700));
+        fleet.gateways[round % 3].kill9();
+        fleet.gateways[round % 3].restart();
+    }
+    thread::sleep(Duration::from_millis(700));
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited, Said::Nothing, Said::Other(503)]);
+    // What it had logged last is gone with it, so that only those count who had an answer.
+    let let_in: Vec<Asked> = asked.into_iter().filter(|it| it.said == Said::LetIn).collect();
+    let time = Duration::from_nanos(let_in[let_in.len() - 1].ended - let_in[0].begun);
+    let excess = bucket.certain_excess(&let_in);
+    eprintln!(
+        "gateways were killed: {:.1} % of what is allowed in {time:?}, {excess} above; {} forwarded",
+        100.0 * let_in.len() as f64 / bucket.most(time),
+        fleet.upstream.asked()
+    );
+    assert_eq!(excess, 0);
+    assert!((fleet.upstream.asked() as f64) <= bucket.most(time) + bucket.slack() as f64);
 }
 
 const AWAY: Duration = Duration::from_secs(3);

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::support::client::Client;
+use crate::support::gateway::{Gateway, Key};
 use crate::support::limits::{
-    Bucket, Limited, assert_only, count, get, load_time, silences, span, within,
+    Bucket, Limited, assert_only, count, get, load_time, logging, silences, span,
+    stay_clear_of_midnight, within,
 };
-use crate::support::offer::{Aim, Offer, Said};
+use crate::support::offer::{Aim, Counter, Offer, Said};
+use crate::support::setup::Setup;
 use crate::support::wait::rounds;
 
 /// Offers three times the rate through three gateways; which share of what is allowed was admitted,
@@ -121,4 +124,78 @@ fn a_limit_that_changes_under_load_holds_from_the_next_request_on() {
         100.0 * times.len() as f64 / smaller.most(took)
     );
     larger.assert_never_above(&times);
+}
+
+/// How many of so many requests get in, asked of one gateway after the other.
+#[track_caller]
+fn let_in(gateways: &[Gateway], key: &Key, requests: usize) -> usize {
+    let answers = (0..requests).map(|it| get(key).to(&gateways[it % gateways.len()]));
+    answers.filter(|it| it.status == 200).count()
+}
+
+/// The same with one gateway and its file, and with two on Redis.
+fn alone_and_together(claim: impl Fn(&[Gateway])) {
+    let upstream = Counter::start();
+    claim(&[Gateway::start(&logging(Setup::to(upstream.address())))]);
+    claim(&Limited::start(2).gateways);
+}
+
+#[test]
+fn a_changed_rate_forgets_nothing_that_was_spent() {
+    alone_and_together(|gateways| {
+        let rated = |rate: &str| gateways[0].mint_as(&json!({ "name": "limited", "rate": rate }));
+        let change = |key: &Key, rate: &str| {
+            gateways[0].patch(&key.id, &json!({ "rate": rate }));
+        };
+        // Raising gives nothing back: what comes in a second or two is all there is.
+        let key = rated("10/min burst 10");
+        assert_eq!(let_in(gateways, &key, 15), 10);
+        change(&key, "60/min burst 30");
+        let more = let_in(gateways, &key, 40);
+        assert!(more <= 4, "{more} more");
+        // Lowering keeps nobody out for longer than the lower limit does.
+        let key = rated("600/min burst 100");
+        assert!(let_in(gateways, &key, 130) >= 100);
+        change(&key, "60/min burst 2");
+        thread::sleep(Duration::from_millis(2_200));
+        let more = let_in(gateways, &key, 6);
+        assert!((2..=3).contains(&more), "{more} more");
+        // And it leaves no more than fits in.
+        let key = rated("600/min burst 100");
+        assert_eq!(let_in(gateways, &key, 5), 5);
+        change(&key, "6/min burst 6");
+        let more = let_in(gateways, &key, 20);
+        assert!((1..=7).contains(&more), "{more} more");
+    });
+}
+
+#[test]
+fn a_changed_quota_forgets_nothing_that_was_spent() {
+    stay_clear_of_midnight();
+    alone_and_together(|gateways| {
+        let key = gateways[0].mint_as(&json!({ "name": "limited", "quota": "10/day" }));
+        let change = |quota: &str| {
+            gateways[0].patch(&key.id, &json!({ "quota": quota }));
+        };
+        assert_eq!(let_in(gateways, &key, 5), 5);
+        change("12/day");
+        assert_eq!(let_in(gateways, &key, 3), 3);
+        change("3/day");
+        assert_eq!(let_in(gateways, &key, 6), 0);
+        change("12/day");
+        assert_eq!(let_in(gateways, &key, 10), 4);
+        change("unlimited");
+        assert_eq!(let_in(gateways, &key, 5), 5);
+    });
+}
+
+#[test]
+fn a_quota_that_goes_over_to_a_month_forgets_nothing_that_was_spent() {
+    stay_clear_of_midnight();
+    alone_and_together(|gateways| {
+        let key = gateways[0].mint_as(&json!({ "name": "limited", "quota": "12/day" }));
+        assert_eq!(let_in(gateways, &key, 20), 12);
+        gateways[0].patch(&key.id, &json!({ "quota": "15/month" }));
+        assert_eq!(let_in(gateways, &key, 20), 3);
+    });
 }

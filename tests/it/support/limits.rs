@@ -191,6 +191,28 @@ impl Bucket {
         (u64::try_from((-lowest + period - 1) / period).unwrap(), end)
     }
 
+    /// By how many tokens some window is above for certain, where all that is known of an admission is
+    /// that it was between a request and its answer: only those count that are in it from end to end.
+    pub fn certain_excess(&self, let_in: &[Asked]) -> u64 {
+        let period = self.period.as_nanos();
+        let mut begins: Vec<u64> = let_in.iter().map(|it| it.begun).collect();
+        begins.sort_unstable();
+        let excess_from = |begin: u64| {
+            let (mut count, mut worst) = (0_u128, 0);
+            // They are in the order of their answers.
+            for it in let_in.iter().filter(|it| it.begun >= begin) {
+                count += 1;
+                let time = u128::from(it.ended - begin);
+                let most = u128::from(self.burst) + (time * u128::from(self.count)) / period;
+                worst = worst.max(count.saturating_sub(most));
+            }
+            worst
+        };
+        begins.dedup();
+        let worst = begins.into_iter().map(excess_from).max().unwrap_or(0);
+        u64::try_from(worst).unwrap()
+    }
+
     /// What the stamps of several processes may differ by: a millisecond, in tokens, rounded up.
     pub fn slack(&self) -> u64 {
         let period = u64::try_from(self.period.as_micros()).unwrap();
@@ -248,6 +270,18 @@ const LONGEST_MICROS: i64 = 150_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_too_many_for_certain_is_found() {
+        let bucket = Bucket { count: 1, period: Duration::from_nanos(10), burst: 2 };
+        let asked = |times: &[(u64, u64)]| -> Vec<Asked> {
+            let let_in = |&(begun, ended)| Asked { aim: 0, begun, ended, said: Said::LetIn };
+            times.iter().map(let_in).collect()
+        };
+        assert_eq!(bucket.certain_excess(&asked(&[(0, 1), (0, 2), (0, 3)])), 1);
+        assert_eq!(bucket.certain_excess(&asked(&[(0, 1), (0, 2), (0, 10)])), 0);
+        assert_eq!(bucket.certain_excess(&asked(&[(0, 30), (31, 32), (32, 33), (33, 34)])), 1);
+    }
 
     #[test]
     fn one_too_many_in_any_window_is_found() {
