@@ -80,6 +80,27 @@ fn a_quota_holds_while_gateways_and_redis_are_killed() {
     assert_used(quota, &fleet.upstream, &asked);
 }
 
+/// Nobody knows what it has spent of its share: that is all that may be above.
+#[test]
+fn a_gateway_that_is_killed_while_redis_is_away_spends_no_more_than_its_share() {
+    let quota = rounds(5_000, 20_000);
+    let mut fleet = Limited::start(3);
+    let key = mint(&fleet.gateways[0], quota);
+    let offer = Offer::begin(&fleet.aims(1_500), &get(&key));
+    thread::sleep(Duration::from_millis(500));
+    let before = fleet.upstream.asked();
+    fleet.redis.kill();
+    thread::sleep(Duration::from_millis(700));
+    fleet.gateways[1].kill9();
+    fleet.redis.restart();
+    fleet.gateways[1].restart();
+    wait_until_exhausted(&fleet.gateways, &get(&key));
+    assert_only(&offer.end(), &WHILE_KILLED);
+    let (all, most) = (fleet.upstream.asked(), quota + (quota - before) / 3);
+    eprintln!("of {quota}, {all} were forwarded, and at most {most} may have been");
+    assert!(all <= most && all * 100 >= quota * 99);
+}
+
 #[test]
 fn a_quota_in_a_file_holds_while_its_gateway_is_killed() {
     let (quota, upstream) = (rounds(5_000, 100_000), Counter::start());
@@ -88,7 +109,7 @@ fn a_quota_in_a_file_holds_while_its_gateway_is_killed() {
     let per_second = u32::try_from(rounds(1_200, 3_000)).unwrap();
     let aim = Aim { address: gateway.address(), per_second };
     let offer = Offer::begin(&[aim, aim], &get(&key));
-    for _ in 0..rounds(4, 16) {
+    for _ in 0..rounds(4, 8) {
         thread::sleep(Duration::from_millis(400));
         gateway.kill9();
         gateway.restart();
