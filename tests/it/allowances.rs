@@ -50,21 +50,16 @@ fn assert_retry_after_is_true(gateways: &[Gateway]) {
         let (rate, longest, few) = rates[number / 2];
         let key = mint(&gateways[0], &json!({ "rate": rate }));
         let mut clients: Vec<Client> = gateways.iter().map(Gateway::client).collect();
-        let (mut next, stays) = (0, number % 2 == 0);
-        let mut ask = |client: usize| clients[client].ask(&get(&key));
+        let (mut turn, step) = (0, number % 2);
         for _ in 0..rounds(few, few * 3) {
-            let refused = loop {
-                next += usize::from(!stays);
-                let answer = ask(next % gateways.len());
-                if answer.status != 200 {
-                    break answer;
-                }
-            };
+            let mut asked =
+                (0..).map(|it| clients[(turn + it * step) % gateways.len()].ask(&get(&key)));
+            let refused = asked.find(|it| it.status != 200).unwrap();
             let after = assert_refused(&refused, "rate_limited");
             assert!(after <= longest, "{rate}: {refused:?}");
             thread::sleep(Duration::from_secs(after));
-            next += 1;
-            let answer = ask(next % gateways.len());
+            turn += 1;
+            let answer = clients[turn % gateways.len()].ask(&get(&key));
             assert_eq!(answer.status, 200, "{rate}, after {after} s: {answer:?}");
         }
     });

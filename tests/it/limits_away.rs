@@ -4,8 +4,11 @@ use std::thread;
 use std::time::Duration;
 
 use keyward::clock::Timestamp;
+use rustix::process::Signal;
 
-use crate::support::limits::{Bucket, Limited, assert_only, between, count, get, load_time};
+use crate::support::limits::{
+    Bucket, Limited, assert_only, between, count, get, load_time, part, span,
+};
 use crate::support::offer::{Asked, Offer, Said};
 use crate::support::redis::Redis;
 use crate::support::wait::rounds;
@@ -33,7 +36,7 @@ fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
     let settled = back.after(Duration::from_secs(2));
     let after = between(&times, settled, over);
     let of = |times: &[i64], from: Timestamp, to: Timestamp| {
-        100.0 * times.len() as f64 / bucket.of(to.since(from))
+        100.0 * part(times.len(), bucket.of(to.since(from)))
     };
     let (excess, end) = bucket.worst(&times);
     eprintln!(
@@ -50,7 +53,7 @@ fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
     bucket.assert_never_above(after);
     assert!(of(after, settled, over) >= 90.0);
     // The last to come back has spent its share meanwhile: the limit × (1 + 2/3) at most.
-    assert!(excess <= bucket.burst * 2 / 3, "{excess} above");
+    assert!(excess <= u64::from(bucket.burst) * 2 / 3, "{excess} above");
     bucket.assert_never_above(between(&times, Timestamp::from_micros(0), back));
 }
 
@@ -75,16 +78,16 @@ fn a_gateway_that_stood_still_spends_nothing_that_others_have() {
         thread::sleep(Duration::from_millis(700));
         fleet.gateways[place].freeze();
         thread::sleep(load_time(2, 5));
-        fleet.gateways[place].signal(rustix::process::Signal::CONT);
+        fleet.gateways[place].signal(Signal::CONT);
     }
     thread::sleep(Duration::from_millis(700));
     let asked = offer.end();
     assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
     let times = fleet.admissions();
-    let time = crate::support::limits::span(&times);
+    let time = span(&times);
     eprintln!(
         "three gateways stood still in turn: {:.1} % of what is allowed in {time:?}, {} above",
-        100.0 * times.len() as f64 / bucket.most(time),
+        100.0 * part(times.len(), bucket.most(time)),
         bucket.excess(&times)
     );
     bucket.assert_never_above(&times);
@@ -111,11 +114,11 @@ fn a_gateway_that_is_killed_with_a_slice_in_hand_has_nobody_admit_more() {
     let excess = bucket.certain_excess(&let_in);
     eprintln!(
         "gateways were killed: {:.1} % of what is allowed in {time:?}, {excess} above; {} forwarded",
-        100.0 * let_in.len() as f64 / bucket.most(time),
+        100.0 * part(let_in.len(), bucket.most(time)),
         fleet.upstream.asked()
     );
     assert_eq!(excess, 0);
-    assert!((fleet.upstream.asked() as f64) <= bucket.most(time) + bucket.slack() as f64);
+    assert!(part(fleet.upstream.asked(), bucket.most(time)) <= 1.001);
 }
 
 const AWAY: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::limits::{
-    Bucket, Limited, assert_only, count, get, load_time, logging, silences, span,
+    Bucket, Limited, assert_only, count, get, load_time, logging, part, silences, span,
     stay_clear_of_midnight, within,
 };
 use crate::support::offer::{Aim, Counter, Offer, Said};
@@ -21,18 +21,19 @@ use crate::support::wait::rounds;
 fn offer_three_times(rate: &str, bucket: &Bucket, time: Duration) -> (f64, f64) {
     let mut fleet = Limited::start(3);
     let key = fleet.key(rate);
-    let aims = fleet.aims(u32::try_from(bucket.count * 3).unwrap());
+    let aims = fleet.aims(bucket.count * 3);
     let before = fleet.round_trips();
     let asked = Offer::run(&aims, &get(&key), time);
     let round_trips = fleet.round_trips() - before;
     assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
-    let offered = asked.len() as f64;
-    assert!(offered > 2.5 * bucket.of(time), "only {offered} were offered: is the machine busy?");
+    let offered = asked.len();
+    let enough = part(offered, bucket.of(time)) > 2.5;
+    assert!(enough, "only {offered} were offered: is the machine busy?");
     let times = fleet.admissions();
     assert_eq!(times.len(), count(&asked, Said::LetIn));
     assert_eq!(times.len(), fleet.upstream.asked());
-    let admitted = times.len() as f64 / bucket.most(time);
-    let each = round_trips as f64 / offered;
+    let admitted = part(times.len(), bucket.most(time));
+    let each = part(round_trips, 1.0) / part(offered, 1.0);
     eprintln!(
         "{rate}, {offered} offered in {time:?}: {} admitted, {:.2} % of what is allowed, {} above; \
          {round_trips} round trips, {each:.4} for each offered; {} times without the store",
@@ -77,8 +78,8 @@ fn a_rate_follows_its_load_from_one_gateway_to_another() {
     assert_eq!(times.len(), count(&asked, Said::LetIn));
     let second = Duration::from_secs(1);
     let (from, to) = (time + second, span(&times).min(time * 2));
-    let admitted = within(&times, from, to) as f64 / bucket.of(to - from);
-    let first = within(&times, second, time) as f64 / bucket.of(time - second);
+    let admitted = part(within(&times, from, to), bucket.of(to.abs_diff(from)));
+    let first = part(within(&times, second, time), bucket.of(time.abs_diff(second)));
     eprintln!(
         "{} admitted in {:?}, {} above; of the rate {:.2} % at the first gateway and {:.2} % at the other from \
          a second after the switch on",
@@ -121,7 +122,7 @@ fn a_limit_that_changes_under_load_holds_from_the_next_request_on() {
         "changed for {took:?}: {} admitted, {} above the larger limit; {:.1} % of the smaller alone",
         times.len(),
         larger.excess(&times),
-        100.0 * times.len() as f64 / smaller.most(took)
+        100.0 * part(times.len(), smaller.most(took))
     );
     larger.assert_never_above(&times);
 }

@@ -29,9 +29,9 @@ pub struct Limited {
 /// Admissions are held to this: `count` tokens come each `period`, and `burst` fit in.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
-    pub count: u64,
+    pub count: u32,
     pub period: Duration,
-    pub burst: u64,
+    pub burst: u32,
 }
 
 impl Limited {
@@ -104,7 +104,7 @@ impl Limited {
 
     /// How often Redis has leased a rate so far: nothing else has it set how long a key lives.
     #[track_caller]
-    pub fn round_trips(&self) -> u64 {
+    pub fn round_trips(&self) -> usize {
         let stats = self.redis.cli(&["INFO", "commandstats"]);
         let line = stats.lines().find_map(|it| it.strip_prefix("cmdstat_pexpire:calls="));
         line.map_or(0, |it| it.split(',').next().unwrap().parse().unwrap())
@@ -164,7 +164,7 @@ pub fn load_time(brief: u64, full: u64) -> Duration {
 
 impl Bucket {
     /// So many each second.
-    pub fn per_second(count: u64, burst: u64) -> Self {
+    pub fn per_second(count: u32, burst: u32) -> Self {
         Self { count, period: Duration::from_secs(1), burst }
     }
 
@@ -216,7 +216,7 @@ impl Bucket {
     /// What the stamps of several processes may differ by: a millisecond, in tokens, rounded up.
     pub fn slack(&self) -> u64 {
         let period = u64::try_from(self.period.as_micros()).unwrap();
-        (self.count * 1_000).div_ceil(period)
+        (u64::from(self.count) * 1_000).div_ceil(period)
     }
 
     /// Holds that no window is above.
@@ -228,12 +228,12 @@ impl Bucket {
 
     /// All that may be admitted in `time`.
     pub fn most(&self, time: Duration) -> f64 {
-        self.of(time) + self.burst as f64
+        self.of(time) + f64::from(self.burst)
     }
 
     /// The same without the burst.
     pub fn of(&self, time: Duration) -> f64 {
-        self.count as f64 * time.as_secs_f64() / self.period.as_secs_f64()
+        f64::from(self.count) * time.as_secs_f64() / self.period.as_secs_f64()
     }
 }
 
@@ -248,6 +248,11 @@ pub fn within(times: &[i64], from: Duration, to: Duration) -> usize {
 pub fn between(times: &[i64], from: Timestamp, to: Timestamp) -> &[i64] {
     let place = |at: Timestamp| times.partition_point(|it| *it < at.as_micros());
     &times[place(from)..place(to)]
+}
+
+/// What part of `all` so many are.
+pub fn part(count: usize, all: f64) -> f64 {
+    f64::from(u32::try_from(count).unwrap()) / all
 }
 
 /// From the first to the last.

@@ -215,13 +215,7 @@ impl Counter {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let count = Arc::clone(&count);
-                tokio::spawn(async move { drop(answer(stream, &count).await) });
-            }
-        });
+        runtime.spawn(accept(listener, Arc::clone(&asked)));
         Self { address, asked, _runtime: runtime }
     }
 
@@ -233,6 +227,13 @@ impl Counter {
     /// How many requests it has read.
     pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+}
+
+async fn accept(listener: TcpListener, asked: Arc<AtomicUsize>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let asked = Arc::clone(&asked);
+        tokio::spawn(async move { drop(answer(stream, &asked).await) });
     }
 }
 
