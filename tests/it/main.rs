@@ -10,6 +10,7 @@
 
 mod access;
 mod admin;
+mod allowances;
 mod away;
 mod balancing;
 mod bodies;
@@ -41,6 +42,8 @@ mod idle;
 mod lengths;
 mod limit_fields;
 mod limits;
+mod limits_away;
+mod limits_fleet;
 mod logs;
 mod metrics;
 mod moving;
@@ -52,6 +55,7 @@ mod peers;
 mod permissions;
 mod preflight;
 mod preview;
+mod quotas;
 mod redis_support;
 mod reload;
 mod resets;

@@ -233,7 +233,7 @@ struct Placed<'a> {
 
 /// The first one makes the operator's token, and those after it are given a copy.
 #[track_caller]
-fn start_after(first: Option<&Gateway>, setup: &Setup, way: Option<&Vec<String>>) -> Gateway {
+pub fn start_after(first: Option<&Gateway>, setup: &Setup, way: Option<&Vec<String>>) -> Gateway {
     let directory = tempfile::tempdir().unwrap();
     if let Some(first) = first {
         let token = directory.path().join("operator.token");
@@ -254,7 +254,8 @@ fn listed(gateway: &Gateway) -> String {
     gateway.id()
 }
 
-fn make_pepper(path: &Path) {
+/// A new one that gateways may share.
+pub fn make_pepper(path: &Path) {
     let mut pepper = [0; 32];
     File::open("/dev/urandom").unwrap().read_exact(&mut pepper).unwrap();
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).unwrap();

@@ -1,0 +1,124 @@
+//! While Redis is away each gateway goes on with its share of a limit, and nobody gains by it.
+
+use std::thread;
+use std::time::Duration;
+
+use keyward::clock::Timestamp;
+use rustix::process::Signal;
+
+use crate::support::limits::{
+    Bucket, Limited, assert_only, between, count, get, load_time, part, span,
+};
+use crate::support::offer::{Asked, Offer, Said};
+use crate::support::redis::Redis;
+use crate::support::wait::rounds;
+
+/// Has Redis be away for some seconds under three times the load that is allowed.
+#[track_caller]
+fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let mut fleet = Limited::start(3);
+    let key = fleet.key("1000/s burst 1000");
+    let offer = Offer::begin(&fleet.aims(3_000), &get(&key));
+    thread::sleep(load_time(3, 8));
+    let gone = Timestamp::now();
+    end(&fleet.redis);
+    thread::sleep(AWAY);
+    begin(&fleet.redis);
+    let back = Timestamp::now();
+    thread::sleep(load_time(5, 12));
+    let over = Timestamp::now();
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
+    let times = fleet.admissions();
+    assert_eq!(times.len(), count(&asked, Said::LetIn));
+    let away = between(&times, gone, back);
+    let settled = back.after(Duration::from_secs(2));
+    let after = between(&times, settled, over);
+    let of = |times: &[i64], from: Timestamp, to: Timestamp| {
+        100.0 * part(times.len(), bucket.of(to.since(from)))
+    };
+    let (excess, end) = bucket.worst(&times);
+    eprintln!(
+        "Redis {what} for {:?}: {:.1} % of the rate meanwhile, {} above; {:.1} % from two seconds \
+         after its return on, {} above; {excess} above in all, {} ms after its return",
+        back.since(gone),
+        of(away, gone, back),
+        bucket.excess(away),
+        of(after, settled, over),
+        bucket.excess(after),
+        (end - back.as_micros()) / 1_000
+    );
+    bucket.assert_never_above(away);
+    bucket.assert_never_above(after);
+    assert!(of(after, settled, over) >= 90.0);
+    // The last to come back has spent its share meanwhile: the limit × (1 + 2/3) at most.
+    assert!(excess <= u64::from(bucket.burst) * 2 / 3, "{excess} above");
+    bucket.assert_never_above(between(&times, Timestamp::from_micros(0), back));
+}
+
+#[test]
+fn a_rate_holds_while_redis_is_killed_and_when_it_is_back() {
+    assert_held_through("was killed", Redis::kill, Redis::restart);
+}
+
+#[test]
+fn a_rate_holds_while_redis_stands_still_and_when_it_goes_on() {
+    assert_held_through("stood still", Redis::freeze, Redis::thaw);
+}
+
+/// What it had leased is over when it goes on: others have had it meanwhile.
+#[test]
+fn a_gateway_that_stood_still_spends_nothing_that_others_have() {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let mut fleet = Limited::start(3);
+    let key = fleet.key("1000/s burst 1000");
+    let offer = Offer::begin(&fleet.aims(3_000), &get(&key));
+    for place in 0..3 {
+        thread::sleep(Duration::from_millis(700));
+        fleet.gateways[place].freeze();
+        thread::sleep(load_time(2, 5));
+        fleet.gateways[place].signal(Signal::CONT);
+    }
+    thread::sleep(Duration::from_millis(700));
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
+    let times = fleet.admissions();
+    let time = span(&times);
+    eprintln!(
+        "three gateways stood still in turn: {:.1} % of what is allowed in {time:?}, {} above",
+        100.0 * part(times.len(), bucket.most(time)),
+        bucket.excess(&times)
+    );
+    bucket.assert_never_above(&times);
+}
+
+/// What it had leased is lost, and nobody has it twice.
+#[test]
+fn a_gateway_that_is_killed_with_a_slice_in_hand_has_nobody_admit_more() {
+    let bucket = Bucket::per_second(1_000, 1_000);
+    let mut fleet = Limited::start(3);
+    let key = fleet.key("1000/s burst 1000");
+    let offer = Offer::begin(&fleet.aims(3_000), &get(&key));
+    for round in 0..rounds(4, 16) {
+        thread::sleep(Duration::from_millis(700));
+        fleet.gateways[round % 3].kill9();
+        fleet.gateways[round % 3].restart();
+    }
+    thread::sleep(Duration::from_millis(700));
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::RateLimited, Said::Nothing, Said::Other(503)]);
+    // What it had logged last is gone with it, so that only those count who had an answer.
+    let let_in: Vec<Asked> = asked.into_iter().filter(|it| it.said == Said::LetIn).collect();
+    let time = Duration::from_nanos(let_in[let_in.len() - 1].ended - let_in[0].begun);
+    let excess = bucket.certain_excess(&let_in);
+    eprintln!(
+        "gateways were killed: {:.1} % of what is allowed in {time:?}, {excess} above; {} forwarded",
+        100.0 * part(let_in.len(), bucket.most(time)),
+        fleet.upstream.asked()
+    );
+    assert_eq!(excess, 0);
+    assert!(part(fleet.upstream.asked(), bucket.most(time)) <= 1.001);
+}
+
+const AWAY: Duration = Duration::from_secs(3);
