@@ -7,7 +7,7 @@ use keyward::clock::Timestamp;
 use rustix::process::Signal;
 
 use crate::support::limits::{
-    Bucket, Limited, assert_only, between, count, get, load_time, part, span,
+    Bucket, Limited, assert_only, between, count, get, load_time, part, silences, span,
 };
 use crate::support::offer::{Asked, Offer, Said};
 use crate::support::redis::Redis;
@@ -32,6 +32,14 @@ fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
     assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
     let times = fleet.admissions();
     assert_eq!(times.len(), count(&asked, Said::LetIn));
+    for gateway in &fleet.gateways {
+        let (silences, log) = (silences(gateway), gateway.log());
+        let returns = log.matches("the store answers for limits again").count();
+        assert!(
+            silences >= 1 && returns == silences,
+            "{silences} times silent, and {returns} back"
+        );
+    }
     let away = between(&times, gone, back);
     let settled = back.after(Duration::from_secs(2));
     let after = between(&times, settled, over);
@@ -41,13 +49,17 @@ fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
     let (excess, end) = bucket.worst(&times);
     eprintln!(
         "Redis {what} for {:?}: {:.1} % of the rate meanwhile, {} above; {:.1} % from two seconds \
-         after its return on, {} above; {excess} above in all, {} ms after its return",
+         after its return on, {} above; {excess} above in all{}",
         back.since(gone),
         of(away, gone, back),
         bucket.excess(away),
         of(after, settled, over),
         bucket.excess(after),
-        (end - back.as_micros()) / 1_000
+        if excess > 0 {
+            format!(", {} ms after its return", (end - back.as_micros()) / 1_000)
+        } else {
+            String::new()
+        }
     );
     bucket.assert_never_above(away);
     bucket.assert_never_above(after);

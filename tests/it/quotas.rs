@@ -80,6 +80,27 @@ fn a_quota_holds_while_gateways_and_redis_are_killed() {
     assert_used(quota, &fleet.upstream, &asked);
 }
 
+/// What was asked before it stood still is answered when it goes on, and the share was spent meanwhile.
+#[test]
+fn a_quota_holds_while_redis_stands_still() {
+    // It is used up while Redis stands still.
+    let quota = rounds(2_700, 19_200);
+    let mut fleet = Limited::start(3);
+    let key = mint(&fleet.gateways[0], quota);
+    let offer = Offer::begin(&fleet.aims(1_500), &get(&key));
+    while fleet.upstream.asked() < quota * 98 / 100 {
+        thread::sleep(Duration::from_millis(250));
+        fleet.redis.freeze();
+        thread::sleep(Duration::from_millis(400));
+        fleet.redis.thaw();
+    }
+    wait_until_exhausted(&fleet.gateways, &get(&key));
+    let asked = offer.end();
+    assert_only(&asked, &[Said::LetIn, Said::QuotaExhausted]);
+    fleet.gateways.iter_mut().for_each(Gateway::stop);
+    assert_used(quota, &fleet.upstream, &asked);
+}
+
 /// Nobody knows what it has spent of its share: that is all that may be above.
 #[test]
 fn a_gateway_that_is_killed_while_redis_is_away_spends_no_more_than_its_share() {
