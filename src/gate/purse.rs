@@ -322,12 +322,13 @@ impl Purse {
                     Bucket::Rate(..) => sent.after(SLICE_LIFE),
                     Bucket::Quota(_, span, _) => sent.after(span.end.since(slice.now)),
                 };
-                let is_current = books.fill.is(&request.bucket);
+                // Under other terms what was given lapses; it goes back with the next question. So does
+                // what was given before the store knew what the share has spent since.
+                let is_current = books.fill.is(&request.bucket) && !books.owes();
                 let is_full = slice.granted >= request.wanted;
                 let low = if is_current && is_full { books.fill.low(slice.granted) } else { 0 };
                 self.low.store(low, Ordering::Relaxed);
                 self.left.store(slice.left, Ordering::Relaxed);
-                // Under other terms what was given lapses; it goes back with the next question.
                 let end = if is_current { end.as_nanos() } else { 0 };
                 self.until.store(end, Ordering::Release);
                 self.balance.fetch_add(slice.granted, Ordering::AcqRel);
