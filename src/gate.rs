@@ -16,11 +16,12 @@ use crate::gate::by_address::ByAddress;
 use crate::gate::entry::Entry;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
-use crate::gate::limits::{Hold, Taken};
-use crate::gate::purse::{Patience, Purse};
+use crate::gate::limits::{Hold, Taken, Wait};
+use crate::gate::purse::Patience;
 use crate::gate::remaining::Over;
 use crate::gate::running::{Grant, Running};
 use crate::key::text::PresentedKey;
+use crate::rate::limits::Mode;
 
 pub mod aside;
 pub mod bill;
@@ -94,9 +95,7 @@ impl Gate {
             Err(Hold::Over(over)) => Err(Refusal::OverLimit(over)),
             Err(Hold::Refused(refusal)) => Err(refusal),
             // Boxed: what is rare must not make the future large.
-            Err(Hold::Wait(purse, answers)) => {
-                Box::pin(self.enter_later(entry, caller, (purse, answers))).await
-            }
+            Err(Hold::Wait(wait)) => Box::pin(self.enter_later(entry, caller, wait)).await,
         }
     }
 
@@ -128,19 +127,19 @@ impl Gate {
         &self,
         entry: Arc<Entry>,
         caller: &Caller<'_>,
-        (mut purse, mut answers): (Arc<Purse>, u64),
+        mut wait: Wait,
     ) -> Result<Grant, Refusal> {
         let leasing = self.keyring.limits().leasing();
         let end = Instant::now() + leasing.patience();
         loop {
-            let waited = timeout_at(end, purse.answered(answers)).await;
+            let waited = timeout_at(end, wait.purse.answered(wait.answers)).await;
             let now = Moment::now();
-            let patience = match waited {
-                Ok(()) => Patience::Fresh,
-                Err(_elapsed) => {
-                    leasing.give_up(&purse, now).map_err(|_away| Refusal::StoreUnreachable)?
-                }
-            };
+            let patience = if waited.is_ok() { Patience::Fresh } else { Patience::Over };
+            // What only counts refuses nobody.
+            let given_up = waited.or_else(|_elapsed| leasing.give_up(&wait.purse, now));
+            if given_up.is_err() && wait.mode == Mode::Enforced {
+                return Err(Refusal::StoreUnreachable);
+            }
             if self.keyring.lease().standing(now) == Standing::Lost {
                 return Err(Refusal::StoreUnreachable);
             }
@@ -148,7 +147,7 @@ impl Gate {
                 Ok(grant) => return Ok(grant),
                 Err(Hold::Over(over)) => return Err(Refusal::OverLimit(over)),
                 Err(Hold::Refused(refusal)) => return Err(refusal),
-                Err(Hold::Wait(next, count)) => (purse, answers) = (next, count),
+                Err(Hold::Wait(next)) => wait = next,
             }
         }
     }

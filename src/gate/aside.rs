@@ -174,6 +174,14 @@ impl Slot {
         }
     }
 
+    /// Begins to count by a rate where there was none.
+    pub fn begin(&self, rate: &Paced) {
+        self.full.store(0, Ordering::Release);
+        if let Some(purse) = &*self.purse.load() {
+            purse.change(Fill::Rate(rate.rate, None));
+        }
+    }
+
     /// Whether this was it.
     fn forget(&self, purse: &Arc<Purse>) -> bool {
         let before = self.purse.compare_and_swap(purse, None);

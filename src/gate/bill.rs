@@ -10,7 +10,7 @@ use crate::clock::Moment;
 use crate::gate::aside::{Aside, Slot};
 use crate::gate::books::Fill;
 use crate::gate::bounds::{Bounds, Paced};
-use crate::gate::limits::{Hold, InFlight, Limits, Taken};
+use crate::gate::limits::{Hold, InFlight, Limits, Taken, Wait};
 use crate::gate::purse::{Purse, Taking};
 use crate::gate::remaining::{Left, Over, Remaining, Which};
 use crate::gate::{Pass, Terms};
@@ -38,7 +38,7 @@ enum Payment {
     /// Of a bucket that this gateway has alone; `None`: the key's own.
     Bucket(Option<Arc<Slot>>, Pace),
     /// Of what was leased, when there were so many answers.
-    Leased(Arc<Purse>, u64),
+    Leased(Arc<Purse>, u64, Fill),
 }
 
 /// Where the tokens of a rate are.
@@ -117,7 +117,7 @@ impl<'a> Bill<'a> {
         let enough = if self.limits.leasing().leases_rates() {
             let fill = || Fill::Rate(paced.rate, place.route());
             let token = paced.rate.period / paced.rate.count.get();
-            self.lease(slot.purse(), at, fill)?.map(|left| (left, token))
+            self.lease(slot.purse(), (at, paced.mode), fill)?.map(|left| (left, token))
         } else {
             let enough = self.bucket(paced.pace, slot);
             if enough.is_ok() {
@@ -133,7 +133,7 @@ impl<'a> Bill<'a> {
     fn quota(&mut self, quota: &Quota, mode: Mode) -> Result<Option<Left>, Hold> {
         let span = quota.window.at(self.pass.time);
         let more_in = span.end.since(self.pass.time);
-        let enough = self.lease(self.aside.quota(), QUOTA, || Fill::Quota(*quota))?;
+        let enough = self.lease(self.aside.quota(), (QUOTA, mode), || Fill::Quota(*quota))?;
         self.judge(enough.map(|left| (left, more_in)), (Which::Quota, mode), |units, more_in| {
             Left::of_quota(quota, &span, units, more_in)
         })
@@ -153,7 +153,6 @@ impl<'a> Bill<'a> {
                 Err(Hold::Over(Over { which, retry_after: wait, left: tell(0, wait) }))
             }
             (Err(_), Mode::Shadow) => {
-                self.limits.count_shadow(which);
                 self.taken.shadow = self.taken.shadow.or(Some(which));
                 Ok(None)
             }
@@ -177,7 +176,7 @@ impl<'a> Bill<'a> {
     fn lease(
         &mut self,
         slot: &ArcSwapOption<Purse>,
-        at: usize,
+        (at, mode): (usize, Mode),
         fill: impl Fn() -> Fill,
     ) -> Result<Result<u64, Duration>, Hold> {
         let cost = u64::from(self.terms.cost.get());
@@ -185,21 +184,23 @@ impl<'a> Bill<'a> {
         loop {
             let purse = self.limits.leasing().purse(slot, self.key, &fill);
             let answers = purse.answers();
-            let (taking, question) = purse.take(cost, &around);
+            let (taking, question) = purse.take(cost, &fill, &around);
             if let Some(question) = question {
                 self.limits.leasing().send(&purse, question);
             }
             match taking {
                 Taking::Taken => {
                     let left = purse.left();
-                    self.pays(at, Payment::Leased(purse, answers));
+                    self.pays(at, Payment::Leased(purse, answers, fill()));
                     return Ok(Ok(left));
                 }
                 Taking::OfShare => {
                     self.limits.leasing().count_share(cost);
                     return Ok(Ok(0));
                 }
-                Taking::Wait(answers) => return Err(Hold::Wait(purse, answers)),
+                Taking::Wait(answers) => {
+                    return Err(Hold::Wait(Wait { purse, answers, mode }));
+                }
                 Taking::Refused(wait) => return Ok(Err(wait)),
                 Taking::Retired => drop(slot.compare_and_swap(&purse, None)),
             }
@@ -215,10 +216,15 @@ impl<'a> Bill<'a> {
     fn settle(mut self) -> Taken {
         let payments = std::mem::take(&mut self.paid);
         for payment in payments.into_iter().flatten() {
-            let Payment::Leased(purse, _) = payment else { continue };
-            if let Some(question) = purse.tend(&self.limits.leasing().around(self.key, self.pass)) {
+            let Payment::Leased(purse, _, fill) = payment else { continue };
+            if let Some(question) =
+                purse.tend(|| fill, &self.limits.leasing().around(self.key, self.pass))
+            {
                 self.limits.leasing().send(&purse, question);
             }
+        }
+        if let Some(which) = self.taken.shadow {
+            self.limits.count_shadow(which);
         }
         let is_told = self.remaining != Remaining::default();
         Taken { remaining: is_told.then_some(self.remaining), ..self.taken }
@@ -233,7 +239,7 @@ impl<'a> Bill<'a> {
             match payment {
                 Payment::Bucket(None, pace) => give(self.aside.rate(), pace, cost),
                 Payment::Bucket(Some(slot), pace) => give(&slot, pace, cost),
-                Payment::Leased(purse, answers) => purse.give_back(u64::from(cost), answers),
+                Payment::Leased(purse, answers, _) => purse.give_back(u64::from(cost), answers),
             }
         }
     }

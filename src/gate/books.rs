@@ -9,7 +9,7 @@ use crate::gate::purse::Around;
 use crate::rate::Rate;
 use crate::rate::bucket::{Pace, TooFew};
 use crate::rate::quota::{Quota, Span, Window};
-use crate::store::slices::{Away, Bucket, Slice, SliceRequest};
+use crate::store::slices::{Away, Bucket, SLICE_LAPSES_AFTER, Slice, SliceRequest};
 
 /// By what a bucket is filled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub struct Books {
     rests_for: u64,
     /// When it will have, if nobody else spends.
     pub enough_at: Moment,
+    /// Counts the questions.
+    pub question: u64,
+    /// Whether the last one only says what was spent without the store.
+    pub says_first: bool,
     /// The window of a quota that the store is in.
     pub span: Option<Span>,
     /// Nobody takes from it any more.
@@ -48,9 +52,11 @@ pub struct Books {
     spent_then: u64,
     /// What was certainly spent of a quota in this window, of all that was ever heard.
     seen: u64,
-    /// What was left of a quota when the store was last heard, and when that was.
-    remained: u64,
+    /// What was left of a quota when the store was last heard of this window.
+    remained: Option<u64>,
+    /// When the store was last heard, on this clock and on its own.
     heard_at: Moment,
+    heard_time: Timestamp,
     share: Option<Share>,
     /// How much had been spent when it was last looked at, and since when no more was.
     idle: (u64, Moment),
@@ -79,12 +85,15 @@ impl Books {
             rests_until: Moment::default(),
             rests_for: 0,
             enough_at: Moment::default(),
+            question: 0,
+            says_first: false,
             span: None,
             is_retired: false,
             spent_then: 0,
             seen: 0,
-            remained: 0,
+            remained: None,
             heard_at: Moment::default(),
+            heard_time: Timestamp::from_micros(i64::MAX),
             share: None,
             idle: (0, Moment::default()),
         }
@@ -115,7 +124,7 @@ impl Books {
             Fill::Quota(quota) => {
                 let now = quota.window.at(time);
                 if self.span.is_some_and(|it| it.name < now.name) {
-                    (self.span, self.seen, self.remained) = (None, 0, 0);
+                    (self.span, self.seen, self.remained) = (None, 0, None);
                 }
                 Bucket::Quota(*quota, *self.span.get_or_insert(now), self.seen)
             }
@@ -125,7 +134,7 @@ impl Books {
     /// The store's clock is in another window.
     pub fn turn_to(&mut self, time: Timestamp) {
         if let Fill::Quota(quota) = &self.fill {
-            (self.span, self.seen, self.remained) = (Some(quota.window.at(time)), 0, 0);
+            (self.span, self.seen, self.remained) = (Some(quota.window.at(time)), 0, None);
         }
     }
 
@@ -152,9 +161,29 @@ impl Books {
 
     /// What was spent without the store has been said: others have to say it as well, before anybody
     /// is given what they may have spent.
-    pub fn rest_for_others(&mut self, now: Moment) {
-        self.rests_until = self.rests_until.max(now.after(RESUMED_AFTER));
-        (self.enough_at, self.rests_for) = (self.enough_at.max(self.rests_until), 1);
+    pub fn rest_for_others(&mut self, slice: &Slice, now: Moment) {
+        let pause = RESUMED_AFTER.max(slice.enough_in).min(REST_MAX);
+        (self.rests_until, self.rests_for) = (now.after(pause), 1);
+        self.enough_at = now.after(slice.enough_in.max(pause));
+    }
+
+    /// How long what costs so much has to wait, if nobody else spends.
+    pub fn wait(&self, cost: u64, now: Moment) -> Duration {
+        let more = cost.saturating_sub(self.rests_for.max(1));
+        let more = match &self.fill {
+            Fill::Rate(rate, _) => {
+                let token = rate.period / rate.count.get();
+                token.saturating_mul(u32::try_from(more).unwrap_or(u32::MAX))
+            }
+            Fill::Quota(_) => Duration::ZERO,
+        };
+        self.enough_at.since(now).saturating_add(more)
+    }
+
+    /// Whether the store may have counted as spent what was out when it was asked last.
+    pub fn may_have_lapsed(&self, slice: &Slice) -> bool {
+        let is_rate = matches!(self.fill, Fill::Rate(..));
+        is_rate && slice.now.since(self.heard_time) >= SLICE_LAPSES_AFTER
     }
 
     /// Whether what costs so much need not ask.
@@ -183,7 +212,7 @@ impl Books {
                     Share::new(now, around.fellows, full)
                 });
                 let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-                share.full = Pace::new(rate, share.fellows).take(share.full, cost, now)?;
+                share.full = Pace::new(rate, share.fellows).take_whole(share.full, cost, now)?;
                 share.spent += u64::from(cost);
             }
             Fill::Quota(quota) => {
@@ -204,7 +233,9 @@ impl Books {
         let Fill::Quota(quota) = &self.fill else { return 0 };
         let fellows = u64::from(around.fellows.max(1));
         let slices = MEANWHILE * fellows * self.fill.slice_max(around.fellows).max(1);
-        let remained = self.remained.saturating_sub(slices) / fellows;
+        // Of a window of which nothing was heard, all may be left.
+        let remained = self.remained.unwrap_or_else(|| quota.count.get());
+        let remained = remained.saturating_sub(slices) / fellows;
         let since = self.share.as_ref().map_or(around.now, |it| it.since);
         if since.since(self.heard_at) <= LATELY {
             return remained;
@@ -236,7 +267,7 @@ impl Books {
 
     /// The store has heard what was spent without it.
     pub fn squared(&mut self, request: &SliceRequest, slice: &Slice, now: Moment) {
-        self.heard_at = now;
+        (self.heard_at, self.heard_time) = (now, slice.now);
         if let Some(share) = &mut self.share {
             share.spent = share.spent.saturating_sub(request.away.spent);
         }
@@ -244,7 +275,7 @@ impl Books {
             self.share = None;
         }
         self.seen = self.seen.max(slice.spent);
-        self.remained = slice.left;
+        self.remained = Some(slice.left);
     }
 
     /// For how long nothing was spent, where `balance` is in hand now.
@@ -319,6 +350,15 @@ impl Fill {
         }
     }
 
+    /// After how long idleness its memory is given back. Of a quota a little later: who has seen that
+    /// much was spent tells a store that has forgotten it.
+    pub fn retired_after(&self) -> Duration {
+        match self {
+            Self::Rate(..) => RATE_RETIRED_AFTER,
+            Self::Quota(_) => QUOTA_RETIRED_AFTER,
+        }
+    }
+
     /// After how long idleness what is unspent goes back.
     pub fn settles_after(&self) -> Duration {
         match self {
@@ -363,3 +403,5 @@ const REST_MAX: Duration = Duration::from_secs(1);
 
 const RATE_SETTLES_AFTER: Duration = Duration::from_millis(80);
 const QUOTA_SETTLES_AFTER: Duration = Duration::from_secs(1);
+const RATE_RETIRED_AFTER: Duration = Duration::from_secs(2);
+const QUOTA_RETIRED_AFTER: Duration = Duration::from_secs(30);

@@ -13,9 +13,9 @@ use crate::clock::Moment;
 use crate::config::Scope;
 use crate::gate::Pass;
 use crate::gate::books::Fill;
-use crate::gate::purse::{Around, Patience, Purse, Reach, Swept};
+use crate::gate::purse::{Around, Purse, Reach, Swept};
 use crate::key::text::KeyId;
-use crate::store::slices::SliceRequest;
+use crate::store::slices::{Leased, SliceRequest};
 use crate::store::{Store, Unavailable};
 use crate::tasks::Tasks;
 
@@ -28,8 +28,9 @@ pub struct Leasing {
     fellows: AtomicU32,
     /// Which parts of the store do not answer, and when each was last tried.
     silent: [(AtomicBool, AtomicU64); SHARDS_MAX],
-    /// When it was last said that one does not; 0: that all do.
+    /// When it was last said that one does not, and whether that was taken back.
     said: AtomicU64,
+    is_said: AtomicBool,
     accounts: AtomicU64,
     purses: Mutex<Vec<Arc<Purse>>>,
     counts: Counts,
@@ -61,6 +62,7 @@ impl Leasing {
             fellows: AtomicU32::new(1),
             silent: Default::default(),
             said: AtomicU64::new(0),
+            is_said: AtomicBool::new(false),
             accounts: AtomicU64::new(first_account),
             purses: Mutex::default(),
             counts: Counts::default(),
@@ -132,14 +134,14 @@ impl Leasing {
     }
 
     async fn ask(&self, purse: &Purse, request: SliceRequest) {
-        let sent = Moment::now();
+        let mut question = Question { purse, request, sent: Moment::now(), is_answered: false };
         self.counts.asked.fetch_add(1, Ordering::Relaxed);
-        let answer = self.store.lease_slice(request.clone()).await;
+        let answer = self.store.lease_slice(question.request.clone()).await;
         match &answer {
             Ok(_) => self.hear(purse),
             Err(fault) => self.miss(purse, fault),
         }
-        purse.answer(&request, sent, &answer, Moment::now());
+        question.answer(&answer);
     }
 
     /// Of all who would ask a part of the store that does not answer, one does now and then.
@@ -156,10 +158,9 @@ impl Leasing {
 
     fn hear(&self, purse: &Purse) {
         if self.silence(purse.key()).0.swap(false, Ordering::AcqRel)
-            && self.said.load(Ordering::Relaxed) != 0
             && !self.is_cut_off()
+            && self.is_said.swap(false, Ordering::AcqRel)
         {
-            self.said.store(0, Ordering::Relaxed);
             tracing::info!("the store answers for limits again: they are exact again");
         }
     }
@@ -172,6 +173,7 @@ impl Leasing {
         let (now, said) = (Moment::now(), Moment::from_nanos(self.said.load(Ordering::Relaxed)));
         if is_news && now.since(said) >= SAID_AGAIN_AFTER {
             self.said.store(now.as_nanos(), Ordering::Relaxed);
+            self.is_said.store(true, Ordering::Release);
             let gateways = self.fellows.load(Ordering::Relaxed);
             let share = if self.has_shares() { "its share of each" } else { "what it has of each" };
             tracing::warn!(
@@ -196,7 +198,7 @@ impl Leasing {
 
     /// Somebody has waited as long as they may. Where no answer came, the share decides; where there
     /// are no shares, nobody does.
-    pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<Patience, Unavailable> {
+    pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<(), Unavailable> {
         if purse.is_unanswered_for(now) >= self.patience() {
             let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
             self.miss(purse, &silence);
@@ -204,7 +206,7 @@ impl Leasing {
                 return Err(silence);
             }
         }
-        Ok(Patience::Over)
+        Ok(())
     }
 
     /// Whether this gateway goes on with its share of some limits.
@@ -224,15 +226,19 @@ impl Leasing {
         self.fellows.store(gateways.max(1), Ordering::Relaxed);
         let mut purses = std::mem::take(&mut *self.purses());
         let mut retired = Vec::new();
-        purses.retain(|purse| match purse.sweep(&self.around(purse.key(), pass)) {
-            Swept::Used => true,
-            Swept::Settles(request) => {
-                self.send(purse, request);
-                true
-            }
-            Swept::Retired => {
-                retired.push(Arc::clone(purse));
-                false
+        let mut look = Look::default();
+        purses.retain(|purse| {
+            let shard = self.store.limits_shard(purse.key());
+            match look.at(purse, shard, &self.around(purse.key(), pass)) {
+                Swept::Used => true,
+                Swept::Settles(question) => {
+                    self.send(purse, question);
+                    true
+                }
+                Swept::Retired => {
+                    retired.push(Arc::clone(purse));
+                    false
+                }
             }
         });
         self.purses().append(&mut purses);
@@ -256,6 +262,54 @@ impl Leasing {
     }
 }
 
+/// One look at all purses.
+#[derive(Default)]
+struct Look {
+    probed: [bool; SHARDS_MAX],
+    settled: usize,
+}
+
+impl Look {
+    /// Of a part of the store that does not answer one asks; of those that are idle, so many settle
+    /// with it as is good, and the others with the next.
+    fn at(&mut self, purse: &Purse, shard: usize, around: &Around) -> Swept {
+        if around.reach == Reach::Silent {
+            let probed = self.probed.get_mut(shard).is_none_or(|it| std::mem::replace(it, true));
+            let question = if probed { None } else { purse.probe(around) };
+            return question.map_or(Swept::Used, Swept::Settles);
+        }
+        if self.settled >= SETTLED_AT_ONCE {
+            return Swept::Used;
+        }
+        let swept = purse.sweep(around);
+        self.settled += usize::from(matches!(swept, Swept::Settles(_)));
+        swept
+    }
+}
+
+/// A question on its way. Whatever becomes of it, somebody waits for an answer.
+struct Question<'a> {
+    purse: &'a Purse,
+    request: SliceRequest,
+    sent: Moment,
+    is_answered: bool,
+}
+
+impl Question<'_> {
+    fn answer(&mut self, answer: &Result<Leased, Unavailable>) {
+        self.is_answered = true;
+        self.purse.answer(&self.request, self.sent, answer, Moment::now());
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.answer(&Err(Unavailable("the question was dropped".to_owned())));
+        }
+    }
+}
+
 /// So many parts of a store may answer each by itself.
 const SHARDS_MAX: usize = 16;
 
@@ -267,6 +321,9 @@ const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// How often a part of the store is tried that does not answer.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How many idle purses are settled by one look.
+const SETTLED_AT_ONCE: usize = 256;
 
 /// How many questions are on their way at once at the end.
 const RETURNED_AT_ONCE: usize = 256;

@@ -18,6 +18,7 @@ use crate::gate::purse::Purse;
 use crate::gate::remaining::{Over, Remaining, Which};
 use crate::gate::{Pass, Refusal, Terms};
 use crate::rate;
+use crate::rate::limits::Mode;
 
 /// The limits of all keys.
 #[derive(Debug)]
@@ -46,8 +47,19 @@ pub enum Hold {
     Over(Over),
     /// It has no right, whatever its limits are.
     Refused(Refusal),
-    /// It waits until a purse has more answers than these.
-    Wait(Arc<Purse>, u64),
+    /// It waits for a slice.
+    Wait(Wait),
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+pub struct Wait {
+    /// Where the slice comes.
+    pub purse: Arc<Purse>,
+    /// Until there are more answers than these.
+    pub answers: u64,
+    /// What the limit does.
+    pub mode: Mode,
 }
 
 impl Limits {
@@ -177,8 +189,11 @@ impl Taken {
 
 /// What was spent under one set of limits is spent under the next.
 fn carry_over(aside: &Aside, before: &Bounds, after: &Bounds) {
-    if let (Some(before), Some(after)) = (before.rate, after.rate) {
-        aside.rate().change(&before, &after, None);
+    match (before.rate, after.rate) {
+        (Some(before), Some(after)) => aside.rate().change(&before, &after, None),
+        // Meanwhile everything was allowed.
+        (None, Some(after)) => aside.rate().begin(&after),
+        (_, None) => {}
     }
     if let (Some((quota, _)), Some(purse)) = (after.quota, &*aside.quota().load()) {
         purse.change(Fill::Quota(quota));

@@ -2,7 +2,7 @@
 //!
 //! What is in hand is one number, from which requests take without asking anyone. Everything else
 //! is behind a lock that is taken once per question to the store. Whoever sends the questions is
-//! [`Limits`](crate::gate::limits::Limits); nothing here waits, and time is an argument.
+//! [`Leasing`](crate::gate::leasing::Leasing); nothing here waits, and time is an argument.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -125,11 +125,16 @@ impl Purse {
     }
 
     /// Takes `cost`, or says what to do; a question may have to be sent for it.
-    pub fn take(&self, cost: u64, around: &Around) -> (Taking, Option<SliceRequest>) {
+    pub fn take(
+        &self,
+        cost: u64,
+        fill: impl FnOnce() -> Fill,
+        around: &Around,
+    ) -> (Taking, Option<SliceRequest>) {
         if self.spend(cost, around.now) {
             return (Taking::Taken, None);
         }
-        self.take_slowly(cost, around)
+        self.take_slowly(cost, fill(), around)
     }
 
     fn spend(&self, cost: u64, now: Moment) -> bool {
@@ -138,17 +143,24 @@ impl Purse {
         may && self.balance.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
-    fn take_slowly(&self, cost: u64, around: &Around) -> (Taking, Option<SliceRequest>) {
+    fn take_slowly(
+        &self,
+        cost: u64,
+        fill: Fill,
+        around: &Around,
+    ) -> (Taking, Option<SliceRequest>) {
         let mut books = self.books();
-        let cost = books.fill.clamp(cost);
         if books.is_retired {
             return (Taking::Retired, None);
         }
+        // It may have been made by somebody who had not seen the change yet.
+        self.go_over(&mut books, fill);
+        let cost = books.fill.clamp(cost);
         if self.spend(cost, around.now) {
             return (Taking::Taken, None);
         }
         let asking = self.asking.load(Ordering::Acquire);
-        if around.reach == Reach::Silent || (asking && around.patience == Patience::Over) {
+        if around.reach == Reach::Silent {
             let probe = !asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
             let taken = books.take_of_share(cost, around);
             let taken = match taken {
@@ -158,7 +170,7 @@ impl Purse {
             return (taken, probe.then(|| self.ask(&mut books, (cost, cost), around)));
         }
         if books.rests(cost, around.now) || around.patience == Patience::Over {
-            return (Taking::Refused(books.enough_at.since(around.now)), None);
+            return (Taking::Refused(books.wait(cost, around.now)), None);
         }
         books.waiting = books.waiting.saturating_add(cost);
         let answers = self.answers.load(Ordering::Acquire);
@@ -183,7 +195,7 @@ impl Purse {
 
     /// After a request has taken from it: where little is left more is fetched, and where a small
     /// limit is spent that is said at once, since what is out holds up the refilling.
-    pub fn tend(&self, around: &Around) -> Option<SliceRequest> {
+    pub fn tend(&self, fill: impl FnOnce() -> Fill, around: &Around) -> Option<SliceRequest> {
         let low = self.low.load(Ordering::Relaxed);
         if self.balance.load(Ordering::Relaxed) >= low.max(1) || self.asking.load(Ordering::Acquire)
         {
@@ -193,6 +205,7 @@ impl Purse {
         if self.asking.load(Ordering::Acquire) || around.reach == Reach::Silent {
             return None;
         }
+        self.go_over(&mut books, fill());
         let is_small = books.fill.is_small_rate();
         (low > 0 || is_small).then(|| self.ask(&mut books, (0, 0), around))
     }
@@ -217,7 +230,10 @@ impl Purse {
     /// Goes over to other terms: what was leased under the old ones lapses, and what is spent stays
     /// spent.
     pub fn change(&self, fill: Fill) {
-        let mut books = self.books();
+        self.go_over(&mut self.books(), fill);
+    }
+
+    fn go_over(&self, books: &mut Books, fill: Fill) {
         if books.fill != fill {
             self.until.store(0, Ordering::Release);
             self.low.store(0, Ordering::Relaxed);
@@ -235,22 +251,24 @@ impl Purse {
         let balance = self.balance.load(Ordering::Acquire);
         let idle_for = books.idle_for(balance, around.now);
         let is_out = balance > 0 || books.spent(balance) > books.reported;
-        let owes = books.owes() && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
         if around.reach == Reach::Silent {
-            return if owes {
-                Swept::Settles(self.ask(&mut books, (0, 0), around))
-            } else {
-                Swept::Used
-            };
+            return Swept::Used;
         }
-        if books.owes() || (is_out && idle_for >= books.fill.settles_after()) {
+        if (is_out || books.owes()) && idle_for >= books.fill.settles_after() {
             return Swept::Settles(self.settle(&mut books, around));
         }
-        if is_out || idle_for < RETIRED_AFTER {
+        if is_out || books.owes() || idle_for < books.fill.retired_after() {
             return Swept::Used;
         }
         books.is_retired = true;
         Swept::Retired
+    }
+
+    /// Tries whether a store answers again that does not: somebody has to.
+    pub fn probe(&self, around: &Around) -> Option<SliceRequest> {
+        let mut books = self.books();
+        let may = !books.is_retired && !self.asking.load(Ordering::Acquire);
+        may.then(|| self.ask(&mut books, (0, 0), around))
     }
 
     /// Ends it: what is unspent goes back, if anything is to be said of it.
@@ -290,12 +308,14 @@ impl Purse {
         books.asks(spent, around.now);
         let away = books.away(around);
         // Who owes much says so first, and asks when all others have had the time to.
-        let (wanted, least) =
-            if books.owes_much(&away, around) { (0, 0) } else { (wanted.max(ahead), least) };
+        books.says_first = books.owes_much(&away, around);
+        let (wanted, least) = if books.says_first { (0, 0) } else { (wanted.max(ahead), least) };
+        books.question += 1;
         SliceRequest {
             key: self.key,
             bucket,
             account: self.account,
+            question: books.question,
             spent,
             rest,
             wanted,
@@ -315,6 +335,10 @@ impl Purse {
         let mut books = self.books();
         match answer {
             Ok(Leased::Slice(slice)) => {
+                // What was kept may have lapsed in the store before it heard that.
+                if matches!(request.rest, Rest::Kept(_)) && books.may_have_lapsed(slice) {
+                    books.returned += self.balance.swap(0, Ordering::AcqRel);
+                }
                 books.granted += slice.granted;
                 books.reported = request.spent;
                 books.squared(request, slice, now);
@@ -335,8 +359,8 @@ impl Purse {
                 if is_current && !is_full {
                     books.rest(request, slice, now);
                 }
-                if request.wanted == 0 && request.away.spent > 0 {
-                    books.rest_for_others(now);
+                if books.says_first {
+                    books.rest_for_others(slice, now);
                 }
             }
             Ok(Leased::OtherWindow(time)) => books.turn_to(*time),
@@ -355,6 +379,3 @@ impl Purse {
 
 /// While the store is away.
 const PROBED_AGAIN_AFTER: Duration = Duration::from_millis(200);
-
-/// Then its memory is given back.
-const RETIRED_AFTER: Duration = Duration::from_secs(2);

@@ -42,7 +42,8 @@ impl Pace {
         let period = period.saturating_mul(u64::from(share.max(1)));
         let token_ns = period.div_ceil(u64::from(rate.count.get()));
         let burst = (rate.burst.get() / share.max(1)).max(1);
-        Self { token_ns, whole_ns: token_ns.saturating_mul(u64::from(burst)), burst }
+        let whole_ns = token_ns.saturating_mul(u64::from(burst)).min(LONGEST_NS);
+        Self { token_ns, whole_ns, burst }
     }
 
     /// Takes `cost` from a bucket that is full at `full`, and says when it is full then. What costs
@@ -50,6 +51,15 @@ impl Pace {
     pub fn take(self, full: Moment, cost: u32, now: Moment) -> Result<Moment, TooFew> {
         let after = full.max(now).after_nanos(self.nanos_of(cost));
         let latest = now.after_nanos(self.whole_ns);
+        if after <= latest { Ok(after) } else { Err(TooFew(after.since(latest))) }
+    }
+
+    /// The same where what costs more than fits in takes all of its cost, from a full bucket: of a
+    /// share, which fills again the later.
+    pub fn take_whole(self, full: Moment, cost: u32, now: Moment) -> Result<Moment, TooFew> {
+        let all = self.token_ns.saturating_mul(u64::from(cost));
+        let after = full.max(now).after_nanos(all);
+        let latest = now.after_nanos(self.whole_ns.max(all));
         if after <= latest { Ok(after) } else { Err(TooFew(after.since(latest))) }
     }
 
@@ -148,6 +158,9 @@ fn moment(nanos: i128) -> Moment {
 fn number(number: i128) -> u64 {
     u64::try_from(number.max(0)).unwrap_or(u64::MAX)
 }
+
+/// No bucket takes longer to fill than a hundred years, so that no sum is too large.
+const LONGEST_NS: u64 = 100 * 365 * 86_400 * 1_000_000_000;
 
 #[cfg(test)]
 mod tests {

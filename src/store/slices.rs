@@ -22,6 +22,8 @@ pub struct SliceRequest {
     pub bucket: Bucket,
     /// By which the store tells this gateway's slices from others'.
     pub account: u64,
+    /// Counts the questions of this account: one that arrives behind a later one does nothing.
+    pub question: u64,
     /// How much of all that was ever given to this account is spent.
     pub spent: u64,
     /// What becomes of what is not.

@@ -24,6 +24,8 @@ enum Event {
     LoseAnswer(usize),
     /// The next answer to a gateway takes so many milliseconds.
     Delay(usize, u64),
+    /// The next question of a gateway is so many milliseconds on its way.
+    DelayQuestion(usize, u64),
     /// A gateway looks after nothing for so many milliseconds.
     Stall(usize, u64),
 }
@@ -36,6 +38,8 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
         1 => gateway.clone().prop_map(Event::LoseQuestion),
         1 => gateway.clone().prop_map(Event::LoseAnswer),
         1 => (gateway.clone(), 1..1_500_u64).prop_map(|(it, millis)| Event::Delay(it, millis)),
+        1 => (gateway.clone(), 1..1_500_u64)
+            .prop_map(|(it, millis)| Event::DelayQuestion(it, millis)),
         1 => (gateway, 1..3_000_u64).prop_map(|(it, millis)| Event::Stall(it, millis)),
     ];
     let pause = prop_oneof![4 => 0..3_u64, 4 => 0..60_u64, 1 => 0..2_000_u64];
@@ -51,6 +55,7 @@ fn happen(fleet: &mut Fleet<'_>, events: &[(u64, Event)]) {
             Event::LoseQuestion(gateway) => fleet.lose_question(gateway),
             Event::LoseAnswer(gateway) => fleet.lose_answer(gateway),
             Event::Delay(gateway, millis) => fleet.delay(gateway, millis),
+            Event::DelayQuestion(gateway, millis) => fleet.delay_question(gateway, millis),
             Event::Stall(gateway, millis) => fleet.stall(gateway, millis),
         }
     }

@@ -17,6 +17,7 @@ fn quota(account: u64, wanted: u64) -> SliceRequest {
         key: id(1),
         bucket: Bucket::Quota(quota, quota.window.at(Timestamp::now()), 0),
         account,
+        question: 1,
         spent: 0,
         rest: Rest::Kept(0),
         wanted,
@@ -53,7 +54,8 @@ pub async fn no_more_of_a_quota_is_leased_than_there_is(store: &Store) {
 /// What goes back is there for others; what is spent is not.
 pub async fn what_is_returned_of_a_quota_can_be_leased_again(store: &Store) {
     assert_eq!(lease(store, quota(1, 60)).await.granted, 60);
-    let back = SliceRequest { spent: 25, rest: Rest::Returned(35), least: 0, ..quota(1, 0) };
+    let back =
+        SliceRequest { question: 2, spent: 25, rest: Rest::Returned(35), least: 0, ..quota(1, 0) };
     assert_eq!(lease(store, back).await.left, 75);
     assert_eq!(lease(store, quota(2, 100)).await.granted, 75);
 }

@@ -117,13 +117,16 @@ impl Redis {
 
 impl Leasing {
     fn call(&self, request: &SliceRequest, time: Option<Timestamp>) -> (Operation, Call) {
-        let SliceRequest { key, bucket, account, spent, rest, wanted, least, away } = request;
+        let SliceRequest { key, bucket, account, question, spent, rest, wanted, least, away } =
+            request;
         let account = format!("{account:016x}");
         let keeps = u8::from(matches!(rest, Rest::Kept(_)));
         let time = time.map(|it| it.as_micros().to_string()).unwrap_or_default();
-        let (operation, name, arguments) = match bucket {
+        let name = |name: &str| self.names.bucket(*key, name);
+        let (operation, keys, arguments) = match bucket {
             Bucket::Rate(rate, route) => {
-                let name = route.as_ref().map_or_else(|| "rate".into(), |it| format!("rate:{it}"));
+                let bucket =
+                    route.as_ref().map_or_else(|| "rate".into(), |it| format!("rate:{it}"));
                 let arguments = vec![
                     bytes(&rate.count),
                     bytes(&rate.period.as_micros()),
@@ -137,14 +140,15 @@ impl Leasing {
                     bytes(&away.owed),
                     bytes(&away.time.as_micros()),
                     bytes(&SLICE_LAPSES_AFTER.as_micros()),
+                    bytes(question),
                     bytes(&time),
                 ];
-                (Operation::LeaseRate, name, arguments)
+                (Operation::LeaseRate, vec![name(&bucket)], arguments)
             }
             Bucket::Quota(quota, span, seen) => {
-                let name = match quota.window {
-                    Window::Day => "day",
-                    Window::Month => "month",
+                let keys = match quota.window {
+                    Window::Day => vec![name("day")],
+                    Window::Month => vec![name("month"), name("day")],
                 };
                 let arguments = vec![
                     bytes(&quota.count),
@@ -158,12 +162,13 @@ impl Leasing {
                     bytes(least),
                     bytes(&away.spent),
                     bytes(seen),
+                    bytes(question),
                     bytes(&time),
                 ];
-                (Operation::LeaseQuota, name.to_owned(), arguments)
+                (Operation::LeaseQuota, keys, arguments)
             }
         };
-        (operation, Call { keys: vec![self.names.bucket(*key, &name)], arguments })
+        (operation, Call { keys, arguments })
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, params};
 
 use crate::clock::Timestamp;
+use crate::key::text::KeyId;
 use crate::rate::quota::{Quota, Span, Window};
 use crate::store::slices::{Bucket, Leased, Rest, Slice, SliceRequest};
 use crate::store::sqlite::writer::Batch;
@@ -31,16 +32,10 @@ fn lease_quota(
     (quota, span, seen): (&Quota, &Span, u64),
 ) -> rusqlite::Result<Leased> {
     let kind = match quota.window {
-        Window::Day => "day",
-        Window::Month => "month",
+        Window::Day => DAY,
+        Window::Month => MONTH,
     };
-    let mut held = batch
-        .conn
-        .prepare_cached("SELECT window, used, ends_at FROM quotas WHERE id = ?1 AND kind = ?2")?;
-    let held = held.query_row(params![request.key, kind], |row| {
-        Ok((row.get::<_, u32>(0)?, row.get::<_, u64>(1)?, row.get::<_, i64>(2)?))
-    });
-    let held = held.optional()?;
+    let held = count(batch, request.key, kind)?;
     // A clock that was set back stands still: no window begins twice.
     let today = quota.window.at(batch.now).name;
     let ahead = held.filter(|(window, ..)| *window > today);
@@ -48,7 +43,15 @@ fn lease_quota(
     if now < span.start || now >= span.end {
         return Ok(Leased::OtherWindow(now));
     }
-    let used = held.filter(|it| it.0 == span.name).map_or(0, |it| it.1);
+    let used = match held.filter(|it| it.0 == span.name) {
+        Some((_, used, _)) => used,
+        // What was spent today is a part of what was spent this month.
+        None if quota.window == Window::Month => {
+            let day = count(batch, request.key, DAY)?.filter(|it| it.0 / 100 == span.name);
+            day.map_or(0, |it| it.1)
+        }
+        None => 0,
+    };
     // What this process has out is among what is used.
     let (returned, kept) = match request.rest {
         Rest::Returned(count) => (count, 0),
@@ -72,6 +75,18 @@ fn lease_quota(
         now,
     }))
 }
+
+/// In which window how much of a quota was used, and when that ends.
+fn count(batch: &Batch<'_>, key: KeyId, kind: &str) -> rusqlite::Result<Option<(u32, u64, i64)>> {
+    let mut held = batch
+        .conn
+        .prepare_cached("SELECT window, used, ends_at FROM quotas WHERE id = ?1 AND kind = ?2")?;
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    held.query_row(params![key, kind], row).optional()
+}
+
+const DAY: &str = "day";
+const MONTH: &str = "month";
 
 /// Of windows that ended long ago nothing is asked any more.
 fn forget_old(batch: &Batch<'_>) -> rusqlite::Result<()> {

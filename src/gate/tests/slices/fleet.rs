@@ -52,6 +52,8 @@ struct Gateway {
     waiting: Vec<(u64, u64)>,
     loses: Loses,
     delay: u64,
+    /// How long its next question is on its way.
+    way: u64,
     stalled_until: u64,
 }
 
@@ -68,6 +70,8 @@ struct Letter {
     purse: Arc<Purse>,
     question: SliceRequest,
     sent: u64,
+    /// Nobody waits for its answer any more.
+    late: bool,
     answer: Option<Result<Leased, Unavailable>>,
 }
 
@@ -114,6 +118,7 @@ impl<'a> Fleet<'a> {
             waiting: Vec::new(),
             loses: Loses::Nothing,
             delay: 300,
+            way: HALF_WAY,
             stalled_until: 0,
         });
         Self {
@@ -153,6 +158,11 @@ impl<'a> Fleet<'a> {
 
     pub fn delay(&mut self, gateway: usize, millis: u64) {
         self.gateways[gateway].delay = millis * 1_000;
+    }
+
+    /// Its next question is carried out so late; meanwhile it is given up.
+    pub fn delay_question(&mut self, gateway: usize, millis: u64) {
+        self.gateways[gateway].way = millis * 1_000;
     }
 
     pub fn stall(&mut self, gateway: usize, millis: u64) {
@@ -211,14 +221,14 @@ impl<'a> Fleet<'a> {
     fn take(&mut self, gateway: usize, since: u64, patience: Patience) {
         let around = self.around(gateway, patience);
         let purse = Arc::clone(&self.gateways[gateway].purse);
-        let (taking, question) = purse.take(1, &around);
+        let (taking, question) = purse.take(1, || fill(self.limit), &around);
         if let Some(question) = question {
             self.send(gateway, &purse, question);
         }
         match taking {
             Taking::Taken => {
                 self.admitted.push(self.now);
-                if let Some(question) = purse.tend(&around) {
+                if let Some(question) = purse.tend(|| fill(self.limit), &around) {
                     self.send(gateway, &purse, question);
                 }
             }
@@ -235,15 +245,21 @@ impl<'a> Fleet<'a> {
     fn send(&mut self, gateway: usize, purse: &Arc<Purse>, question: SliceRequest) {
         let it = &mut self.gateways[gateway];
         let loses = std::mem::replace(&mut it.loses, Loses::Nothing);
-        let is_lost = self.away || loses == Loses::Question;
-        let at = if is_lost { self.now + GIVEN_UP_AFTER } else { self.now + HALF_WAY };
+        let way = std::mem::replace(&mut it.way, HALF_WAY);
+        let late = way >= GIVEN_UP_AFTER && !self.away;
+        let is_lost = self.away || late || loses == Loses::Question;
+        let at = if is_lost { self.now + GIVEN_UP_AFTER } else { self.now + way };
         let answer = is_lost.then(|| Err(Unavailable("lost".to_owned())));
         if loses == Loses::Answer {
             it.delay = u64::MAX;
         }
         let sent = self.now;
-        let letter = Letter { gateway, purse: Arc::clone(purse), question, sent, answer };
-        self.post(at, letter);
+        let purse = Arc::clone(purse);
+        if late {
+            let (purse, question) = (Arc::clone(&purse), question.clone());
+            self.post(sent + way, Letter { gateway, purse, question, sent, late, answer: None });
+        }
+        self.post(at, Letter { gateway, purse, question, sent, late: false, answer });
     }
 
     fn post(&mut self, at: u64, letter: Letter) {
@@ -258,6 +274,9 @@ impl<'a> Fleet<'a> {
                 let leased = self.store.lease_slice_at(&letter.question, Some(time(self.now)));
                 let leased = self.runtime.block_on(leased);
                 assert!(leased.is_ok(), "{leased:?}");
+                if letter.late {
+                    return;
+                }
                 let delay = std::mem::replace(&mut self.gateways[gateway].delay, 300);
                 let is_lost = delay == u64::MAX;
                 letter.answer =
@@ -297,6 +316,11 @@ impl<'a> Fleet<'a> {
         }
         let around = self.around(gateway, Patience::Over);
         let purse = Arc::clone(&self.gateways[gateway].purse);
+        if around.reach == Reach::Silent
+            && let Some(question) = purse.probe(&around)
+        {
+            self.send(gateway, &purse, question);
+        }
         match purse.sweep(&around) {
             Swept::Used => {}
             Swept::Settles(question) => self.send(gateway, &purse, question),
@@ -315,13 +339,16 @@ impl<'a> Fleet<'a> {
 
 fn purse(key: KeyId, limit: Limit) -> Arc<Purse> {
     static ACCOUNTS: AtomicU64 = AtomicU64::new(0);
-    let fill = match limit {
+    Arc::new(Purse::new(key, ACCOUNTS.fetch_add(1, Ordering::Relaxed), fill(limit)))
+}
+
+fn fill(limit: Limit) -> Fill {
+    match limit {
         Limit::Rate(per_second, burst) => {
             Fill::Rate(format!("{per_second}/s burst {burst}").parse().unwrap(), None)
         }
         Limit::Quota(count) => Fill::Quota(format!("{count}/day").parse().unwrap()),
-    };
-    Arc::new(Purse::new(key, ACCOUNTS.fetch_add(1, Ordering::Relaxed), fill))
+    }
 }
 
 /// A morning in UTC.

@@ -1,17 +1,18 @@
--- Leases a part of a quota. KEYS: the count. ARGV: the quota; its window's name, first µs and first µs
--- behind it; account, spent of all it was ever given, 1 if it keeps the rest; wanted, at least; spent
--- while the store was away; the highest count of what was certainly spent that the gateway has seen
--- in this window; the time in µs,
+-- Leases a part of a quota. KEYS: the count; of a month, also the count of this day. ARGV: the quota;
+-- its window's name, first µs and first µs behind it; account, spent of all it was ever given, 1 if it
+-- keeps the rest; wanted, at least; spent while the store was away; the highest count of what was
+-- certainly spent that the gateway has seen in this window; the number of the question; the time in µs,
 -- or nothing: the server's.
 -- `window` is the window's name and its first µs, `used` what was spent or is out, `out` what is. Every
--- other field is an account: what it has out, what it had spent by then. Nothing lapses: what is not
--- returned is spent.
+-- other field is an account: what it has out, what it had spent by then, and the question. Nothing
+-- lapses: what is not returned is spent.
 local quota, name, first, behind = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local account, spent, keeps = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
 local wanted, least, away, seen = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local question = tonumber(ARGV[12])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-if ARGV[12] ~= '' then now = tonumber(ARGV[12]) end
+if ARGV[13] ~= '' then now = tonumber(ARGV[13]) end
 
 local held = redis.call('HMGET', KEYS[1], 'window', 'used', 'out', account)
 local window, start = string.match(held[1] or '', '(%d+) (%d+)')
@@ -21,11 +22,16 @@ if now < first or now >= behind then return { string.format('%.0f', now) } end
 if window ~= name then
   redis.call('DEL', KEYS[1])
   held = {}
+  -- What was spent today is a part of what was spent this month.
+  local day = KEYS[2] and redis.call('HMGET', KEYS[2], 'window', 'used')
+  if day and day[1] and string.sub(day[1], 1, 6) == name then held[2] = day[2] end
 end
 
 local used, out, mine = tonumber(held[2] or '0'), tonumber(held[3] or '0'), 0
-local had, by_then = string.match(held[4] or '', '(%d+) (%d+)')
+local had, by_then, last = string.match(held[4] or '', '(%d+) (%d+) (%d+)')
 if had then
+  -- One that was overtaken is of the past: nothing is done, and nothing given.
+  if question <= tonumber(last) then return { 0, 0, 0, 0, string.format('%.0f', now) } end
   local done = math.min(tonumber(had), math.max(0, spent - tonumber(by_then)))
   mine, out = tonumber(had) - done, out - done
   if not keeps then used, out, mine = used - mine, out - mine, 0 end
@@ -39,7 +45,7 @@ used, out, mine, left = used + granted, out + granted, mine + granted, left - gr
 redis.call('HSET', KEYS[1], 'window', name .. ' ' .. string.format('%.0f', first),
   'used', string.format('%.0f', used), 'out', string.format('%.0f', out))
 if mine > 0 then
-  redis.call('HSET', KEYS[1], account, string.format('%.0f %.0f', mine, spent))
+  redis.call('HSET', KEYS[1], account, string.format('%.0f %.0f %.0f', mine, spent, question))
 else
   redis.call('HDEL', KEYS[1], account)
 end

@@ -1,16 +1,17 @@
 -- Leases tokens of one bucket that refills. KEYS: the bucket. ARGV: count, its period in µs, burst;
 -- account, spent of all it was ever given, 1 if it keeps the rest; wanted, at least; spent while the
--- store was away, of that still owed, for how many µs; after how many µs a slice lapses; the time in
--- µs, or nothing: the server's.
+-- store was away, of that still owed, for how many µs; after how many µs a slice lapses; the number of
+-- the question; the time in µs, or nothing: the server's.
 -- The bucket: `bucket` is tokens, as of when, and what flowed over, from when until when. Every other
--- field is an account: what it has out, what it had spent by then, when that lapses.
+-- field is an account: what it has out, what it had spent by then, when that lapses, and the question.
 local per_us, burst = tonumber(ARGV[1]) / tonumber(ARGV[2]), tonumber(ARGV[3])
 local account, spent, keeps = ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1'
 local wanted, least = tonumber(ARGV[7]), tonumber(ARGV[8])
 local away, owed, away_us, life = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-if ARGV[13] ~= '' then now = tonumber(ARGV[13]) end
+local question = tonumber(ARGV[13])
+if ARGV[14] ~= '' then now = tonumber(ARGV[14]) end
 
 -- One that was never touched is full, and has flowed over all the time.
 local tokens, at, over, from, till = burst, now, away_us * per_us, now - away_us, now
@@ -24,6 +25,10 @@ for field = 1, #held, 2 do
   else
     -- Where the clock was set back, nothing lapses later than it would have.
     local it = { name = held[field], out = numbers[1], spent = numbers[2], lapse = math.min(numbers[3], now + life) }
+    -- One that was overtaken is of the past: nothing is done, and nothing given.
+    if it.name == account and question <= numbers[4] then
+      return { 0, 0, 0, 0, string.format('%.0f', now) }
+    end
     accounts[it.name], out = it, out + it.out
     lapsing[#lapsing + 1] = it
   end
@@ -75,16 +80,16 @@ if away > 0 then
   tokens = math.max(tokens - away + made_good, -burst)
 end
 
+tokens = math.max(tokens, -burst)
 local granted = 0
 if wanted > 0 and tokens >= least then granted = math.min(wanted, math.floor(tokens)) end
 tokens, mine.out, out = tokens - granted, mine.out + granted, out + granted
 mine.lapse = now + life
 
--- Where that is less than was wanted, when there will be enough again: once what others have out has
--- lapsed, where they have too much.
+-- When there will be enough for another: once what others have out has lapsed, where they have too much.
 local wait, so_far, still, cap = 0, tokens, out, room()
 least = math.max(least, 1)
-if granted < wanted and tokens < least then
+if tokens < least then
   for _, it in ipairs(lapsing) do
     if cap >= least then break end
     if accounts[it.name] and it.name ~= account and it.lapse > now then
@@ -97,13 +102,14 @@ if granted < wanted and tokens < least then
 end
 
 local write = { 'HSET', KEYS[1], 'bucket', string.format('%.17g %.0f %.17g %.0f %.0f', tokens, at, over, from, till) }
+-- Before anything is written: the account may be among those that have just lapsed.
+gone[#gone + 1] = account
+redis.call('HDEL', KEYS[1], unpack(gone))
 if mine.out > 0 then
-  write[#write + 1], write[#write + 2] = account, string.format('%.0f %.0f %.0f', mine.out, mine.spent, mine.lapse)
-else
-  gone[#gone + 1] = account
+  write[#write + 1] = account
+  write[#write + 1] = string.format('%.0f %.0f %.0f %.0f', mine.out, mine.spent, mine.lapse, question)
 end
 redis.call(unpack(write))
-if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
 -- By then it is full, and nothing of it is out.
 redis.call('PEXPIRE', KEYS[1], math.ceil((burst - tokens) / per_us / 1000 + 2 * life / 1000) + 60000)
 return { granted, math.max(0, math.floor(tokens)), math.ceil(wait), 0, string.format('%.0f', now) }
