@@ -63,6 +63,8 @@ fn measure() -> Result<()> {
         ("key route", "/v1/orders/42", Some(bench.key.as_str()), 200),
         ("with a rate", "/v1/orders/42", Some(bench.limited[0].as_str()), 200),
         ("with rate and quota", "/v1/orders/42", Some(bench.limited[1].as_str()), 200),
+        // It is counted, and nothing is told of it.
+        ("with a shadow rate", "/v1/orders/42", Some(bench.limited[2].as_str()), 200),
         ("refused: unknown id", "/v1/orders/42", Some(unknown.as_str()), 401),
         ("refused: garbage", "/v1/orders/42", Some("garbage"), 401),
     ];
@@ -81,7 +83,7 @@ fn measure() -> Result<()> {
     let of = |name: &str, at: usize| figures[name][at].as_f64().unwrap_or_default();
     let check = of("key route", 0) - of("public route", 0);
     println!("{:<22} {check:>8.0} instructions", "one check of a key");
-    let differences = ["with a rate", "with rate and quota"].map(|name| {
+    let differences = ["with a rate", "with rate and quota", "with a shadow rate"].map(|name| {
         let [more, memory] = [0, 2].map(|at| of(name, at) - of("key route", at));
         println!("{name:<22} {more:>8.0} instructions more, {memory:.3} allocations more");
         (name, json!([more, memory]))
@@ -100,8 +102,8 @@ struct Bench {
     gateway: SocketAddr,
     admin: SocketAddr,
     key: String,
-    /// One with a rate, one with a quota beside it: nobody exceeds them.
-    limited: [String; 2],
+    /// One with a rate, one with a quota beside it, one with a rate in shadow: nobody exceeds them.
+    limited: [String; 3],
 }
 
 /// Of one thread, or of one of its requests.
@@ -137,13 +139,16 @@ routes = [
         );
         fs::write(folder.join("keyward.toml"), text)?;
         let binary = frame::binary()?;
-        let (key, limited) = (String::new(), [const { String::new() }; 2]);
+        let (key, limited) = (String::new(), [const { String::new() }; 3]);
         let mut bench = Self { stand, folder, binary, gateway, admin, key, limited };
         let _process = bench.start(&[])?;
         bench.key = bench.mint("")?;
         let rate = r#","rate":"1000000/s""#;
-        bench.limited =
-            [bench.mint(rate)?, bench.mint(&format!(r#"{rate},"quota":"1000000000/day""#))?];
+        bench.limited = [
+            bench.mint(rate)?,
+            bench.mint(&format!(r#"{rate},"quota":"1000000000/day""#))?,
+            bench.mint(r#","rate":"1000000/s shadow""#)?,
+        ];
         Ok(bench)
     }
 

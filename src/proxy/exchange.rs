@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body;
 
 use crate::clock::{Moment, Timestamp};
+use crate::gate::limits::Taken;
 use crate::gate::remaining::{Remaining, Which};
 use crate::gate::running::Grant;
 use crate::key::text::KeyId;
@@ -58,7 +59,7 @@ pub struct Notes {
     pub remaining: Option<Remaining>,
     /// The limit that would have refused it, if that did more than to count.
     pub shadow: Option<Which>,
-    /// When the gate let it in; only the access log wants to know.
+    /// When the gate let a key with limits in; only the access log wants to know.
     pub admitted: Option<Moment>,
     /// When the request was handed to the upstream.
     pub sent: Option<Moment>,
@@ -171,7 +172,7 @@ impl Exchange {
         self.notes.key = grant.entry().map(crate::gate::entry::Entry::id);
         let taken = grant.taken();
         (self.notes.remaining, self.notes.shadow) = (taken.remaining, taken.shadow);
-        if self.line.is_some() {
+        if self.line.is_some() && *taken != Taken::NOTHING {
             self.notes.admitted = Some(Moment::now());
         }
         self.proxy.counters.decided(if self.notes.key.is_some() { "allowed" } else { "public" });
@@ -202,9 +203,8 @@ impl Exchange {
     fn log(&self, line: &Line, took: Duration) {
         let Some(log) = &self.proxy.access else { return };
         let route = self.notes.route.and_then(|it| self.plan.routes.get(it));
-        let now = Timestamp::now();
         log.record(&access::Record {
-            time: now,
+            time: Timestamp::now(),
             request_id: self.request_id.to_str().unwrap_or_default(),
             client_ip: line.client,
             method: self.method.as_str(),
@@ -215,7 +215,7 @@ impl Exchange {
             key_id: self.notes.key.as_ref().map(KeyId::as_str),
             route: route.map(|it| &*it.terms.name),
             shadow: self.notes.shadow.map(Which::name),
-            admitted: self.notes.admitted.map(|it| now.before(Moment::now().since(it))),
+            admitted: self.notes.admitted.map(|it| it.since(self.begun)),
             duration: took,
             upstream: self.upstream(),
             bytes_out: self.bytes_out,

@@ -34,8 +34,8 @@ pub struct Record<'a> {
     pub route: Option<&'a str>,
     /// The limit that would have refused it, if that did more than to count.
     pub shadow: Option<&'a str>,
-    /// When the gate let it in.
-    pub admitted: Option<Timestamp>,
+    /// How long after its head was complete a key with limits was let in.
+    pub admitted: Option<Duration>,
     /// From the end of the head to the last byte of the answer.
     pub duration: Duration,
     /// Of that, waiting for the upstream's head.
@@ -126,7 +126,7 @@ fn write_record(line: &mut String, record: &Record<'_>) -> fmt::Result {
         }
     }
     if let Some(admitted) = record.admitted {
-        write!(line, r#","admitted_at":"{admitted}""#)?;
+        write!(line, r#","admitted_us":{}"#, admitted.as_micros())?;
     }
     write!(line, r#","status":{},"duration_us":{}"#, record.status, record.duration.as_micros())?;
     if let Some(upstream) = record.upstream {

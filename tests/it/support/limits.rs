@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use keyward::clock::Timestamp;
-use serde_json::json;
+
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::ask::Ask;
@@ -123,11 +124,13 @@ pub fn admissions(gateways: &[Gateway]) -> Vec<i64> {
     for gateway in gateways {
         let log = fs::read_to_string(gateway.file("output.log")).unwrap();
         for line in log.lines() {
-            let Some((_, rest)) = line.split_once("\"admitted_at\":\"") else { continue };
-            if line.contains("\"key_id\"") {
-                let time: Timestamp = rest.split('"').next().unwrap().parse().unwrap();
-                times.push(time.as_micros());
+            if !line.contains("\"admitted_us\"") {
+                continue;
             }
+            let line: Value = serde_json::from_str(line).unwrap();
+            let done: Timestamp = line["ts"].as_str().unwrap().parse().unwrap();
+            let micros = |name: &str| line[name].as_i64().unwrap();
+            times.push(done.as_micros() - micros("duration_us") + micros("admitted_us"));
         }
     }
     times.sort_unstable();
