@@ -52,6 +52,7 @@ pub mod remaining;
 pub mod rollback;
 pub mod room;
 pub mod running;
+pub mod supply;
 pub mod throttle;
 pub mod turns;
 pub mod vault;

@@ -8,9 +8,9 @@ use arc_swap::{ArcSwapOption, Guard};
 use once_cell::race::OnceBox;
 
 use crate::clock::Moment;
-use crate::gate::books::Fill;
 use crate::gate::bounds::{Bounds, Paced};
 use crate::gate::purse::Purse;
+use crate::gate::supply::Fill;
 use crate::gate::turns::Turns;
 
 /// What only some keys need. There may be a million, so each place is counted.

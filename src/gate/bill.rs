@@ -8,11 +8,11 @@ use arc_swap::ArcSwapOption;
 
 use crate::clock::Moment;
 use crate::gate::aside::{Aside, Slot};
-use crate::gate::books::Fill;
 use crate::gate::bounds::{Bounds, Paced};
 use crate::gate::limits::{Hold, InFlight, Limits, Taken, Wait};
 use crate::gate::purse::{Purse, Taking};
 use crate::gate::remaining::{Left, Over, Remaining, Which};
+use crate::gate::supply::Fill;
 use crate::gate::{Pass, Terms};
 use crate::key::text::KeyId;
 use crate::rate::bucket::{Pace, TooFew};

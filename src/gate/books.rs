@@ -1,24 +1,13 @@
 //! Holds what a purse knows of its account at the store, and of what was spent without it.
 
-use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::purse::Around;
-use crate::rate::Rate;
+use crate::gate::supply::Fill;
 use crate::rate::bucket::{Pace, TooFew};
-use crate::rate::quota::{Quota, Span, Window};
+use crate::rate::quota::{Span, Window};
 use crate::store::slices::{Away, Bucket, SLICE_LAPSES_AFTER, Slice, SliceRequest};
-
-/// By what a bucket is filled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fill {
-    /// All the time; a key's, on one route or on all.
-    Rate(Rate, Option<Arc<str>>),
-    /// With each window.
-    Quota(Quota),
-}
 
 /// The account of a purse.
 #[derive(Debug)]
@@ -294,103 +283,16 @@ impl Share {
     }
 }
 
-impl Fill {
-    /// Whether a question was for this.
-    pub fn is(&self, bucket: &Bucket) -> bool {
-        match (self, bucket) {
-            (Self::Rate(rate, _), Bucket::Rate(asked, _)) => rate == asked,
-            (Self::Quota(quota), Bucket::Quota(asked, ..)) => quota == asked,
-            (Self::Rate(..), Bucket::Quota(..)) | (Self::Quota(_), Bucket::Rate(..)) => false,
-        }
-    }
-
-    /// What costs more than there can ever be takes all of it.
-    pub fn clamp(&self, cost: u64) -> u64 {
-        match self {
-            Self::Rate(rate, _) => cost.min(u64::from(rate.burst.get())),
-            Self::Quota(quota) => cost.min(quota.count.get()),
-        }
-    }
-
-    /// Whether tokens come so seldom that they are fetched one by one.
-    pub fn is_small_rate(&self) -> bool {
-        match self {
-            Self::Rate(rate, _) => per_second(rate) <= ONE_BY_ONE,
-            Self::Quota(_) => false,
-        }
-    }
-
-    /// Where fewer are in hand than this, of a slice of so many, more are fetched.
-    pub fn low(&self, slice: u64) -> u64 {
-        if self.is_small_rate() { 0 } else { slice / 2 }
-    }
-
-    /// How large a slice may be that nobody waits for.
-    fn slice_max(&self, fellows: u32) -> u64 {
-        match self {
-            Self::Rate(..) if self.is_small_rate() => 0,
-            Self::Rate(rate, _) => {
-                (u64::from(rate.burst.get()) / 2 / u64::from(fellows.max(1))).max(1)
-            }
-            // So many are lost with a gateway that crashes.
-            Self::Quota(quota) => NonZeroU64::get(quota.count) / QUOTA_SLICES,
-        }
-    }
-
-    /// How long to let a bucket fill that was found empty: not until it flows over.
-    fn pause(&self) -> Duration {
-        match self {
-            Self::Rate(rate, _) => {
-                let half = rate
-                    .period
-                    .mul_f64(0.5 * f64::from(rate.burst.get()) / f64::from(rate.count.get()));
-                half.clamp(PAUSE_MIN, PAUSE_MAX)
-            }
-            Self::Quota(_) => Duration::ZERO,
-        }
-    }
-
-    /// After how long idleness its memory is given back. Of a quota a little later: who has seen that
-    /// much was spent tells a store that has forgotten it.
-    pub fn retired_after(&self) -> Duration {
-        match self {
-            Self::Rate(..) => RATE_RETIRED_AFTER,
-            Self::Quota(_) => QUOTA_RETIRED_AFTER,
-        }
-    }
-
-    /// After how long idleness what is unspent goes back.
-    pub fn settles_after(&self) -> Duration {
-        match self {
-            Self::Rate(..) => RATE_SETTLES_AFTER,
-            Self::Quota(_) => QUOTA_SETTLES_AFTER,
-        }
-    }
-}
-
-fn per_second(rate: &Rate) -> u64 {
-    u64::from(rate.count.get()) / rate.period.as_secs().max(1)
-}
-
-/// Up to so many a second, tokens are fetched one by one.
-const ONE_BY_ONE: u64 = 20;
-
 /// For how long a slice lasts that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);
 
 /// Less time than that says nothing of how fast tokens are spent.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// A quota is leased in at least so many slices.
-const QUOTA_SLICES: u64 = 2_000;
-
 /// So lately a gateway must have heard what remains of a quota; meanwhile each other one may have
 /// leased so many slices of it.
 const LATELY: Duration = Duration::from_millis(200);
 const MEANWHILE: u64 = 10;
-
-const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(40);
 
 /// After a return of the store, all who were cut off have said what they spent.
 const RESUMED_AFTER: Duration = Duration::from_millis(300);
@@ -400,8 +302,3 @@ const NOTICEABLE: u64 = 20;
 
 /// After that somebody else may have given something back.
 const REST_MAX: Duration = Duration::from_secs(1);
-
-const RATE_SETTLES_AFTER: Duration = Duration::from_millis(80);
-const QUOTA_SETTLES_AFTER: Duration = Duration::from_secs(1);
-const RATE_RETIRED_AFTER: Duration = Duration::from_secs(2);
-const QUOTA_RETIRED_AFTER: Duration = Duration::from_secs(30);

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::{Moment, Timestamp};
-use crate::gate::books::{Books, Fill};
+use crate::gate::books::Books;
+use crate::gate::supply::Fill;
 use crate::key::text::KeyId;
 use crate::rate::bucket::TooFew;
 use crate::store::Unavailable;

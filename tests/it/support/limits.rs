@@ -5,7 +5,6 @@ use std::thread;
 use std::time::Duration;
 
 use keyward::clock::Timestamp;
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
