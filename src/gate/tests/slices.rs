@@ -2,12 +2,17 @@
 //! moves, with crashes, lost questions and lost answers.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use self::fleet::{Fleet, Limit};
+use crate::clock::{Moment, Timestamp};
+use crate::gate::purse::{Around, Patience, Purse, Reach, Taking};
+use crate::gate::supply::Fill;
 use crate::store::redis::tests::redis;
+use crate::store::slices::{Leased, Rest, Slice};
 
 mod fleet;
 
@@ -118,6 +123,34 @@ fn what_may_have_lapsed_is_not_spent() {
         fleet.pass(100);
         assert!(fleet.admitted().len() > 200, "{}", fleet.admitted().len());
         assert_within(fleet.admitted(), 100, 300);
+    }
+}
+
+/// The store may have lapsed them before it heard that they were kept.
+#[test]
+fn what_was_kept_for_too_long_is_not_spent() {
+    let key = "000000000001".parse().unwrap();
+    let fill = || Fill::Rate("100/s burst 300".parse().unwrap(), None);
+    for (late, kept) in [(900, 20), (1_200, 0)] {
+        let purse = Purse::new(key, 1, fill());
+        let at = |millis| Around {
+            now: Moment::from_nanos(1_000_000_000_000 + millis * 1_000_000),
+            time: Timestamp::from_micros(1_800_000_000_000_000),
+            fellows: 1,
+            reach: Reach::Answering,
+            patience: Patience::Fresh,
+        };
+        let slice = |granted, millis| {
+            let now = at(0).time.after(Duration::from_millis(millis));
+            Ok(Leased::Slice(Slice { granted, left: 0, enough_in: Duration::ZERO, spent: 0, now }))
+        };
+        let (_, question) = purse.take(1, fill, &at(0));
+        purse.answer(&question.unwrap(), at(0).now, &slice(50, 0), at(1).now);
+        (0..30).for_each(|_| assert_eq!(purse.take(1, fill, &at(990)).0, Taking::Taken));
+        let question = purse.tend(fill, &at(990)).unwrap();
+        assert_eq!(question.rest, Rest::Kept(20));
+        purse.answer(&question, at(990).now, &slice(5, late), at(late).now);
+        assert_eq!(purse.left(), 5 + kept);
     }
 }
 

@@ -18,6 +18,7 @@ use crate::store::{Row, Store, WriteFault, Written};
 mod hearing;
 mod losses;
 mod replicas;
+mod slices;
 mod topologies;
 
 // Shared with the tests of the real program, which need more of them.
