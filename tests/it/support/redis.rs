@@ -247,9 +247,11 @@ impl Redis {
         await_stillness(self.pid());
     }
 
-    /// Has it go on.
+    /// Has it go on, if it still lives: in a fleet under faults one may have been killed meanwhile.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
+        let gone = rustix::io::Errno::SRCH;
+        let thawed = kill_process(Pid::from_child(&self.child()), Signal::CONT);
+        assert!(thawed.is_ok() || thawed == Err(gone), "{thawed:?}");
     }
 
     /// Runs a command through `redis-cli`, as who may do everything: what it says, errors of Redis
