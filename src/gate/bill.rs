@@ -38,7 +38,7 @@ enum Payment {
     /// Of a bucket that this gateway has alone; `None`: the key's own.
     Bucket(Option<Arc<Slot>>, Pace),
     /// Of what was leased, when there were so many answers.
-    Leased(Arc<Purse>, u64, Fill),
+    Leased(Arc<Purse>, u64),
 }
 
 /// Where the tokens of a rate are.
@@ -65,7 +65,7 @@ impl<'a> Bill<'a> {
     /// Pays all, or nothing.
     pub fn pay(mut self, bounds: &Bounds) -> Result<Taken, Hold> {
         match self.pay_each(bounds) {
-            Ok(()) => Ok(self.settle()),
+            Ok(()) => Ok(self.settle(bounds)),
             Err(hold) => {
                 self.undo();
                 Err(hold)
@@ -191,7 +191,7 @@ impl<'a> Bill<'a> {
             match taking {
                 Taking::Taken => {
                     let left = purse.left();
-                    self.pays(at, Payment::Leased(purse, answers, fill()));
+                    self.pays(at, Payment::Leased(purse, answers));
                     return Ok(Ok(left));
                 }
                 Taking::OfShare => {
@@ -213,14 +213,10 @@ impl<'a> Bill<'a> {
         }
     }
 
-    fn settle(mut self) -> Taken {
-        let payments = std::mem::take(&mut self.paid);
-        for payment in payments.into_iter().flatten() {
-            let Payment::Leased(purse, _, fill) = payment else { continue };
-            if let Some(question) =
-                purse.tend(|| fill, &self.limits.leasing().around(self.key, self.pass))
-            {
-                self.limits.leasing().send(&purse, question);
+    fn settle(mut self, bounds: &Bounds) -> Taken {
+        for (at, payment) in std::mem::take(&mut self.paid).into_iter().enumerate() {
+            if let Some(Payment::Leased(purse, _)) = payment {
+                self.tend(&purse, || self.fill(at, bounds));
             }
         }
         if let Some(which) = self.taken.shadow {
@@ -228,6 +224,25 @@ impl<'a> Bill<'a> {
         }
         let is_told = self.remaining != Remaining::default();
         Taken { remaining: is_told.then_some(self.remaining), ..self.taken }
+    }
+
+    fn tend(&self, purse: &Arc<Purse>, fill: impl FnOnce() -> Option<Fill>) {
+        let leasing = self.limits.leasing();
+        if let Some(question) = purse.tend(fill, &leasing.around(self.key, self.pass)) {
+            leasing.send(purse, question);
+        }
+    }
+
+    /// By what the bucket is filled that a payment was for.
+    fn fill(&self, at: usize, bounds: &Bounds) -> Option<Fill> {
+        match at {
+            KEY => bounds.rate.map(|it| Fill::Rate(it.rate, None)),
+            ROUTE => {
+                let (route, paced) = self.terms.rate.as_ref()?;
+                Some(Fill::Rate(paced.rate, Some(Arc::clone(route))))
+            }
+            _quota => bounds.quota.map(|(quota, _)| Fill::Quota(quota)),
+        }
     }
 
     fn undo(&mut self) {
@@ -239,7 +254,7 @@ impl<'a> Bill<'a> {
             match payment {
                 Payment::Bucket(None, pace) => give(self.aside.rate(), pace, cost),
                 Payment::Bucket(Some(slot), pace) => give(&slot, pace, cost),
-                Payment::Leased(purse, answers, _) => purse.give_back(u64::from(cost), answers),
+                Payment::Leased(purse, answers) => purse.give_back(u64::from(cost), answers),
             }
         }
     }

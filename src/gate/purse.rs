@@ -196,7 +196,11 @@ impl Purse {
 
     /// After a request has taken from it: where little is left more is fetched, and where a small
     /// limit is spent that is said at once, since what is out holds up the refilling.
-    pub fn tend(&self, fill: impl FnOnce() -> Fill, around: &Around) -> Option<SliceRequest> {
+    pub fn tend(
+        &self,
+        fill: impl FnOnce() -> Option<Fill>,
+        around: &Around,
+    ) -> Option<SliceRequest> {
         let low = self.low.load(Ordering::Relaxed);
         if self.balance.load(Ordering::Relaxed) >= low.max(1) || self.asking.load(Ordering::Acquire)
         {
@@ -206,7 +210,9 @@ impl Purse {
         if self.asking.load(Ordering::Acquire) || around.reach == Reach::Silent {
             return None;
         }
-        self.go_over(&mut books, fill());
+        if let Some(fill) = fill() {
+            self.go_over(&mut books, fill);
+        }
         let is_small = books.fill.is_small_rate();
         (low > 0 || is_small).then(|| self.ask(&mut books, (0, 0), around))
     }

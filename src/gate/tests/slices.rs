@@ -147,7 +147,7 @@ fn what_was_kept_for_too_long_is_not_spent() {
         let (_, question) = purse.take(1, fill, &at(0));
         purse.answer(&question.unwrap(), at(0).now, &slice(50, 0), at(1).now);
         (0..30).for_each(|_| assert_eq!(purse.take(1, fill, &at(990)).0, Taking::Taken));
-        let question = purse.tend(fill, &at(990)).unwrap();
+        let question = purse.tend(|| Some(fill()), &at(990)).unwrap();
         assert_eq!(question.rest, Rest::Kept(20));
         purse.answer(&question, at(990).now, &slice(5, late), at(late).now);
         assert_eq!(purse.left(), 5 + kept);

@@ -228,7 +228,7 @@ impl<'a> Fleet<'a> {
         match taking {
             Taking::Taken => {
                 self.admitted.push(self.now);
-                if let Some(question) = purse.tend(|| fill(self.limit), &around) {
+                if let Some(question) = purse.tend(|| Some(fill(self.limit)), &around) {
                     self.send(gateway, &purse, question);
                 }
             }
