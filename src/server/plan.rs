@@ -15,7 +15,8 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::group::{Group, Groups};
 use crate::upstream::tls::{self, Tls, TlsFault};
 
-/// The endpoints of every upstream, how TLS is spoken to them, and who asks how often: what all workers share.
+/// The endpoints of every upstream, how TLS is spoken to them, and who asks how often: what all
+/// workers share.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
     groups: Groups,
