@@ -144,14 +144,10 @@ impl Limits {
 
     /// Counts a request that a shadow limit would have refused.
     pub fn count_shadow(&self, which: Which) {
-        let [rate, route, quota, in_flight] = &self.shadow;
-        let count = match which {
-            Which::Rate => rate,
-            Which::RouteRate => route,
-            Which::Quota => quota,
-            Which::InFlight => in_flight,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
+        let mut counts = Which::ALL.iter().zip(&self.shadow);
+        if let Some((_, count)) = counts.find(|(it, _)| **it == which) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn known(
