@@ -11,18 +11,19 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Moment, Timestamp};
 use crate::config::Access;
+use crate::gate::around::Patience;
 use crate::gate::bounds::Paced;
 use crate::gate::by_address::ByAddress;
 use crate::gate::entry::Entry;
 use crate::gate::keyring::Keyring;
 use crate::gate::lease::Standing;
 use crate::gate::limits::{Hold, Taken, Wait};
-use crate::gate::purse::Patience;
 use crate::gate::remaining::Over;
 use crate::gate::running::{Grant, Running};
 use crate::key::text::PresentedKey;
 use crate::rate::limits::Mode;
 
+pub mod around;
 pub mod aside;
 pub mod bill;
 pub mod books;

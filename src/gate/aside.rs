@@ -1,6 +1,7 @@
 //! Holds what only some keys need, beside their entries: who waits for argon2, and what is spent of
 //! their limits.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -145,21 +146,31 @@ impl Aside {
 }
 
 impl Slot {
-    /// When the bucket is full that this gateway has alone.
-    pub fn full(&self) -> &AtomicU64 {
-        &self.full
-    }
-
     /// What this gateway has leased of the one that it shares.
     pub fn purse(&self) -> &ArcSwapOption<Purse> {
         &self.purse
     }
 
+    /// Changes when the bucket is full that this gateway has alone, unless that fails; when it is
+    /// full then.
+    pub fn try_change_full<E>(
+        &self,
+        change: impl Fn(Moment) -> Result<Moment, E>,
+    ) -> Result<Moment, E> {
+        let mut before = self.full.load(Ordering::Acquire);
+        loop {
+            let after = change(Moment::from_nanos(before))?;
+            let (full, order) = (after.as_nanos(), (Ordering::AcqRel, Ordering::Acquire));
+            match self.full.compare_exchange_weak(before, full, order.0, order.1) {
+                Ok(_before) => return Ok(after),
+                Err(other) => before = other,
+            }
+        }
+    }
+
     /// Changes when the bucket is full that this gateway has alone.
     pub fn change_full(&self, change: impl Fn(Moment) -> Moment) {
-        let change = |full| Some(change(Moment::from_nanos(full)).as_nanos());
-        let changed = self.full.fetch_update(Ordering::AcqRel, Ordering::Acquire, change);
-        changed.unwrap_or_default();
+        let Ok(_full) = self.try_change_full(|full| Ok::<_, Infallible>(change(full)));
     }
 
     /// Goes over to another rate: what was spent stays spent.

@@ -1,17 +1,15 @@
 //! Has one request pay all limits that it is under: every one of them, or none.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use crate::clock::Moment;
 use crate::gate::aside::{Aside, Slot};
 use crate::gate::bounds::{Bounds, Paced};
 use crate::gate::limits::{Hold, InFlight, Limits, Taken, Wait};
-use crate::gate::purse::{Purse, Taking};
-use crate::gate::remaining::{Left, Over, Remaining, Which};
+use crate::gate::purse::{Purse, Spent, Taking};
+use crate::gate::remaining::{Left, Over, Which};
 use crate::gate::supply::Fill;
 use crate::gate::{Pass, Terms};
 use crate::key::text::KeyId;
@@ -28,24 +26,24 @@ pub struct Bill<'a> {
     terms: &'a Terms,
     pass: &'a Pass,
     taken: Taken,
-    remaining: Remaining,
-    paid: [Option<Payment>; 3],
+    paid: [Option<(Item<'a>, Payment)>; 3],
 }
 
-/// What was taken, to be given back where another limit refuses.
+/// A limit that tokens are taken of.
+#[derive(Clone, Copy, Debug)]
+enum Item<'a> {
+    Rate(&'a Paced),
+    RouteRate(&'a Paced, &'a Arc<str>),
+    Quota(&'a Quota, Mode),
+}
+
+/// Where it was taken, to be given back where another limit refuses.
 #[derive(Debug)]
 enum Payment {
-    /// Of a bucket that this gateway has alone; `None`: the key's own.
-    Bucket(Option<Arc<Slot>>, Pace),
-    /// Of what was leased, when there were so many answers.
-    Leased(Arc<Purse>, u64),
-}
-
-/// Where the tokens of a rate are.
-#[derive(Debug)]
-enum Place<'a> {
-    Key(&'a Slot),
-    Route(&'a Arc<str>, Arc<Slot>),
+    /// Of the bucket that this gateway has alone.
+    Bucket,
+    /// Of what this gateway has of the one that it shares.
+    Purse(Arc<Purse>, Spent),
 }
 
 /// Whether there was enough: how much is left and when there will be more, or how long it takes.
@@ -58,14 +56,16 @@ impl<'a> Bill<'a> {
         (key, aside): (KeyId, &'a Aside),
         (terms, pass): (&'a Terms, &'a Pass),
     ) -> Self {
-        let (taken, remaining) = (Taken::NOTHING, Remaining::default());
-        Self { limits, key, aside, terms, pass, taken, remaining, paid: [None, None, None] }
+        Self { limits, key, aside, terms, pass, taken: Taken::NOTHING, paid: [None, None, None] }
     }
 
     /// Pays all, or nothing.
-    pub fn pay(mut self, bounds: &Bounds) -> Result<Taken, Hold> {
+    pub fn pay(&mut self, bounds: &'a Bounds) -> Result<Taken, Hold> {
         match self.pay_each(bounds) {
-            Ok(()) => Ok(self.settle(bounds)),
+            Ok(()) => {
+                self.settle();
+                Ok(self.taken)
+            }
             Err(hold) => {
                 self.undo();
                 Err(hold)
@@ -73,25 +73,25 @@ impl<'a> Bill<'a> {
         }
     }
 
-    fn pay_each(&mut self, bounds: &Bounds) -> Result<(), Hold> {
+    fn pay_each(&mut self, bounds: &'a Bounds) -> Result<(), Hold> {
         if let Some((max, mode)) = bounds.in_flight {
-            self.remaining.in_flight = self.enter(max.get(), mode)?;
+            self.enter(max.get(), mode)?;
         }
         if let Some(paced) = &bounds.rate {
-            self.remaining.rate = self.rate(paced, &Place::Key(self.aside.rate()))?;
+            self.rate(Item::Rate(paced), paced, self.aside.rate())?;
         }
         if let Some((route, paced)) = &self.terms.rate {
-            let place = Place::Route(route, self.aside.route(route, paced));
-            self.remaining.route = self.rate(paced, &place)?;
+            let slot = self.aside.route(route, paced);
+            self.rate(Item::RouteRate(paced, route), paced, &slot)?;
         }
         // Last: nobody who is refused has used any of it up.
         if let Some((quota, mode)) = &bounds.quota {
-            self.remaining.quota = self.quota(quota, *mode)?;
+            self.quota(quota, *mode)?;
         }
         Ok(())
     }
 
-    fn enter(&mut self, max: u32, mode: Mode) -> Result<Option<Left>, Hold> {
+    fn enter(&mut self, max: u32, mode: Mode) -> Result<(), Hold> {
         let share = self.limits.leasing().share_in_flight(max);
         let entered = self.aside.enter(share);
         match (entered, mode) {
@@ -109,97 +109,83 @@ impl<'a> Bill<'a> {
         self.judge(enough, (Which::InFlight, mode), |units, _| Left::of_in_flight(max, units))
     }
 
-    fn rate(&mut self, paced: &Paced, place: &Place<'_>) -> Result<Option<Left>, Hold> {
-        let (which, at, slot) = match place {
-            Place::Key(slot) => (Which::Rate, KEY, *slot),
-            Place::Route(_, slot) => (Which::RouteRate, ROUTE, &**slot),
-        };
+    fn rate(&mut self, item: Item<'a>, paced: &Paced, slot: &Slot) -> Result<(), Hold> {
         let enough = if self.limits.leasing().leases_rates() {
-            let fill = || Fill::Rate(paced.rate, place.route());
             let token = paced.rate.period / paced.rate.count.get();
-            self.lease(slot.purse(), (at, paced.mode), fill)?.map(|left| (left, token))
+            self.lease(slot.purse(), item)?.map(|left| (left, token))
         } else {
-            let enough = self.bucket(paced.pace, slot);
+            let enough = self.take(paced.pace, slot);
             if enough.is_ok() {
-                self.pays(at, Payment::Bucket(place.slot(), paced.pace));
+                self.pays(item, Payment::Bucket);
             }
             enough
         };
-        self.judge(enough, (which, paced.mode), |units, more_in| {
+        self.judge(enough, (item.which(), paced.mode), |units, more_in| {
             Left::of_rate(&paced.rate, units, more_in)
         })
     }
 
-    fn quota(&mut self, quota: &Quota, mode: Mode) -> Result<Option<Left>, Hold> {
+    fn quota(&mut self, quota: &'a Quota, mode: Mode) -> Result<(), Hold> {
         let span = quota.window.at(self.pass.time);
         let more_in = span.end.since(self.pass.time);
-        let enough = self.lease(self.aside.quota(), (QUOTA, mode), || Fill::Quota(*quota))?;
+        let enough = self.lease(self.aside.quota(), Item::Quota(quota, mode))?;
         self.judge(enough.map(|left| (left, more_in)), (Which::Quota, mode), |units, more_in| {
             Left::of_quota(quota, &span, units, more_in)
         })
     }
 
-    /// What is told of a limit, or what it does where there was not enough.
+    /// Notes what is told of a limit, or does what it does where there was not enough.
     fn judge(
         &mut self,
         enough: Enough,
         (which, mode): (Which, Mode),
         tell: impl FnOnce(u64, Duration) -> Left,
-    ) -> Result<Option<Left>, Hold> {
+    ) -> Result<(), Hold> {
         match (enough, mode) {
-            (Ok((units, more_in)), Mode::Enforced) => Ok(Some(tell(units, more_in))),
-            (Ok(_), Mode::Shadow) => Ok(None),
+            (Ok((units, more_in)), Mode::Enforced) => {
+                let told = self.taken.remaining.get_or_insert_default();
+                *told.place(which) = Some(tell(units, more_in));
+            }
             (Err(wait), Mode::Enforced) => {
-                Err(Hold::Over(Over { which, retry_after: wait, left: tell(0, wait) }))
+                return Err(Hold::Over(Over { which, retry_after: wait, left: tell(0, wait) }));
             }
-            (Err(_), Mode::Shadow) => {
-                self.taken.shadow = self.taken.shadow.or(Some(which));
-                Ok(None)
-            }
+            (Ok(_), Mode::Shadow) => {}
+            (Err(_), Mode::Shadow) => self.taken.shadow = self.taken.shadow.or(Some(which)),
         }
+        Ok(())
     }
 
-    /// Of a bucket that this gateway has alone.
-    fn bucket(&self, pace: Pace, slot: &Slot) -> Enough {
+    /// Takes of a bucket that this gateway has alone.
+    fn take(&self, pace: Pace, slot: &Slot) -> Enough {
         let (cost, now) = (self.terms.cost.get(), self.pass.now);
-        let take = |full| pace.take(Moment::from_nanos(full), cost, now);
-        let next = |full| take(full).ok().map(Moment::as_nanos);
-        let taken = slot.full().fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
-        let (Ok(before) | Err(before)) = taken;
-        match take(before) {
-            Ok(full) => Ok((u64::from(pace.left(full, now)), pace.until_more(full, now))),
-            Err(TooFew(wait)) => Err(wait),
-        }
+        let taken = slot.try_change_full(|full| pace.take(full, cost, now));
+        let full = taken.map_err(|TooFew(wait)| wait)?;
+        Ok((u64::from(pace.left(full, now)), pace.until_more(full, now)))
     }
 
-    /// Of what was leased: how much is left, or how long it takes until there is enough.
+    /// Takes of what was leased: how much is left, or how long it takes until there is enough.
     fn lease(
         &mut self,
         slot: &ArcSwapOption<Purse>,
-        (at, mode): (usize, Mode),
-        fill: impl Fn() -> Fill,
+        item: Item<'a>,
     ) -> Result<Result<u64, Duration>, Hold> {
+        let leasing = self.limits.leasing();
         let cost = u64::from(self.terms.cost.get());
-        let around = self.limits.leasing().around(self.key, self.pass);
+        let around = leasing.around(self.key, self.pass);
         loop {
-            let purse = self.limits.leasing().purse(slot, self.key, &fill);
-            let answers = purse.answers();
-            let (taking, question) = purse.take(cost, &fill, &around);
+            let purse = leasing.purse(slot, self.key, || item.fill());
+            let (taking, question) = purse.take(cost, || item.fill(), &around);
             if let Some(question) = question {
-                self.limits.leasing().send(&purse, question);
+                leasing.send(&purse, question);
             }
             match taking {
-                Taking::Taken => {
-                    let left = purse.left();
-                    self.pays(at, Payment::Leased(purse, answers));
+                Taking::Taken(spent) => {
+                    let left = purse.left(&spent);
+                    self.pays(item, Payment::Purse(purse, spent));
                     return Ok(Ok(left));
                 }
-                Taking::OfShare => {
-                    self.limits.leasing().count_share(cost);
-                    return Ok(Ok(0));
-                }
                 Taking::Wait(answers) => {
-                    return Err(Hold::Wait(Wait { purse, answers, mode }));
+                    return Err(Hold::Wait(Wait { purse, answers, mode: item.mode() }));
                 }
                 Taking::Refused(wait) => return Ok(Err(wait)),
                 Taking::Retired => drop(slot.compare_and_swap(&purse, None)),
@@ -207,83 +193,79 @@ impl<'a> Bill<'a> {
         }
     }
 
-    fn pays(&mut self, at: usize, payment: Payment) {
-        if let Some(paid) = self.paid.get_mut(at) {
-            *paid = Some(payment);
+    fn pays(&mut self, item: Item<'a>, payment: Payment) {
+        if let Some(place) = self.paid.iter_mut().find(|it| it.is_none()) {
+            *place = Some((item, payment));
         }
     }
 
-    fn settle(mut self, bounds: &Bounds) -> Taken {
-        for (at, payment) in std::mem::take(&mut self.paid).into_iter().enumerate() {
-            if let Some(Payment::Leased(purse, _)) = payment {
-                self.tend(&purse, || self.fill(at, bounds));
+    /// It is let in: what was leased is looked after.
+    fn settle(&self) {
+        for (item, payment) in self.paid.iter().flatten() {
+            if let Payment::Purse(purse, spent) = payment {
+                self.tend(purse, spent, *item);
             }
         }
         if let Some(which) = self.taken.shadow {
             self.limits.count_shadow(which);
         }
-        let is_told = self.remaining != Remaining::default();
-        Taken { remaining: is_told.then_some(self.remaining), ..self.taken }
     }
 
-    fn tend(&self, purse: &Arc<Purse>, fill: impl FnOnce() -> Option<Fill>) {
+    fn tend(&self, purse: &Arc<Purse>, spent: &Spent, item: Item<'_>) {
         let leasing = self.limits.leasing();
-        if let Some(question) = purse.tend(fill, &leasing.around(self.key, self.pass)) {
+        leasing.count(spent);
+        let around = || leasing.around(self.key, self.pass);
+        if let Some(question) = purse.tend(|| item.fill(), around) {
             leasing.send(purse, question);
         }
     }
 
-    /// By what the bucket is filled that a payment was for.
-    fn fill(&self, at: usize, bounds: &Bounds) -> Option<Fill> {
-        match at {
-            KEY => bounds.rate.map(|it| Fill::Rate(it.rate, None)),
-            ROUTE => {
-                let (route, paced) = self.terms.rate.as_ref()?;
-                Some(Fill::Rate(paced.rate, Some(Arc::clone(route))))
-            }
-            _quota => bounds.quota.map(|(quota, _)| Fill::Quota(quota)),
-        }
-    }
-
-    fn undo(&mut self) {
+    /// It is not: nothing was spent.
+    fn undo(&self) {
         if self.taken.in_flight == InFlight::Counted {
             self.aside.leave();
         }
-        let cost = self.terms.cost.get();
-        for payment in std::mem::take(&mut self.paid).into_iter().flatten() {
-            match payment {
-                Payment::Bucket(None, pace) => give(self.aside.rate(), pace, cost),
-                Payment::Bucket(Some(slot), pace) => give(&slot, pace, cost),
-                Payment::Leased(purse, answers) => purse.give_back(u64::from(cost), answers),
+        for (item, payment) in self.paid.iter().flatten() {
+            match (payment, item) {
+                (Payment::Purse(purse, spent), _) => purse.give_back(spent),
+                (Payment::Bucket, Item::Rate(paced)) => self.give(paced, self.aside.rate()),
+                (Payment::Bucket, Item::RouteRate(paced, route)) => {
+                    self.give(paced, &self.aside.route(route, paced));
+                }
+                (Payment::Bucket, Item::Quota(..)) => {}
             }
         }
     }
-}
 
-impl Place<'_> {
-    fn route(&self) -> Option<Arc<str>> {
-        match self {
-            Self::Key(_) => None,
-            Self::Route(name, _) => Some(Arc::clone(name)),
-        }
-    }
-
-    fn slot(&self) -> Option<Arc<Slot>> {
-        match self {
-            Self::Key(_) => None,
-            Self::Route(_, slot) => Some(Arc::clone(slot)),
-        }
+    fn give(&self, paced: &Paced, slot: &Slot) {
+        slot.change_full(|full| paced.pace.give(full, self.terms.cost.get()));
     }
 }
 
-fn give(slot: &Slot, pace: Pace, cost: u32) {
-    slot.change_full(|full| pace.give(full, cost));
+impl Item<'_> {
+    fn which(self) -> Which {
+        match self {
+            Self::Rate(_) => Which::Rate,
+            Self::RouteRate(..) => Which::RouteRate,
+            Self::Quota(..) => Which::Quota,
+        }
+    }
+
+    fn mode(self) -> Mode {
+        match self {
+            Self::Rate(paced) | Self::RouteRate(paced, _) => paced.mode,
+            Self::Quota(_, mode) => mode,
+        }
+    }
+
+    fn fill(self) -> Fill {
+        match self {
+            Self::Rate(paced) => Fill::Rate(paced.rate, None),
+            Self::RouteRate(paced, route) => Fill::Rate(paced.rate, Some(Arc::clone(route))),
+            Self::Quota(quota, _) => Fill::Quota(*quota),
+        }
+    }
 }
 
 /// Nobody knows when another request ends; so long is asked for.
 const WHEN_ANOTHER_ENDS: Duration = Duration::from_secs(1);
-
-/// Where payments stand.
-const KEY: usize = 0;
-const ROUTE: usize = 1;
-const QUOTA: usize = 2;

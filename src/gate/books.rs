@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
-use crate::gate::purse::Around;
+use crate::gate::around::Around;
 use crate::gate::supply::Fill;
+use crate::rate::Rate;
 use crate::rate::bucket::{Pace, TooFew};
 use crate::rate::quota::{Span, Window};
 use crate::store::slices::{Away, Bucket, SLICE_LAPSES_AFTER, Slice, SliceRequest};
@@ -33,8 +34,10 @@ pub struct Books {
     pub question: u64,
     /// Whether the last one only says what was spent without the store.
     pub says_first: bool,
-    /// The window of a quota that the store is in.
+    /// The window of a quota that the store is in, and when it said so where nobody here had thought
+    /// it.
     pub span: Option<Span>,
+    turned_at: Moment,
     /// Nobody takes from it any more.
     pub is_retired: bool,
     /// How much was spent when the store was last asked.
@@ -57,8 +60,8 @@ struct Share {
     since: Moment,
     spent: u64,
     fellows: u32,
-    /// When its bucket is full.
-    full: Moment,
+    /// Of a rate: its terms, and when it is full.
+    bucket: Option<(Pace, Moment)>,
 }
 
 impl Books {
@@ -77,6 +80,7 @@ impl Books {
             question: 0,
             says_first: false,
             span: None,
+            turned_at: Moment::default(),
             is_retired: false,
             spent_then: 0,
             seen: 0,
@@ -106,13 +110,15 @@ impl Books {
         (self.rests_until, self.enough_at) = (Moment::default(), Moment::default());
     }
 
-    /// As the store has to be told of it, in the window of `time`.
-    pub fn bucket(&mut self, time: Timestamp) -> Bucket {
+    /// As the store has to be told of it, in the window that it is in.
+    pub fn bucket(&mut self, around: &Around) -> Bucket {
         match &self.fill {
             Fill::Rate(rate, route) => Bucket::Rate(*rate, route.clone()),
             Fill::Quota(quota) => {
-                let now = quota.window.at(time);
-                if self.span.is_some_and(|it| it.name < now.name) {
+                let now = quota.window.at(around.time);
+                // The store knows better which one it is in, and says so when that is over.
+                let is_told = around.now.since(self.turned_at) < TOLD_FOR;
+                if !is_told && self.span.is_some_and(|it| it.name < now.name) {
                     (self.span, self.seen, self.remained) = (None, 0, None);
                 }
                 Bucket::Quota(*quota, *self.span.get_or_insert(now), self.seen)
@@ -120,10 +126,11 @@ impl Books {
         }
     }
 
-    /// The store's clock is in another window.
-    pub fn turn_to(&mut self, time: Timestamp) {
+    /// The store's clock is in another window, at `now`.
+    pub fn turn_to(&mut self, time: Timestamp, now: Moment) {
         if let Fill::Quota(quota) = &self.fill {
             (self.span, self.seen, self.remained) = (Some(quota.window.at(time)), 0, None);
+            self.turned_at = now;
         }
     }
 
@@ -196,16 +203,14 @@ impl Books {
         let left = self.share_of_quota(around);
         match &self.fill {
             Fill::Rate(rate, _) => {
-                let share = self.share.get_or_insert_with(|| {
-                    let full = Pace::new(rate, around.fellows).empty(now);
-                    Share::new(now, around.fellows, full)
-                });
+                let share = self.share.get_or_insert_with(|| Share::new(around));
+                let full = share.bucket_of(rate, now);
                 let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-                share.full = Pace::new(rate, share.fellows).take_whole(share.full, cost, now)?;
+                *full.1 = full.0.take_whole(*full.1, cost, now)?;
                 share.spent += u64::from(cost);
             }
             Fill::Quota(quota) => {
-                let share = self.share.get_or_insert_with(|| Share::new(now, around.fellows, now));
+                let share = self.share.get_or_insert_with(|| Share::new(around));
                 if share.spent + cost > left {
                     return Err(TooFew(quota.window.at(around.time).end.since(around.time)));
                 }
@@ -236,6 +241,15 @@ impl Books {
         remained.min(part + 1)
     }
 
+    /// Gives back what was just taken of the share.
+    pub fn give_back_to_share(&mut self, tokens: u64) {
+        let Some(share) = &mut self.share else { return };
+        share.spent = share.spent.saturating_sub(tokens);
+        if let Some((pace, full)) = &mut share.bucket {
+            *full = pace.give_whole(*full, u32::try_from(tokens).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Whether something was spent without the store.
     pub fn owes(&self) -> bool {
         self.share.as_ref().is_some_and(|it| it.spent > 0)
@@ -244,12 +258,9 @@ impl Books {
     /// What was spent without the store.
     pub fn away(&self, around: &Around) -> Away {
         let Some(share) = &self.share else { return Away::default() };
-        let owed = match &self.fill {
-            Fill::Rate(rate, _) => {
-                let pace = Pace::new(rate, share.fellows);
-                u64::from(pace.missing(share.full, around.now)).min(share.spent)
-            }
-            Fill::Quota(_) => share.spent,
+        let owed = match &share.bucket {
+            Some((pace, full)) => u64::from(pace.missing(*full, around.now)).min(share.spent),
+            None => share.spent,
         };
         Away { spent: share.spent, owed, time: around.now.since(share.since) }
     }
@@ -278,10 +289,24 @@ impl Books {
 }
 
 impl Share {
-    fn new(since: Moment, fellows: u32, full: Moment) -> Self {
-        Self { since, spent: 0, fellows, full }
+    fn new(around: &Around) -> Self {
+        Self { since: around.now, spent: 0, fellows: around.fellows, bucket: None }
+    }
+
+    /// This gateway's part of a rate, which is empty at first. Under another rate it holds what it
+    /// held.
+    fn bucket_of(&mut self, rate: &Rate, now: Moment) -> (Pace, &mut Moment) {
+        let pace = Pace::new(rate, self.fellows);
+        let (before, full) = self.bucket.get_or_insert_with(|| (pace, pace.empty(now)));
+        if *before != pace {
+            (*before, *full) = (pace, pace.take_over(*before, *full, now));
+        }
+        (pace, full)
     }
 }
+
+/// So far two clocks are apart at most that are read as one.
+const TOLD_FOR: Duration = Duration::from_secs(1);
 
 /// For how long a slice lasts that is fetched ahead.
 const AHEAD: Duration = Duration::from_millis(100);

@@ -12,7 +12,8 @@ use tokio::runtime::Handle;
 use crate::clock::Moment;
 use crate::config::Scope;
 use crate::gate::Pass;
-use crate::gate::purse::{Around, Purse, Reach, Swept};
+use crate::gate::around::{Around, Reach};
+use crate::gate::purse::{Purse, Source, Spent, Swept};
 use crate::gate::supply::Fill;
 use crate::key::text::KeyId;
 use crate::store::slices::{Leased, SliceRequest};
@@ -117,8 +118,10 @@ impl Leasing {
     }
 
     /// Counts what was spent without the store.
-    pub fn count_share(&self, cost: u64) {
-        self.counts.of_share.fetch_add(cost, Ordering::Relaxed);
+    pub fn count(&self, spent: &Spent) {
+        if spent.source == Source::Share {
+            self.counts.of_share.fetch_add(spent.tokens, Ordering::Relaxed);
+        }
     }
 
     /// Sends a question, without anybody waiting.
@@ -249,11 +252,15 @@ impl Leasing {
     pub async fn return_all(&self, pass: &Pass) {
         let purses = std::mem::take(&mut *self.purses());
         for some in purses.chunks(RETURNED_AT_ONCE) {
-            let returned = some.iter().filter_map(|purse| {
-                let question = purse.close(&self.around(purse.key(), pass))?;
-                Some(self.ask(purse, question))
-            });
-            join_all(returned).await;
+            join_all(some.iter().map(|purse| self.return_one(purse, pass))).await;
+        }
+    }
+
+    async fn return_one(&self, purse: &Purse, pass: &Pass) {
+        // What is on its way may bring more that is to go back; who hears nothing does not wait.
+        drop(tokio::time::timeout(self.patience(), purse.unasked()).await);
+        if let Some(question) = purse.close(&self.around(purse.key(), pass)) {
+            self.ask(purse, question).await;
         }
     }
 
@@ -271,12 +278,12 @@ struct Look {
 
 impl Look {
     /// Of a part of the store that does not answer one asks; of those that are idle, so many settle
-    /// with it as is good, and the others with the next.
+    /// with one look as is good, and the others with the next.
     fn at(&mut self, purse: &Purse, shard: usize, around: &Around) -> Swept {
         if around.reach == Reach::Silent {
             let probed = self.probed.get_mut(shard).is_none_or(|it| std::mem::replace(it, true));
             let question = if probed { None } else { purse.probe(around) };
-            return question.map_or(Swept::Used, Swept::Settles);
+            return question.map_or_else(|| purse.sweep(around), Swept::Settles);
         }
         if self.settled >= SETTLED_AT_ONCE {
             return Swept::Used;

@@ -160,7 +160,7 @@ impl Limits {
 /// What a request has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// What the caller is told; `None`: it has no limits.
+    /// What the caller is told; `None`: nothing.
     pub remaining: Option<Remaining>,
     /// Whether it is one of those that may be under way.
     pub in_flight: InFlight,

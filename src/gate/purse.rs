@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::{Moment, Timestamp};
+use crate::clock::Moment;
+use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::books::Books;
 use crate::gate::supply::Fill;
 use crate::key::text::KeyId;
@@ -39,52 +40,37 @@ pub struct Purse {
     books: Mutex<Books>,
 }
 
-/// The world around a purse at one moment.
-#[derive(Clone, Copy, Debug)]
-pub struct Around {
-    /// By which slices live.
-    pub now: Moment,
-    /// The store's clock.
-    pub time: Timestamp,
-    /// How many gateways there were when the store was last heard.
-    pub fellows: u32,
-    /// Whether the store answers.
-    pub reach: Reach,
-    /// Whether the request may wait.
-    pub patience: Patience,
-}
-
-/// Whether the store answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// It did when it was asked last.
-    Answering,
-    /// It did not: nobody waits for it, and the share decides.
-    Silent,
-}
-
-/// Whether a request may wait for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// It may.
-    Fresh,
-    /// It has.
-    Over,
-}
-
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taking {
     /// It has its tokens.
-    Taken,
-    /// It has them from this gateway's share, without the store.
-    OfShare,
+    Taken(Spent),
     /// It waits until there are more answers than these.
     Wait(u64),
     /// There are too few; so long it takes until there are enough, if nobody else spends.
     Refused(Duration),
     /// The purse was given up: there is another one.
     Retired,
+}
+
+/// What one request took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// So many.
+    pub tokens: u64,
+    /// Of what.
+    pub source: Source,
+    /// How many questions were answered before.
+    answers: u64,
+}
+
+/// Of what tokens are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Of what the store gave.
+    Slice,
+    /// Of this gateway's share, without the store.
+    Share,
 }
 
 /// What a look at a purse now and then has found.
@@ -120,9 +106,15 @@ impl Purse {
         self.key
     }
 
-    /// How many tokens there are, here and in the store as far as it said.
-    pub fn left(&self) -> u64 {
-        self.balance.load(Ordering::Relaxed).saturating_add(self.left.load(Ordering::Relaxed))
+    /// How many tokens there are after `spent`, here and in the store as far as it said; of a share
+    /// nobody knows.
+    pub fn left(&self, spent: &Spent) -> u64 {
+        let (here, there) =
+            (self.balance.load(Ordering::Relaxed), self.left.load(Ordering::Relaxed));
+        match spent.source {
+            Source::Slice => here.saturating_add(there),
+            Source::Share => 0,
+        }
     }
 
     /// Takes `cost`, or says what to do; a question may have to be sent for it.
@@ -132,8 +124,9 @@ impl Purse {
         fill: impl FnOnce() -> Fill,
         around: &Around,
     ) -> (Taking, Option<SliceRequest>) {
+        let answers = self.answers();
         if self.spend(cost, around.now) {
-            return (Taking::Taken, None);
+            return (Taking::Taken(Spent { tokens: cost, source: Source::Slice, answers }), None);
         }
         self.take_slowly(cost, fill(), around)
     }
@@ -156,16 +149,17 @@ impl Purse {
         }
         // It may have been made by somebody who had not seen the change yet.
         self.go_over(&mut books, fill);
-        let cost = books.fill.clamp(cost);
-        if self.spend(cost, around.now) {
-            return (Taking::Taken, None);
+        let tokens = books.fill.clamp(cost);
+        let (cost, answers) = (tokens, self.answers());
+        if self.spend(tokens, around.now) {
+            return (Taking::Taken(Spent { tokens, source: Source::Slice, answers }), None);
         }
         let asking = self.asking.load(Ordering::Acquire);
         if around.reach == Reach::Silent {
             let probe = !asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
             let taken = books.take_of_share(cost, around);
             let taken = match taken {
-                Ok(()) => Taking::OfShare,
+                Ok(()) => Taking::Taken(Spent { tokens, source: Source::Share, answers }),
                 Err(TooFew(wait)) => Taking::Refused(wait),
             };
             return (taken, probe.then(|| self.ask(&mut books, (cost, cost), around)));
@@ -174,18 +168,20 @@ impl Purse {
             return (Taking::Refused(books.wait(cost, around.now)), None);
         }
         books.waiting = books.waiting.saturating_add(cost);
-        let answers = self.answers.load(Ordering::Acquire);
         let wanted = books.waiting;
         let question = (!asking).then(|| self.ask(&mut books, (wanted, cost), around));
         (Taking::Wait(answers), question)
     }
 
-    /// Gives back what was just taken, where no question has gone out since: `answers` is as it was
-    /// before.
-    pub fn give_back(&self, cost: u64, answers: u64) {
-        let books = self.books();
-        if !self.asking.load(Ordering::Acquire) && self.answers() == answers {
-            self.balance.fetch_add(books.fill.clamp(cost), Ordering::AcqRel);
+    /// Gives back what was just taken, where no question has gone out since.
+    pub fn give_back(&self, spent: &Spent) {
+        let mut books = self.books();
+        if self.asking.load(Ordering::Acquire) || self.answers() != spent.answers {
+            return;
+        }
+        match spent.source {
+            Source::Slice => drop(self.balance.fetch_add(spent.tokens, Ordering::AcqRel)),
+            Source::Share => books.give_back_to_share(spent.tokens),
         }
     }
 
@@ -198,23 +194,21 @@ impl Purse {
     /// limit is spent that is said at once, since what is out holds up the refilling.
     pub fn tend(
         &self,
-        fill: impl FnOnce() -> Option<Fill>,
-        around: &Around,
+        fill: impl FnOnce() -> Fill,
+        around: impl FnOnce() -> Around,
     ) -> Option<SliceRequest> {
         let low = self.low.load(Ordering::Relaxed);
         if self.balance.load(Ordering::Relaxed) >= low.max(1) || self.asking.load(Ordering::Acquire)
         {
             return None;
         }
-        let mut books = self.books();
+        let (mut books, around) = (self.books(), around());
         if self.asking.load(Ordering::Acquire) || around.reach == Reach::Silent {
             return None;
         }
-        if let Some(fill) = fill() {
-            self.go_over(&mut books, fill);
-        }
+        self.go_over(&mut books, fill());
         let is_small = books.fill.is_small_rate();
-        (low > 0 || is_small).then(|| self.ask(&mut books, (0, 0), around))
+        (low > 0 || is_small).then(|| self.ask(&mut books, (0, 0), &around))
     }
 
     /// Waits until there are more answers than `answers`.
@@ -225,6 +219,14 @@ impl Purse {
                 return;
             }
             answered.await;
+        }
+    }
+
+    /// Waits until no question is on its way.
+    pub async fn unasked(&self) {
+        let answers = self.answers();
+        if self.asking.load(Ordering::Acquire) {
+            self.answered(answers).await;
         }
     }
 
@@ -258,13 +260,17 @@ impl Purse {
         let balance = self.balance.load(Ordering::Acquire);
         let idle_for = books.idle_for(balance, around.now);
         let is_out = balance > 0 || books.spent(balance) > books.reported;
-        if around.reach == Reach::Silent {
-            return Swept::Used;
-        }
-        if (is_out || books.owes()) && idle_for >= books.fill.settles_after() {
+        let may_settle = around.reach == Reach::Answering;
+        if may_settle && (is_out || books.owes()) && idle_for >= books.fill.settles_after() {
             return Swept::Settles(self.settle(&mut books, around));
         }
-        if is_out || books.owes() || idle_for < books.fill.retired_after() {
+        // What is out of a rate lapses in the store by itself.
+        let is_needed = match (&books.fill, around.reach) {
+            (Fill::Rate(..), Reach::Silent) => books.owes(),
+            (Fill::Rate(..) | Fill::Quota(_), Reach::Answering) => is_out || books.owes(),
+            (Fill::Quota(_), Reach::Silent) => true,
+        };
+        if is_needed || idle_for < books.fill.retired_after() {
             return Swept::Used;
         }
         books.is_retired = true;
@@ -298,7 +304,7 @@ impl Purse {
         self.asking.store(true, Ordering::Release);
         let is_over = around.now.as_nanos() >= self.until.load(Ordering::Acquire);
         let span_before = books.span;
-        let bucket = books.bucket(around.time);
+        let bucket = books.bucket(around);
         let rest = if is_over || least > 0 {
             let rest = self.balance.swap(0, Ordering::AcqRel);
             books.returned += rest;
@@ -370,7 +376,7 @@ impl Purse {
                     books.rest_for_others(slice, now);
                 }
             }
-            Ok(Leased::OtherWindow(time)) => books.turn_to(*time),
+            Ok(Leased::OtherWindow(time)) => books.turn_to(*time, now),
             Err(_away) => {}
         }
         books.waiting = 0;

@@ -70,17 +70,23 @@ impl Which {
     }
 }
 
+impl Remaining {
+    /// Where one kind of limit stands.
+    pub const fn place(&mut self, which: Which) -> &mut Option<Left> {
+        match which {
+            Which::Rate => &mut self.rate,
+            Which::RouteRate => &mut self.route,
+            Which::Quota => &mut self.quota,
+            Which::InFlight => &mut self.in_flight,
+        }
+    }
+}
+
 impl Over {
     /// What the caller is told: of this limit alone, so that nothing points elsewhere.
     pub fn remaining(&self) -> Remaining {
         let mut remaining = Remaining::default();
-        let told = match self.which {
-            Which::Rate => &mut remaining.rate,
-            Which::RouteRate => &mut remaining.route,
-            Which::Quota => &mut remaining.quota,
-            Which::InFlight => &mut remaining.in_flight,
-        };
-        *told = Some(self.left);
+        *remaining.place(self.which) = Some(self.left);
         remaining
     }
 }

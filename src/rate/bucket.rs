@@ -68,6 +68,11 @@ impl Pace {
         full.before(Duration::from_nanos(self.nanos_of(cost)))
     }
 
+    /// The same of what [`Pace::take_whole`] took.
+    pub fn give_whole(self, full: Moment, cost: u32) -> Moment {
+        full.before(Duration::from_nanos(self.token_ns.saturating_mul(u64::from(cost))))
+    }
+
     /// How many there are.
     pub fn left(self, full: Moment, now: Moment) -> u32 {
         self.burst - self.missing(full, now)

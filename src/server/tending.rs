@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::gate::Pass;
+use crate::gate::around::Patience;
 use crate::gate::keyring::Keyring;
-use crate::gate::purse::Patience;
 use crate::tasks::Tasks;
 
 /// Looks several times a second until told to stop, and then gives back everything.

@@ -9,7 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use self::fleet::{Fleet, Limit};
 use crate::clock::{Moment, Timestamp};
-use crate::gate::purse::{Around, Patience, Purse, Reach, Taking};
+use crate::gate::around::{Around, Patience, Reach};
+use crate::gate::purse::{Purse, Spent, Taking};
 use crate::gate::supply::Fill;
 use crate::store::redis::tests::redis;
 use crate::store::slices::{Leased, Rest, Slice};
@@ -146,11 +147,15 @@ fn what_was_kept_for_too_long_is_not_spent() {
         };
         let (_, question) = purse.take(1, fill, &at(0));
         purse.answer(&question.unwrap(), at(0).now, &slice(50, 0), at(1).now);
-        (0..30).for_each(|_| assert_eq!(purse.take(1, fill, &at(990)).0, Taking::Taken));
-        let question = purse.tend(|| Some(fill()), &at(990)).unwrap();
+        let take = |_| match purse.take(1, fill, &at(990)).0 {
+            Taking::Taken(spent) => spent,
+            Taking::Wait(_) | Taking::Refused(_) | Taking::Retired => panic!("nothing is left"),
+        };
+        let spent: Vec<Spent> = (0..30).map(take).collect();
+        let question = purse.tend(fill, || at(990)).unwrap();
         assert_eq!(question.rest, Rest::Kept(20));
         purse.answer(&question, at(990).now, &slice(5, late), at(late).now);
-        assert_eq!(purse.left(), 5 + kept);
+        assert_eq!(purse.left(&spent[29]), 5 + kept);
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 use crate::clock::{Moment, Timestamp};
 use crate::config::Config;
 use crate::config::sources::load;
-use crate::gate::purse::{Around, Patience, Purse, Reach, Swept, Taking};
+use crate::gate::around::{Around, Patience, Reach};
+use crate::gate::purse::{Purse, Swept, Taking};
 use crate::gate::supply::Fill;
 use crate::key::text::KeyId;
 use crate::store::Unavailable;
@@ -226,13 +227,12 @@ impl<'a> Fleet<'a> {
             self.send(gateway, &purse, question);
         }
         match taking {
-            Taking::Taken => {
+            Taking::Taken(_) => {
                 self.admitted.push(self.now);
-                if let Some(question) = purse.tend(|| Some(fill(self.limit)), &around) {
+                if let Some(question) = purse.tend(|| fill(self.limit), || around) {
                     self.send(gateway, &purse, question);
                 }
             }
-            Taking::OfShare => self.admitted.push(self.now),
             Taking::Wait(answers) => self.gateways[gateway].waiting.push((since, answers)),
             Taking::Refused(_) => {}
             Taking::Retired => {
