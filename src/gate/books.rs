@@ -50,6 +50,8 @@ pub struct Books {
     heard_at: Moment,
     heard_time: Timestamp,
     share: Option<Share>,
+    /// What was spent of shares, and the store knows.
+    told: u64,
     /// How much had been spent when it was last looked at, and since when no more was.
     idle: (u64, Moment),
 }
@@ -88,6 +90,7 @@ impl Books {
             heard_at: Moment::default(),
             heard_time: Timestamp::from_micros(i64::MAX),
             share: None,
+            told: 0,
             idle: (0, Moment::default()),
         }
     }
@@ -257,17 +260,19 @@ impl Books {
 
     /// What was spent without the store.
     pub fn away(&self, around: &Around) -> Away {
-        let Some(share) = &self.share else { return Away::default() };
+        let told = self.told;
+        let Some(share) = &self.share else { return Away { told, ..Away::default() } };
         let owed = match &share.bucket {
             Some((pace, full)) => u64::from(pace.missing(*full, around.now)).min(share.spent),
             None => share.spent,
         };
-        Away { spent: share.spent, owed, time: around.now.since(share.since) }
+        Away { told, spent: share.spent, owed, time: around.now.since(share.since) }
     }
 
     /// The store has heard what was spent without it.
     pub fn squared(&mut self, request: &SliceRequest, slice: &Slice, now: Moment) {
         (self.heard_at, self.heard_time) = (now, slice.now);
+        self.told += request.away.spent;
         if let Some(share) = &mut self.share {
             share.spent = share.spent.saturating_sub(request.away.spent);
         }

@@ -54,10 +54,13 @@ pub enum Rest {
     Returned(u64),
 }
 
-/// What a gateway spent of its share while the store was away.
+/// What a gateway spent of its share while the store was away. It is said again until an answer
+/// comes, and counts once: the store remembers how much of it all an account has said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Away {
-    /// In all.
+    /// What the account has said in its life, and the store has answered to.
+    pub told: u64,
+    /// Beyond that.
     pub spent: u64,
     /// Of that, what its share has not brought in again yet.
     pub owed: u64,

@@ -62,7 +62,7 @@ pub async fn what_is_returned_of_a_quota_can_be_leased_again(store: &Store) {
 
 /// What was spent while the store was away counts when it is told of it.
 pub async fn what_was_spent_without_the_store_counts(store: &Store) {
-    let away = Away { spent: 70, owed: 70, time: Duration::from_secs(3) };
+    let away = Away { told: 0, spent: 70, owed: 70, time: Duration::from_secs(3) };
     let told = lease(store, SliceRequest { away, least: 0, ..quota(1, 0) }).await;
     assert_eq!((told.granted, told.left), (0, 30));
     assert_eq!(lease(store, quota(2, 100)).await.granted, 30);

@@ -1,17 +1,18 @@
 -- Leases tokens of one bucket that refills. KEYS: the bucket. ARGV: count, its period in µs, burst;
 -- account, spent of all it was ever given, 1 if it keeps the rest; wanted, at least; spent while the
--- store was away, of that still owed, for how many µs; after how many µs a slice lapses; the number of
--- the question; the time in µs, or nothing: the server's.
+-- store was away: what was answered to before, what was not, of that still owed, for how many µs; after
+-- how many µs a slice lapses; the number of the question; the time in µs, or nothing: the server's.
 -- The bucket: `bucket` is tokens, as of when, and what flowed over, from when until when. Every other
--- field is an account: what it has out, what it had spent by then, when that lapses, and the question.
+-- field is an account: what it has out, what it had spent by then, when that lapses, the question, and
+-- how much of what was spent while the store was away it has said in all.
 local per_us, burst = tonumber(ARGV[1]) / tonumber(ARGV[2]), tonumber(ARGV[3])
 local account, spent, keeps = ARGV[4], tonumber(ARGV[5]), ARGV[6] == '1'
 local wanted, least = tonumber(ARGV[7]), tonumber(ARGV[8])
-local away, owed, away_us, life = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local told, unheard, owed = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local away_us, life, question = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-local question = tonumber(ARGV[13])
-if ARGV[14] ~= '' then now = tonumber(ARGV[14]) end
+if ARGV[15] ~= '' then now = tonumber(ARGV[15]) end
 
 -- One that was never touched is full, and has flowed over all the time.
 local tokens, at, over, from, till = burst, now, away_us * per_us, now - away_us, now
@@ -24,7 +25,8 @@ for field = 1, #held, 2 do
     tokens, at, over, from, till = unpack(numbers)
   else
     -- Where the clock was set back, nothing lapses later than it would have.
-    local it = { name = held[field], out = numbers[1], spent = numbers[2], lapse = math.min(numbers[3], now + life) }
+    local it = { name = held[field], out = numbers[1], spent = numbers[2],
+      lapse = math.min(numbers[3], now + life), told = numbers[5] }
     -- One that was overtaken is of the past: nothing is done, and nothing given.
     if it.name == account and question <= numbers[4] then
       return { 0, 0, 0, 0, string.format('%.0f', now) }
@@ -68,10 +70,13 @@ if mine then
     tokens, mine.out = math.min(tokens + mine.out, room()), 0
   end
 else
-  mine = { name = account, out = 0 }
+  mine = { name = account, out = 0, told = 0 }
 end
 mine.spent = spent
 
+-- What was said with a question whose answer was lost is said again, and counts once.
+local away = math.max(0, told + unheard - math.max(told, mine.told))
+mine.told = math.max(told + unheard, mine.told)
 if away > 0 then
   local both = math.max(0, math.min(till, now) - math.max(from, now - away_us))
   local made_good = math.min(math.max(0, away - owed), over, both * per_us)
@@ -105,9 +110,9 @@ local write = { 'HSET', KEYS[1], 'bucket', string.format('%.17g %.0f %.17g %.0f 
 -- Before anything is written: the account may be among those that have just lapsed.
 gone[#gone + 1] = account
 redis.call('HDEL', KEYS[1], unpack(gone))
-if mine.out > 0 then
+if mine.out > 0 or unheard > 0 then
   write[#write + 1] = account
-  write[#write + 1] = string.format('%.0f %.0f %.0f %.0f', mine.out, mine.spent, mine.lapse, question)
+  write[#write + 1] = string.format('%.0f %.0f %.0f %.0f %.0f', mine.out, mine.spent, mine.lapse, question, mine.told)
 end
 redis.call(unpack(write))
 -- By then it is full, and nothing of it is out.

@@ -6,8 +6,10 @@ use super::redis::Redis as Server;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::sources::load;
+use crate::rate::quota::Quota;
 use crate::store::conformance::id;
 use crate::store::redis::Redis;
+use crate::store::redis::script::Names;
 use crate::store::slices::{Away, Bucket, Leased, Rest, SliceRequest};
 
 /// A store whose clock stands where a question says.
@@ -38,11 +40,15 @@ fn question(account: u64, question: u64, wanted: u64) -> SliceRequest {
 }
 
 async fn granted(store: &Redis, asked: &SliceRequest, millis: u64) -> u64 {
-    let time = Timestamp::from_micros(1_800_000_000_000_000).after(Duration::from_millis(millis));
-    match store.lease_slice_at(asked, Some(time)).await.unwrap() {
+    match store.lease_slice_at(asked, Some(time(millis))).await.unwrap() {
         Leased::Slice(slice) => slice.granted,
         Leased::OtherWindow(now) => panic!("{now}"),
     }
+}
+
+/// A morning far ahead: what is in Redis goes at a time of its clock.
+fn time(millis: u64) -> Timestamp {
+    Timestamp::from_micros(4_000_000_000_000_000).after(Duration::from_millis(millis))
 }
 
 #[tokio::test]
@@ -67,4 +73,46 @@ async fn a_question_that_was_overtaken_does_nothing() {
     // The next one counts.
     assert_eq!(granted(&store, &question(1, 3, 0), 700).await, 0);
     assert_eq!(granted(&store, &question(2, 2, 10), 700).await, 10);
+}
+
+/// A question that says what was spent while the store was away, and asks for nothing.
+fn telling(number: u64, told: u64, spent: u64) -> SliceRequest {
+    let away = Away { told, spent, owed: spent, time: Duration::ZERO };
+    SliceRequest { away, ..question(1, number, 0) }
+}
+
+/// An answer that is thrown away is as good as lost.
+#[tokio::test]
+async fn what_a_rate_was_told_in_a_question_whose_answer_was_lost_counts_once() {
+    let server = Server::start();
+    let store = open(&server).await;
+    granted(&store, &telling(1, 0, 3), 0).await;
+    granted(&store, &telling(2, 0, 5), 0).await;
+    granted(&store, &telling(3, 5, 0), 0).await;
+    granted(&store, &telling(4, 5, 1), 0).await;
+    assert_eq!(granted(&store, &question(2, 1, 10), 0).await, 4);
+    // Then it has nothing out, and goes.
+    granted(&store, &telling(5, 6, 0), 0).await;
+    assert_eq!(server.cli(&["HKEYS", &bucket("rate")]).lines().count(), 2);
+}
+
+#[tokio::test]
+async fn what_a_quota_was_told_in_a_question_whose_answer_was_lost_counts_once() {
+    let server = Server::start();
+    let store = open(&server).await;
+    let quota: Quota = "100/day".parse().unwrap();
+    let of_quota = |it: SliceRequest| {
+        let bucket = Bucket::Quota(quota, quota.window.at(time(0)), 0);
+        SliceRequest { bucket, ..it }
+    };
+    granted(&store, &of_quota(telling(1, 0, 30)), 0).await;
+    granted(&store, &of_quota(telling(2, 0, 50)), 60_000).await;
+    granted(&store, &of_quota(telling(3, 50, 0)), 60_000).await;
+    granted(&store, &of_quota(telling(4, 50, 10)), 60_000).await;
+    assert_eq!(granted(&store, &of_quota(question(2, 1, 100)), 60_000).await, 40);
+}
+
+/// Where it is.
+fn bucket(name: &str) -> String {
+    Names::new("kw").bucket(id(1), name)
 }
