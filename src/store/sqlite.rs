@@ -195,7 +195,20 @@ impl Sqlite {
 
     /// Leases a part of a quota; a rate is nobody else's here.
     pub async fn lease_slice(&self, request: SliceRequest) -> Result<Leased, Unavailable> {
-        self.change(move |batch| quotas::lease(batch, &request)).await
+        self.lease_slice_at(request, None).await
+    }
+
+    /// The same at another time than now.
+    pub async fn lease_slice_at(
+        &self,
+        request: SliceRequest,
+        time: Option<Timestamp>,
+    ) -> Result<Leased, Unavailable> {
+        let lease = move |batch: &Batch<'_>| {
+            let now = time.unwrap_or(batch.now);
+            quotas::lease(&Batch { now, ..*batch }, &request)
+        };
+        self.change(lease).await
     }
 
     /// Writes what this process has counted in hours of keys.

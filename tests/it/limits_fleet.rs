@@ -200,3 +200,28 @@ fn a_quota_that_goes_over_to_a_month_forgets_nothing_that_was_spent() {
         assert_eq!(let_in(gateways, &key, 20), 3);
     });
 }
+
+#[test]
+fn a_quota_that_goes_over_to_a_day_and_back_forgets_nothing_that_was_spent() {
+    stay_clear_of_midnight();
+    alone_and_together(|gateways| {
+        let minted = || gateways[0].mint_as(&json!({ "name": "limited", "quota": "10/month" }));
+        let change = |key: &Key, quota: &str| {
+            gateways[0].patch(&key.id, &json!({ "quota": quota }));
+        };
+        // What this month has used up was used today.
+        let key = minted();
+        assert_eq!(let_in(gateways, &key, 20), 10);
+        change(&key, "12/day");
+        assert_eq!(let_in(gateways, &key, 20), 2);
+        // What was spent under the day's limit was spent this month.
+        let key = minted();
+        assert_eq!(let_in(gateways, &key, 9), 9);
+        change(&key, "13/day");
+        assert_eq!(let_in(gateways, &key, 20), 4);
+        change(&key, "10/month");
+        assert_eq!(let_in(gateways, &key, 20), 0);
+        change(&key, "15/month");
+        assert_eq!(let_in(gateways, &key, 20), 2);
+    });
+}

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::clock::Timestamp;
 use crate::config::{RedisPlace, Topology};
 use crate::key::text::KeyId;
-use crate::rate::quota::Window;
+use crate::rate::quota::{Quota, Span, Window};
 use crate::store::Unavailable;
 use crate::store::redis::Redis;
 use crate::store::redis::client::Way;
@@ -119,59 +119,53 @@ impl Leasing {
     fn call(&self, request: &SliceRequest, time: Option<Timestamp>) -> (Operation, Call) {
         let SliceRequest { key, bucket, account, question, spent, rest, wanted, least, away } =
             request;
-        let account = format!("{account:016x}");
-        let keeps = u8::from(matches!(rest, Rest::Kept(_)));
-        let time = time.map(|it| it.as_micros().to_string()).unwrap_or_default();
         let name = |name: &str| self.names.bucket(*key, name);
-        let (operation, keys, arguments) = match bucket {
+        let (operation, keys, mut arguments, said_last) = match bucket {
             Bucket::Rate(rate, route) => {
                 let bucket =
                     route.as_ref().map_or_else(|| "rate".into(), |it| format!("rate:{it}"));
-                let arguments = vec![
-                    bytes(&rate.count),
-                    bytes(&rate.period.as_micros()),
-                    bytes(&rate.burst),
-                    bytes(&account),
-                    bytes(spent),
-                    bytes(&keeps),
-                    bytes(wanted),
-                    bytes(least),
-                    bytes(&away.told),
-                    bytes(&away.spent),
-                    bytes(&away.owed),
-                    bytes(&away.time.as_micros()),
-                    bytes(&SLICE_LAPSES_AFTER.as_micros()),
-                    bytes(question),
-                    bytes(&time),
-                ];
-                (Operation::LeaseRate, vec![name(&bucket)], arguments)
+                let terms =
+                    [bytes(&rate.count), bytes(&rate.period.as_micros()), bytes(&rate.burst)];
+                let time = away.time.as_micros();
+                let life = SLICE_LAPSES_AFTER.as_micros();
+                let said_last = vec![bytes(&away.owed), bytes(&time), bytes(&life)];
+                (Operation::LeaseRate, vec![name(&bucket)], terms.to_vec(), said_last)
             }
             Bucket::Quota(quota, span, seen) => {
-                let keys = match quota.window {
-                    Window::Day => vec![name("day")],
-                    Window::Month => vec![name("month"), name("day")],
+                let (here, beside) = match quota.window {
+                    Window::Day => ("day", "month"),
+                    Window::Month => ("month", "day"),
                 };
-                let arguments = vec![
-                    bytes(&quota.count),
-                    bytes(&span.name),
-                    bytes(&span.start.as_micros()),
-                    bytes(&span.end.as_micros()),
-                    bytes(&account),
-                    bytes(spent),
-                    bytes(&keeps),
-                    bytes(wanted),
-                    bytes(least),
-                    bytes(&away.told),
-                    bytes(&away.spent),
-                    bytes(seen),
-                    bytes(question),
-                    bytes(&time),
-                ];
-                (Operation::LeaseQuota, keys, arguments)
+                let terms = terms_of_quota(quota, span);
+                let said_last = vec![bytes(seen)];
+                (Operation::LeaseQuota, vec![name(here), name(beside)], terms, said_last)
             }
         };
+        arguments.extend([
+            format!("{account:016x}").into_bytes(),
+            bytes(spent),
+            bytes(&u8::from(matches!(rest, Rest::Kept(_)))),
+            bytes(wanted),
+            bytes(least),
+            bytes(&away.told),
+            bytes(&away.spent),
+        ]);
+        arguments.extend(said_last);
+        let time = time.map(|it| it.as_micros().to_string()).unwrap_or_default();
+        arguments.extend([bytes(question), bytes(&time)]);
         (operation, Call { keys, arguments })
     }
+}
+
+/// How much in which window, and which one is counted beside it.
+fn terms_of_quota(quota: &Quota, span: &Span) -> Vec<Vec<u8>> {
+    let ends = |it: Span| [it.start, it.end].map(|it| bytes(&it.as_micros()));
+    let beside = match quota.window {
+        Window::Day => ends(Window::Month.at(span.start)),
+        // Which day it is the server knows.
+        Window::Month => [Vec::new(), Vec::new()],
+    };
+    std::iter::once(bytes(&quota.count)).chain(ends(*span)).chain(beside).collect()
 }
 
 fn read(answer: Value) -> Result<Leased, Malformed> {

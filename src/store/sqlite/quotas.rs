@@ -31,40 +31,39 @@ fn lease_quota(
     request: &SliceRequest,
     (quota, span, seen): (&Quota, &Span, u64),
 ) -> rusqlite::Result<Leased> {
-    let kind = match quota.window {
-        Window::Day => DAY,
-        Window::Month => MONTH,
+    let other = match quota.window {
+        Window::Day => Window::Month,
+        Window::Month => Window::Day,
     };
-    let held = count(batch, request.key, kind)?;
+    let held = count(batch, request.key, quota.window)?;
+    let beside = count(batch, request.key, other)?;
     // A clock that was set back stands still: no window begins twice.
-    let today = quota.window.at(batch.now).name;
-    let ahead = held.filter(|(window, ..)| *window > today);
-    let now = ahead.map_or(batch.now, |(_, _, ends_at)| Timestamp::from_micros(ends_at - 1));
+    let begun = [&held, &beside].into_iter().flatten().map(|it| it.span.start);
+    let now = begun.fold(batch.now, Ord::max);
     if now < span.start || now >= span.end {
         return Ok(Leased::OtherWindow(now));
     }
-    let used = match held.filter(|it| it.0 == span.name) {
-        Some((_, used, _)) => used,
-        // What was spent today is a part of what was spent this month.
-        None if quota.window == Window::Month => {
-            let day = count(batch, request.key, DAY)?.filter(|it| it.0 / 100 == span.name);
-            day.map_or(0, |it| it.1)
-        }
-        None => 0,
-    };
+    let before = held.filter(|it| it.span.name == span.name).map(|it| it.used);
     // What this process has out is among what is used.
     let (returned, kept) = match request.rest {
         Rest::Returned(count) => (count, 0),
         Rest::Kept(count) => (0, count),
     };
-    let used = used.saturating_sub(returned).max(seen) + request.away.spent;
+    let used = before.unwrap_or_default().saturating_sub(returned).max(seen) + request.away.spent;
     let left = quota.count.get().saturating_sub(used);
     let is_enough = request.wanted > 0 && left >= request.least;
     let granted = if is_enough { request.wanted.min(left) } else { 0 };
-    batch
-        .conn
-        .prepare_cached("INSERT OR REPLACE INTO quotas VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![request.key, kind, span.name, used + granted, span.end.as_micros()])?;
+    let after = used + granted;
+    put(batch, request.key, &Count { kind: quota.window, span: *span, used: after })?;
+    // Both count all of it, so that a quota may go over from days to months and back.
+    let span_beside = other.at(now);
+    let before_beside = match beside.filter(|it| it.span.name == span_beside.name) {
+        Some(it) => it.used,
+        // What was out when it began may be spent in it.
+        None => before.map_or(0, |_| returned + kept),
+    };
+    let used_beside = (before_beside + after).saturating_sub(before.unwrap_or_default());
+    put(batch, request.key, &Count { kind: other, span: span_beside, used: used_beside })?;
     forget_old(batch)?;
     let wait = if granted < request.wanted { span.end.as_micros() - now.as_micros() } else { 0 };
     Ok(Leased::Slice(Slice {
@@ -76,17 +75,37 @@ fn lease_quota(
     }))
 }
 
-/// In which window how much of a quota was used, and when that ends.
-fn count(batch: &Batch<'_>, key: KeyId, kind: &str) -> rusqlite::Result<Option<(u32, u64, i64)>> {
-    let mut held = batch
-        .conn
-        .prepare_cached("SELECT window, used, ends_at FROM quotas WHERE id = ?1 AND kind = ?2")?;
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    held.query_row(params![key, kind], row).optional()
+/// How much of a window is used, by whatever quota.
+struct Count {
+    kind: Window,
+    span: Span,
+    used: u64,
 }
 
-const DAY: &str = "day";
-const MONTH: &str = "month";
+fn count(batch: &Batch<'_>, key: KeyId, kind: Window) -> rusqlite::Result<Option<Count>> {
+    let mut held = batch
+        .conn
+        .prepare_cached("SELECT used, ends_at FROM quotas WHERE id = ?1 AND kind = ?2")?;
+    let row = |row: &rusqlite::Row<'_>| {
+        let last = row.get::<_, i64>(1)?.saturating_sub(1);
+        Ok(Count { kind, span: kind.at(Timestamp::from_micros(last)), used: row.get(0)? })
+    };
+    held.query_row(params![key, name(kind)], row).optional()
+}
+
+fn put(batch: &Batch<'_>, key: KeyId, count: &Count) -> rusqlite::Result<()> {
+    let mut put =
+        batch.conn.prepare_cached("INSERT OR REPLACE INTO quotas VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let Count { kind, span, used } = count;
+    put.execute(params![key, name(*kind), span.name, used, span.end.as_micros()]).map(drop)
+}
+
+const fn name(kind: Window) -> &'static str {
+    match kind {
+        Window::Day => "day",
+        Window::Month => "month",
+    }
+}
 
 /// Of windows that ended long ago nothing is asked any more.
 fn forget_old(batch: &Batch<'_>) -> rusqlite::Result<()> {

@@ -1,38 +1,46 @@
--- Leases a part of a quota. KEYS: the count; of a month, also the count of this day. ARGV: the quota;
--- its window's name, first µs and first µs behind it; account, spent of all it was ever given, 1 if it
--- keeps the rest; wanted, at least; spent while the store was away: what was answered to before, and what
--- was not; the highest count of what was certainly spent that the gateway has seen in this window; the
--- number of the question; the time in µs, or nothing: the server's.
--- `window` is the window's name and its first µs, `used` what was spent or is out, `out` what is. Every
--- other field is an account: what it has out, what it had spent by then, the question, and how much
--- of what was spent while the store was away it has said in all. Nothing lapses: what is not returned is
--- spent.
-local quota, name, first, behind = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local account, spent, keeps = ARGV[5], tonumber(ARGV[6]), ARGV[7] == '1'
-local wanted, least, told, unheard = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local seen, question = tonumber(ARGV[12]), tonumber(ARGV[13])
+-- Leases a part of a quota. KEYS: the count of its window; the count beside it, of the month where the
+-- window is a day, and of the day where it is a month. ARGV: the quota; its window's first µs, and the
+-- first behind it; the same of the other window, or nothing: the day that it is; account, spent of all it
+-- was ever given, 1 if it keeps the rest; wanted, at least; spent while the store was away: what was
+-- answered to before, and what was not; the highest count of what was certainly spent that the gateway
+-- has seen in this window; the number of the question; the time in µs, or nothing: the server's.
+-- `window` is the window's first µs, `used` what was spent or is out, whichever window it was leased of,
+-- `out` what is out of this one. Every other field is an account: what it has out, what it had spent by
+-- then, the question, how much of what was spent while the store was away it has said in all, and the
+-- first µs of the other window at the time. Nothing lapses: what is not returned is spent.
+local quota, first, behind = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local first_beside, behind_beside = tonumber(ARGV[4]), tonumber(ARGV[5])
+local account, spent, keeps = ARGV[6], tonumber(ARGV[7]), ARGV[8] == '1'
+local wanted, least, told, unheard = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local seen, question = tonumber(ARGV[13]), tonumber(ARGV[14])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
-if ARGV[14] ~= '' then now = tonumber(ARGV[14]) end
+if ARGV[15] ~= '' then now = tonumber(ARGV[15]) end
+local function text(number) return string.format('%.0f', number) end
 
 local held = redis.call('HMGET', KEYS[1], 'window', 'used', 'out', account)
-local window, start = string.match(held[1] or '', '(%d+) (%d+)')
+local held_beside = redis.call('HMGET', KEYS[2], 'window', 'used')
+local window, window_beside = tonumber(held[1] or '0'), tonumber(held_beside[1] or '0')
 -- A clock that was set back stands still: no window begins twice.
-now = math.max(now, tonumber(start or '0'))
-if now < first or now >= behind then return { string.format('%.0f', now) } end
-if window ~= name then
+now = math.max(now, window, window_beside)
+if now < first or now >= behind then return { text(now) } end
+local day = 86400000000
+first_beside = first_beside or math.floor(now / day) * day
+behind_beside = behind_beside or first_beside + day
+if window ~= first then
   redis.call('DEL', KEYS[1])
   held = {}
-  -- What was spent today is a part of what was spent this month.
-  local day = KEYS[2] and redis.call('HMGET', KEYS[2], 'window', 'used')
-  if day and day[1] and string.sub(day[1], 1, 6) == name then held[2] = day[2] end
 end
 
 local used, out, mine = tonumber(held[2] or '0'), tonumber(held[3] or '0'), 0
-local had, by_then, last, heard = string.match(held[4] or '', '(%d+) (%d+) (%d+) (%d+)')
+local before, beside = used, 0
+if window_beside == first_beside then beside = tonumber(held_beside[2] or '0') end
+local had, by_then, last, heard, then_beside = string.match(held[4] or '', '(%d+) (%d+) (%d+) (%d+) (%d+)')
 if had then
   -- One that was overtaken is of the past: nothing is done, and nothing given.
-  if question <= tonumber(last) then return { 0, 0, 0, 0, string.format('%.0f', now) } end
+  if question <= tonumber(last) then return { 0, 0, 0, 0, text(now) } end
+  -- What was out when the other window began may have been spent in that.
+  if tonumber(then_beside) ~= first_beside then beside = beside + tonumber(had) end
   local done = math.min(tonumber(had), math.max(0, spent - tonumber(by_then)))
   mine, out = tonumber(had) - done, out - done
   if not keeps then used, out, mine = used - mine, out - mine, 0 end
@@ -47,14 +55,18 @@ used = math.max(used, seen + out) + away
 local left, granted = math.max(0, quota - used), 0
 if wanted > 0 and left >= least then granted = math.min(wanted, left) end
 used, out, mine, left = used + granted, out + granted, mine + granted, left - granted
-redis.call('HSET', KEYS[1], 'window', name .. ' ' .. string.format('%.0f', first),
-  'used', string.format('%.0f', used), 'out', string.format('%.0f', out))
+redis.call('HSET', KEYS[1], 'window', text(first), 'used', text(used), 'out', text(out))
 if mine > 0 or unheard > 0 then
-  redis.call('HSET', KEYS[1], account, string.format('%.0f %.0f %.0f %.0f', mine, spent, question, heard))
+  local terms = { text(mine), text(spent), text(question), text(heard), text(first_beside) }
+  redis.call('HSET', KEYS[1], account, table.concat(terms, ' '))
 else
   redis.call('HDEL', KEYS[1], account)
 end
-redis.call('PEXPIREAT', KEYS[1], math.ceil(behind / 1000) + 86400000)
+redis.call('PEXPIREAT', KEYS[1], math.ceil((behind + day) / 1000))
+-- Both count all of it, so that a quota may go over from days to months and back.
+if window_beside ~= first_beside then redis.call('DEL', KEYS[2]) end
+redis.call('HSET', KEYS[2], 'window', text(first_beside), 'used', text(math.max(0, beside + used - before)))
+redis.call('PEXPIREAT', KEYS[2], math.ceil((behind_beside + day) / 1000))
 local wait = 0
 if granted < wanted then wait = behind - now end
-return { granted, left, wait, used - out, string.format('%.0f', now) }
+return { granted, left, wait, used - out, text(now) }

@@ -112,6 +112,26 @@ async fn what_a_quota_was_told_in_a_question_whose_answer_was_lost_counts_once()
     assert_eq!(granted(&store, &of_quota(question(2, 1, 100)), 60_000).await, 40);
 }
 
+/// A gateway that spent its slice of a month over a midnight may have spent all of it on the new day.
+#[tokio::test]
+async fn what_is_out_over_a_midnight_counts_on_the_day_on_which_its_gateway_speaks_again() {
+    let server = Server::start();
+    let store = open(&server).await;
+    let ask = |quota: &str, asked: SliceRequest, millis: u64| {
+        let quota: Quota = quota.parse().unwrap();
+        let bucket = Bucket::Quota(quota, quota.window.at(time(millis)), 0);
+        let (store, asked) = (&store, SliceRequest { bucket, ..asked });
+        async move { granted(store, &asked, millis).await }
+    };
+    let tomorrow = 24 * 3_600_000;
+    assert_eq!(ask("1000/month", question(1, 1, 40), 0).await, 40);
+    assert_eq!(ask("1000/month", question(2, 1, 10), tomorrow).await, 10);
+    let of_forty = SliceRequest { spent: 25, ..question(1, 2, 0) };
+    assert_eq!(ask("1000/month", of_forty, tomorrow).await, 0);
+    assert_eq!(ask("50/day", question(3, 1, 50), tomorrow).await, 15);
+    assert_eq!(ask("1000/month", question(4, 1, 1_000), tomorrow).await, 950);
+}
+
 /// Where it is.
 fn bucket(name: &str) -> String {
     Names::new("kw").bucket(id(1), name)
