@@ -107,12 +107,80 @@ const fn name(kind: Window) -> &'static str {
     }
 }
 
-/// Of windows that ended long ago nothing is asked any more.
+/// Of windows that ended long ago nothing is asked any more. Of many that end at one midnight, a few
+/// go at a time: a heartbeat or a revocation may be waiting.
 fn forget_old(batch: &Batch<'_>) -> rusqlite::Result<()> {
     let oldest = batch.now.as_micros().saturating_sub(KEPT_MICROS);
-    let mut forgotten = batch.conn.prepare_cached("DELETE FROM quotas WHERE ends_at < ?1")?;
-    forgotten.execute([oldest]).map(drop)
+    let mut forgotten = batch.conn.prepare_cached(
+        "DELETE FROM quotas WHERE (id, kind) IN
+         (SELECT id, kind FROM quotas WHERE ends_at < ?1 LIMIT ?2)",
+    )?;
+    forgotten.execute(params![oldest, FORGOTTEN_AT_ONCE]).map(drop)
 }
+
+/// More than a lease makes, so that what is old becomes less; and many leases are one commit.
+const FORGOTTEN_AT_ONCE: u32 = 16;
 
 /// A day behind its end, as in Redis.
 const KEPT_MICROS: i64 = 86_400_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::key::seal::Identity;
+    use crate::store::conformance::id;
+    use crate::store::gateway::Register;
+    use crate::store::slices::Away;
+    use crate::store::sqlite::room::Room;
+    use crate::store::sqlite::schema;
+
+    fn tables() -> Connection {
+        let mut conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut conn).unwrap();
+        conn
+    }
+
+    /// Leases one of 100 a day.
+    fn try_lease(conn: &Connection, key: u32, room: Room, time: &str) -> rusqlite::Result<Leased> {
+        let (quota, now): (Quota, Timestamp) = ("100/day".parse().unwrap(), time.parse().unwrap());
+        let request = SliceRequest {
+            key: id(key),
+            bucket: Bucket::Quota(quota, quota.window.at(now), 0),
+            account: 1,
+            question: 1,
+            spent: 0,
+            rest: Rest::Kept(0),
+            wanted: 1,
+            least: 1,
+            away: Away::default(),
+        };
+        let register = &Arc::new(Register { moves: 0, entries: Vec::new() });
+        let identity = &Identity("here".to_owned());
+        lease(&Batch { conn, now, identity, register, room }, &request)
+    }
+
+    fn rows(conn: &Connection) -> u32 {
+        conn.query_row("SELECT count(*) FROM quotas", [], |it| it.get(0)).unwrap()
+    }
+
+    #[test]
+    fn what_ended_long_ago_goes_a_little_with_each_lease_until_all_is_gone() {
+        let conn = tables();
+        (0..500).for_each(|it| drop(try_lease(&conn, it, Room::Enough, "2026-11-01T00:00:00Z")));
+        assert_eq!(rows(&conn), 1_000);
+        // The month goes on, and its first day is kept for one more.
+        let later = ["2026-11-02T23:59:59Z", "2026-11-03T00:00:01Z", "2026-11-03T00:00:01Z"];
+        for (time, expected) in later.into_iter().zip([1_000, 984, 968]) {
+            try_lease(&conn, 0, Room::Enough, time).unwrap();
+            assert_eq!(rows(&conn), expected);
+        }
+        (0..40).for_each(|_| drop(try_lease(&conn, 0, Room::Enough, "2026-11-03T00:00:02Z")));
+        assert_eq!(rows(&conn), 501);
+        (0..40).for_each(|_| drop(try_lease(&conn, 0, Room::Enough, "2026-12-02T00:00:01Z")));
+        assert_eq!(rows(&conn), 2);
+    }
+}
