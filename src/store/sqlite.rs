@@ -208,7 +208,11 @@ impl Sqlite {
             let now = time.unwrap_or(batch.now);
             quotas::lease(&Batch { now, ..*batch }, &request)
         };
-        self.change(lease).await
+        // A disk that stands still holds up many; who has given up one of them has no use for it, and
+        // what it gave would be lost.
+        let (job, answer) = writer::job_for_who_waits(lease);
+        self.writer.hand_in(job)?;
+        self.wait(answer).await?
     }
 
     /// Writes what this process has counted in hours of keys.

@@ -17,6 +17,8 @@ use crate::store::register::{ReceiptState, receipts};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Beat, Store, Unavailable, WriteFault, Written};
 
+mod limits;
+
 claims!(a_test_each, Place::new());
 
 /// A store in a directory of its own.

@@ -49,18 +49,45 @@ pub struct Batch<'a> {
 pub fn job<T: Send + 'static>(
     work: impl FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
 ) -> (Job, oneshot::Receiver<Result<T, Unavailable>>) {
+    task(work, Unawaited::Done)
+}
+
+/// The same for work that is of no use to who has stopped waiting: then it is not begun.
+pub fn job_for_who_waits<T: Send + 'static>(
+    work: impl FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> (Job, oneshot::Receiver<Result<T, Unavailable>>) {
+    task(work, Unawaited::Left)
+}
+
+fn task<T: Send + 'static>(
+    work: impl FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send + 'static,
+    unawaited: Unawaited,
+) -> (Job, oneshot::Receiver<Result<T, Unavailable>>) {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Task { work: Some(work), outcome: None, reply }), answer)
+    (Box::new(Task { work: Some(work), unawaited, outcome: None, reply }), answer)
+}
+
+/// What becomes of work whose asker has gone before it was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unawaited {
+    /// It is done all the same.
+    Done,
+    /// It is left undone.
+    Left,
 }
 
 struct Task<T, F> {
     work: Option<F>,
+    unawaited: Unawaited,
     outcome: Option<Result<T, Unavailable>>,
     reply: oneshot::Sender<Result<T, Unavailable>>,
 }
 
 impl<T: Send, F: FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send> Work for Task<T, F> {
     fn run(&mut self, batch: &Batch<'_>) -> rusqlite::Result<()> {
+        if self.unawaited == Unawaited::Left && self.reply.is_closed() {
+            return Ok(());
+        }
         let Some(work) = self.work.take() else { return Ok(()) };
         let (outcome, step) = match work(batch) {
             Ok(it) => (Ok(it), Ok(())),
@@ -72,7 +99,7 @@ impl<T: Send, F: FnOnce(&Batch<'_>) -> rusqlite::Result<T> + Send> Work for Task
 
     fn answer(self: Box<Self>, committed: Result<(), Unavailable>) {
         let undone = || Err(Unavailable("the work was not done".to_owned()));
-        let Self { work: _, outcome, reply } = *self;
+        let Self { work: _, unawaited: _, outcome, reply } = *self;
         // Who has stopped waiting learns the outcome by asking again.
         drop(reply.send(committed.and_then(|()| outcome.unwrap_or_else(undone))));
     }
