@@ -43,6 +43,9 @@ fn lease_quota(
     if now < span.start || now >= span.end {
         return Ok(Leased::OtherWindow(now));
     }
+    if held.is_none() || beside.is_none() {
+        batch.room.check()?;
+    }
     let before = held.filter(|it| it.span.name == span.name).map(|it| it.used);
     // What this process has out is among what is used.
     let (returned, kept) = match request.rest {
@@ -161,6 +164,19 @@ mod tests {
         let register = &Arc::new(Register { moves: 0, entries: Vec::new() });
         let identity = &Identity("here".to_owned());
         lease(&Batch { conn, now, identity, register, room }, &request)
+    }
+
+    #[test]
+    fn on_an_almost_full_disk_what_is_counted_goes_on_and_nothing_new_is() {
+        let conn = tables();
+        let (today, tomorrow) = ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z");
+        try_lease(&conn, 1, Room::Enough, today).unwrap();
+        for time in [today, tomorrow] {
+            try_lease(&conn, 1, Room::Little, time).unwrap();
+            let refused = try_lease(&conn, 2, Room::Little, time).unwrap_err();
+            assert_eq!(refused.to_string(), "less than 8 MiB are left on the disk");
+        }
+        assert_eq!(rows(&conn), 2);
     }
 
     fn rows(conn: &Connection) -> u32 {

@@ -1,8 +1,9 @@
-//! Decides what still works when the disk is full: heartbeats and revocations, not minting.
+//! Decides what still works when the disk is full: heartbeats, revocations and what is counted already;
+//! not minting, nor history.
 //!
 //! The write-ahead log is written again from its start once all of it is folded into the
 //! database, so what only changes pages that exist needs no more room. For that, the database
-//! must not wait for room itself: minting stops while some is left.
+//! must not wait for room itself: what makes it larger stops while some is left.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, ffi};
 pub enum Room {
     /// Enough, or it is not known.
     Enough,
-    /// What is left is for heartbeats and revocations.
+    /// What is left is for what must go on.
     Little,
 }
 
