@@ -8,11 +8,13 @@ use tempfile::TempDir;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::sources::load;
 use crate::store::conformance::{Gateway, applied, id, mint, revoke, row};
 use crate::store::endurance::Endurance;
 use crate::store::redis::Redis as Ours;
+use crate::store::usage::{UsageRow, hour_of};
 use crate::store::{Row, Store, WriteFault, Written};
 
 mod hearing;
@@ -144,6 +146,26 @@ async fn a_full_memory_takes_revocations_and_no_keys() {
     let mut gateway = Gateway::new(&place.store, "a").await;
     gateway.catch_up(&place.store).await;
     assert_eq!(gateway.position.number, 2);
+}
+
+#[tokio::test]
+async fn history_leaves_the_last_of_the_memory_to_the_rest() {
+    let place = Place::new().await;
+    let hour = hour_of(Timestamp::now());
+    let row = || vec![UsageRow { key: id(1), hour, gateway: 7, cells: vec![1] }];
+    // Far more than what moves by itself.
+    place.server.cli(&["SETRANGE", "ballast", "67108864", "x"]);
+    let used: u64 = place.server.info("used_memory").parse().unwrap();
+    let limit = |bytes: u64| {
+        place.server.cli(&["CONFIG", "SET", "maxmemory", &bytes.to_string()]);
+    };
+    limit(used + used / 32);
+    let refused = place.store.note_usage(row()).await.unwrap_err();
+    assert!(refused.to_string().contains("memory is full"), "{refused}");
+    applied(&place.store, mint(1)).await;
+    limit(used + used / 8);
+    place.store.note_usage(row()).await.unwrap();
+    assert_eq!(place.store.usage(id(1), hour, hour).await.unwrap(), row());
 }
 
 #[tokio::test]
