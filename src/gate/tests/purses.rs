@@ -64,17 +64,27 @@ fn spend(purse: &Purse, fill: &Fill, around: &Around) -> Spent {
     }
 }
 
+/// The same for several.
+#[track_caller]
+fn spend_all(purse: &Purse, fill: &Fill, count: u32, around: &Around) {
+    for _ in 0..count {
+        spend(purse, fill, around);
+    }
+}
+
 #[test]
 fn what_is_given_back_is_there_again_while_a_question_is_on_its_way() {
     let fill = rate("1000/s burst 1000");
     let purse = with(&fill, 10);
     let all = (0..10).map(|_| spend(&purse, &fill, &at(1)));
     let spent: Vec<Spent> = all.collect();
-    spent.iter().for_each(|it| purse.give_back(it));
+    for it in &spent {
+        purse.give_back(it);
+    }
     let first = spend(&purse, &fill, &at(2));
     assert_eq!(purse.left(&first), 9);
     // What the store hears to be spent stays spent.
-    (0..5).for_each(|_| drop(spend(&purse, &fill, &at(2))));
+    spend_all(&purse, &fill, 5, &at(2));
     let question = purse.tend(|| fill.clone(), || at(2)).unwrap();
     assert_eq!((question.spent, question.rest), (6, Rest::Kept(4)));
     purse.give_back(&first);
@@ -118,14 +128,14 @@ fn a_share_goes_over_to_another_rate_with_what_it_holds() {
     let fast = rate("1000/s burst 1000");
     // Nothing was in it, so nothing is; but it fills at the new pace.
     assert!(matches!(purse.take(1, || fast.clone(), &cut_off(1)).0, Taking::Refused(_)));
-    (0..9).for_each(|_| drop(spend(&purse, &fast, &cut_off(20))));
+    spend_all(&purse, &fast, 9, &cut_off(20));
 }
 
 #[test]
 fn what_is_left_of_a_window_that_is_over_is_not_spent_in_the_next() {
     let fill = quota("100000/day");
     let purse = with(&fill, 50);
-    (0..30).for_each(|_| drop(spend(&purse, &fill, &at(1))));
+    spend_all(&purse, &fill, 30, &at(1));
     // By this clock the next day has begun; the slice, which was asked for earlier, still lives.
     let midnight = Around { now: at(9_000).now, ..at(10_001) };
     let question = purse.tend(|| fill.clone(), || midnight).unwrap();
@@ -140,7 +150,7 @@ fn what_is_left_of_a_window_that_is_over_is_not_spent_in_the_next() {
 fn an_answer_of_another_window_says_nothing_of_this_one() {
     let (month, day) = (quota("1000000/month"), quota("100000/day"));
     let purse = with(&month, 10);
-    (0..9).for_each(|_| drop(spend(&purse, &month, &at(1))));
+    spend_all(&purse, &month, 9, &at(1));
     let question = purse.tend(|| month.clone(), || at(1)).unwrap();
     purse.change(day.clone());
     answer(&purse, &question, 0, 900_000, 2);
