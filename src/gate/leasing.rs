@@ -1,6 +1,7 @@
 //! Leases slices of limits from the store, for all purses of this gateway, and knows whether it
 //! answers.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,9 @@ use crate::clock::Moment;
 use crate::config::Scope;
 use crate::gate::Pass;
 use crate::gate::around::{Around, Reach};
-use crate::gate::purse::{Purse, Source, Spent, Swept};
+use crate::gate::purse::{Purse, Settling, Swept};
 use crate::gate::supply::Fill;
+use crate::gate::taking::{Source, Spent};
 use crate::key::text::KeyId;
 use crate::store::slices::{Leased, SliceRequest};
 use crate::store::{Store, Unavailable};
@@ -33,7 +35,8 @@ pub struct Leasing {
     said: AtomicU64,
     is_said: AtomicBool,
     accounts: AtomicU64,
-    purses: Mutex<Vec<Arc<Purse>>>,
+    /// In the order in which they are looked at.
+    purses: Mutex<VecDeque<Arc<Purse>>>,
     counts: Counts,
 }
 
@@ -91,7 +94,7 @@ impl Leasing {
         if let Some(before) = &*before {
             return Arc::clone(before);
         }
-        self.purses().push(Arc::clone(&purse));
+        self.purses().push_back(Arc::clone(&purse));
         purse
     }
 
@@ -142,7 +145,10 @@ impl Leasing {
         let answer = self.store.lease_slice(question.request.clone()).await;
         match &answer {
             Ok(_) => self.hear(purse),
-            Err(fault) => self.miss(purse, fault),
+            Err(fault) => {
+                self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
+                self.miss(purse, fault);
+            }
         }
         question.answer(&answer);
     }
@@ -171,7 +177,6 @@ impl Leasing {
     /// A question was not answered, or not in time: nobody waits again before one is. A file is slow
     /// at most, and who has it has no share of it.
     fn miss(&self, purse: &Purse, fault: &Unavailable) {
-        self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
         let is_news = !self.silence(purse.key()).0.swap(self.has_shares(), Ordering::AcqRel);
         let (now, said) = (Moment::now(), Moment::from_nanos(self.said.load(Ordering::Relaxed)));
         if is_news && now.since(said) >= SAID_AGAIN_AFTER {
@@ -199,17 +204,23 @@ impl Leasing {
         if self.has_shares() { SLICE_WAIT_MAX } else { FILE_WAIT_MAX }
     }
 
-    /// Somebody has waited as long as they may. Where no answer came, the share decides; where there
+    /// Whether the answer that somebody waited for was one. Without one the share decides; where there
     /// are no shares, nobody does.
-    pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<(), Unavailable> {
-        if purse.is_unanswered_for(now) >= self.patience() {
-            let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
-            self.miss(purse, &silence);
-            if !self.has_shares() {
-                return Err(silence);
-            }
+    pub fn check_answer(&self, purse: &Purse) -> Result<(), Unavailable> {
+        if self.has_shares() || !purse.has_missed() {
+            return Ok(());
         }
-        Ok(())
+        Err(Unavailable("the last question was not answered".to_owned()))
+    }
+
+    /// The same for who has waited as long as they may.
+    pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<(), Unavailable> {
+        if purse.is_unanswered_for(now) < self.patience() {
+            return self.check_answer(purse);
+        }
+        let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
+        self.miss(purse, &silence);
+        if self.has_shares() { Ok(()) } else { Err(silence) }
     }
 
     /// Whether this gateway goes on with its share of some limits.
@@ -222,36 +233,34 @@ impl Leasing {
         self.silent.get(self.store.limits_shard(key)).unwrap_or(first)
     }
 
-    /// A look at all purses: what nobody spends goes back. Those that were given up are handed out.
+    /// A look at the next purses: what nobody spends goes back. Those that were given up are handed out.
     pub fn sweep(self: &Arc<Self>, pass: &Pass) -> Vec<Arc<Purse>> {
         let seen = self.store.sight().watch();
         let gateways = u32::try_from(seen.borrow().entries.len()).unwrap_or(u32::MAX);
         self.fellows.store(gateways.max(1), Ordering::Relaxed);
-        let mut purses = std::mem::take(&mut *self.purses());
-        let mut retired = Vec::new();
+        let next: Vec<Arc<Purse>> = {
+            let mut purses = self.purses();
+            let few = purses.len().min(LOOKED_AT_ONCE);
+            purses.drain(..few).collect()
+        };
         let mut look = Look::default();
-        purses.retain(|purse| {
+        let (retired, kept): (Vec<_>, Vec<_>) = next.into_iter().partition(|purse| {
             let shard = self.store.limits_shard(purse.key());
-            match look.at(purse, shard, &self.around(purse.key(), pass)) {
-                Swept::Used => true,
-                Swept::Settles(question) => {
-                    self.send(purse, question);
-                    true
-                }
-                Swept::Retired => {
-                    retired.push(Arc::clone(purse));
-                    false
-                }
+            let swept = look.at(purse, shard, &self.around(purse.key(), pass));
+            if let Swept::Settles(question) = swept {
+                self.send(purse, question);
+                return false;
             }
+            matches!(swept, Swept::Retired)
         });
-        self.purses().append(&mut purses);
+        self.purses().extend(kept);
         retired
     }
 
     /// Gives back everything that is unspent, and waits until the store knows.
     pub async fn return_all(&self, pass: &Pass) {
         let purses = std::mem::take(&mut *self.purses());
-        for some in purses.chunks(RETURNED_AT_ONCE) {
+        for some in Vec::from(purses).chunks(RETURNED_AT_ONCE) {
             join_all(some.iter().map(|purse| self.return_one(purse, pass))).await;
         }
     }
@@ -264,12 +273,12 @@ impl Leasing {
         }
     }
 
-    fn purses(&self) -> MutexGuard<'_, Vec<Arc<Purse>>> {
+    fn purses(&self) -> MutexGuard<'_, VecDeque<Arc<Purse>>> {
         self.purses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One look at all purses.
+/// One look at some purses.
 #[derive(Default)]
 struct Look {
     probed: [bool; SHARDS_MAX],
@@ -283,12 +292,10 @@ impl Look {
         if around.reach == Reach::Silent {
             let probed = self.probed.get_mut(shard).is_none_or(|it| std::mem::replace(it, true));
             let question = if probed { None } else { purse.probe(around) };
-            return question.map_or_else(|| purse.sweep(around), Swept::Settles);
+            return question.map_or_else(|| purse.sweep(around, Settling::Later), Swept::Settles);
         }
-        if self.settled >= SETTLED_AT_ONCE {
-            return Swept::Used;
-        }
-        let swept = purse.sweep(around);
+        let is_enough = self.settled >= SETTLED_AT_ONCE;
+        let swept = purse.sweep(around, if is_enough { Settling::Later } else { Settling::Now });
         self.settled += usize::from(matches!(swept, Swept::Settles(_)));
         swept
     }
@@ -328,6 +335,9 @@ const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// How often a part of the store is tried that does not answer.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How many purses one look is at: with more than these, each is looked at less often.
+const LOOKED_AT_ONCE: usize = 16_384;
 
 /// How many idle purses are settled by one look.
 const SETTLED_AT_ONCE: usize = 256;
