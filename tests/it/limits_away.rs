@@ -48,13 +48,13 @@ fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
     };
     let (excess, end) = bucket.worst(&times);
     eprintln!(
-        "Redis {what} for {:?}: {:.1} % of the rate meanwhile, {} above; {:.1} % from two seconds \
-         after its return on, {} above; {excess} above in all{}",
+        "Redis {what} for {:?}: {:.1} % of the rate meanwhile, {}; {:.1} % from two seconds \
+         after its return on, {}; {excess} above in all{}",
         back.since(gone),
         of(away, gone, back),
-        bucket.excess(away),
+        bucket.told(away),
         of(after, settled, over),
-        bucket.excess(after),
+        bucket.told(after),
         if excess > 0 {
             format!(", {} ms after its return", (end - back.as_micros()) / 1_000)
         } else {
@@ -98,9 +98,9 @@ fn a_gateway_that_stood_still_spends_nothing_that_others_have() {
     let times = fleet.admissions();
     let time = span(&times);
     eprintln!(
-        "three gateways stood still in turn: {:.1} % of what is allowed in {time:?}, {} above",
+        "three gateways stood still in turn: {:.1} % of what is allowed in {time:?}, {}",
         100.0 * part(times.len(), bucket.most(time)),
-        bucket.excess(&times)
+        bucket.told(&times)
     );
     bucket.assert_never_above(&times);
 }

@@ -35,11 +35,11 @@ fn offer_three_times(rate: &str, bucket: &Bucket, time: Duration) -> (f64, f64) 
     let admitted = part(times.len(), bucket.most(time));
     let each = part(round_trips, 1.0) / part(offered, 1.0);
     eprintln!(
-        "{rate}, {offered} offered in {time:?}: {} admitted, {:.2} % of what is allowed, {} above; \
+        "{rate}, {offered} offered in {time:?}: {} admitted, {:.2} % of what is allowed, {}; \
          {round_trips} round trips, {each:.4} for each offered; {} times without the store",
         times.len(),
         100.0 * admitted,
-        bucket.excess(&times),
+        bucket.told(&times),
         fleet.gateways.iter().map(silences).sum::<usize>()
     );
     bucket.assert_never_above(&times);
@@ -81,11 +81,11 @@ fn a_rate_follows_its_load_from_one_gateway_to_another() {
     let admitted = part(within(&times, from, to), bucket.of(to.abs_diff(from)));
     let first = part(within(&times, second, time), bucket.of(time.abs_diff(second)));
     eprintln!(
-        "{} admitted in {:?}, {} above; of the rate {:.2} % at the first gateway and {:.2} % at the other from \
+        "{} admitted in {:?}, {}; of the rate {:.2} % at the first gateway and {:.2} % at the other from \
          a second after the switch on",
         times.len(),
         span(&times),
-        bucket.excess(&times),
+        bucket.told(&times),
         100.0 * first,
         100.0 * admitted
     );
@@ -119,9 +119,9 @@ fn a_limit_that_changes_under_load_holds_from_the_next_request_on() {
     let (larger, times) = (Bucket::per_second(1_000, 1_000), fleet.admissions());
     let smaller = Bucket::per_second(500, 500);
     eprintln!(
-        "changed for {took:?}: {} admitted, {} above the larger limit; {:.1} % of the smaller alone",
+        "changed for {took:?}: {} admitted, by the larger limit {}; {:.1} % of the smaller alone",
         times.len(),
-        larger.excess(&times),
+        larger.told(&times),
         100.0 * part(times.len(), smaller.most(took))
     );
     larger.assert_never_above(&times);
