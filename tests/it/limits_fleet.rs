@@ -57,8 +57,10 @@ fn three_gateways_admit_what_a_large_rate_allows_and_never_more() {
 #[test]
 fn three_gateways_admit_what_a_small_rate_allows_and_never_more() {
     let bucket = Bucket::per_second(10, 10);
-    let (admitted, _each) = offer_three_times("10/s", &bucket, load_time(5, 30));
+    let (admitted, each) = offer_three_times("10/s", &bucket, load_time(5, 30));
     assert!(admitted >= 0.90, "{admitted}");
+    // One by one: a token is asked for, and that it is spent is said.
+    assert!(each <= 2.0, "{each}");
 }
 
 #[test]
