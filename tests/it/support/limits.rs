@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::ask::Ask;
 use crate::support::fleet::{make_pepper, start_after};
 use crate::support::gateway::{Gateway, Key};
+use crate::support::http::Response;
 use crate::support::offer::{Aim, Asked, Counter, Said};
 use crate::support::redis::{Durability, Redis, Terms};
 use crate::support::setup::Setup;
@@ -139,6 +140,25 @@ pub fn admissions(gateways: &[Gateway]) -> Vec<i64> {
 /// How often a gateway has gone on without the store so far.
 pub fn silences(gateway: &Gateway) -> usize {
     gateway.log().lines().filter(|it| it.contains("the store does not answer for limits")).count()
+}
+
+/// Holds that a limit refused it; after how many seconds it may come again.
+#[track_caller]
+pub fn assert_refused(answer: &Response, code: &str) -> u64 {
+    answer.assert_problem(429, code);
+    let after: u64 = answer.head.get("retry-after").unwrap().parse().unwrap();
+    assert!(after >= 1, "{answer:?}");
+    after
+}
+
+/// How many requests limits would have refused, by kind, as a gateway counts them.
+#[track_caller]
+pub fn shadow_refusals(gateway: &Gateway) -> [u64; 4] {
+    let metrics = gateway.metrics();
+    ["rate", "route_rate", "quota", "max_in_flight"].map(|it| {
+        let sample = format!("keyward_limits_shadow_refusals_total{{limit=\"{it}\"}}");
+        metrics.count(&sample)
+    })
 }
 
 /// A GET with a key.
