@@ -54,6 +54,7 @@ pub mod rollback;
 pub mod room;
 pub mod running;
 pub mod supply;
+pub mod taking;
 pub mod throttle;
 pub mod turns;
 pub mod vault;
@@ -82,16 +83,9 @@ impl Gate {
         caller: &Caller<'_>,
         now: Moment,
     ) -> Result<Grant, Refusal> {
-        if let Some(limit) = &caller.route.by_address {
-            limit.check(caller.address).map_err(Refusal::AddressLimited)?;
-        }
-        if caller.route.access == Access::Public {
+        let Some((entry, now)) = self.prove(shown, caller, now).await? else {
             return Ok(self.running.enter(None, caller, Taken::NOTHING));
-        }
-        let value = shown.one()?;
-        let key =
-            PresentedKey::parse(value.as_ref()).map_err(|_malformed| Refusal::MalformedKey)?;
-        let (entry, now) = self.keyring.prove(&key, caller.address, now).await?;
+        };
         match self.enter(&entry, caller, now) {
             Ok(grant) => Ok(grant),
             Err(Hold::Over(over)) => Err(Refusal::OverLimit(over)),
@@ -99,6 +93,39 @@ impl Gate {
             // Boxed: what is rare must not make the future large.
             Err(Hold::Wait(wait)) => Box::pin(self.enter_later(entry, caller, wait)).await,
         }
+    }
+
+    /// Says whether a request would be let in, but for its limits: one that is not forwarded whatever
+    /// they say pays nothing.
+    pub async fn examine<V: AsRef<[u8]>>(
+        &self,
+        shown: Shown<V>,
+        caller: &Caller<'_>,
+        now: Moment,
+    ) -> Result<Option<Arc<Entry>>, Refusal> {
+        let Some((entry, now)) = self.prove(shown, caller, now).await? else { return Ok(None) };
+        let time = self.keyring.lease().store_time(now);
+        entry.known().judge(caller.route, caller.address, time)?;
+        Ok(Some(entry))
+    }
+
+    /// Whose key was shown, and when that was known; nobody's where none is asked for.
+    async fn prove<V: AsRef<[u8]>>(
+        &self,
+        shown: Shown<V>,
+        caller: &Caller<'_>,
+        now: Moment,
+    ) -> Result<Option<(Arc<Entry>, Moment)>, Refusal> {
+        if let Some(limit) = &caller.route.by_address {
+            limit.check(caller.address).map_err(Refusal::AddressLimited)?;
+        }
+        if caller.route.access == Access::Public {
+            return Ok(None);
+        }
+        let value = shown.one()?;
+        let key =
+            PresentedKey::parse(value.as_ref()).map_err(|_malformed| Refusal::MalformedKey)?;
+        Ok(Some(self.keyring.prove(&key, caller.address, now).await?))
     }
 
     /// Judges, counts the request, has it pay its limits, and lists it. There is no `await` in here:
@@ -136,10 +163,13 @@ impl Gate {
         loop {
             let waited = timeout_at(end, wait.purse.answered(wait.answers)).await;
             let now = Moment::now();
-            let patience = if waited.is_ok() { Patience::Fresh } else { Patience::Over };
+            let (patience, goes_on) = match waited {
+                Ok(()) => (Patience::Fresh, leasing.check_answer(&wait.purse)),
+                Err(_elapsed) => (Patience::Over, leasing.give_up(&wait.purse, now)),
+            };
+            let patience = if goes_on.is_ok() { patience } else { Patience::Over };
             // What only counts refuses nobody.
-            let given_up = waited.or_else(|_elapsed| leasing.give_up(&wait.purse, now));
-            if given_up.is_err() && wait.mode == Mode::Enforced {
+            if goes_on.is_err() && wait.mode == Mode::Enforced {
                 return Err(Refusal::StoreUnreachable);
             }
             if self.keyring.lease().standing(now) == Standing::Lost {

@@ -3,9 +3,9 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::{ArcSwapOption, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 use once_cell::race::OnceBox;
 
 use crate::clock::Moment;
@@ -29,11 +29,13 @@ pub struct Aside {
 #[derive(Debug, Default)]
 struct Rare {
     turns: Turns,
-    routes: Mutex<Vec<RouteSlot>>,
+    routes: ArcSwap<Vec<RouteSlot>>,
+    /// Who changes them.
+    changing: Mutex<()>,
 }
 
 /// The rate of one route.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct RouteSlot {
     route: Arc<str>,
     paced: Paced,
@@ -83,17 +85,12 @@ impl Aside {
 
     /// The tokens of the key's rate on a route.
     pub fn route(&self, route: &Arc<str>, paced: &Paced) -> Arc<Slot> {
-        let mut routes = self.routes();
-        if let Some(it) = routes.iter_mut().find(|it| it.route == *route) {
-            if it.paced != *paced {
-                it.slot.change(&it.paced, paced, Some(route));
-                it.paced = *paced;
-            }
-            return Arc::clone(&it.slot);
+        let rare = self.rare();
+        let routes = rare.routes.load();
+        match routes.iter().find(|it| it.route == *route) {
+            Some(it) if it.paced == *paced => Arc::clone(&it.slot),
+            Some(_) | None => rare.change_route(route, paced),
         }
-        let (route, slot) = (Arc::clone(route), Arc::<Slot>::default());
-        routes.push(RouteSlot { route, paced: *paced, slot: Arc::clone(&slot) });
-        slot
     }
 
     /// What is leased of the key's quota.
@@ -123,8 +120,7 @@ impl Aside {
         drop(self.quota.compare_and_swap(purse, None));
         self.rate.forget(purse);
         if let Some(rare) = self.rare.get() {
-            let mut routes = rare.routes.lock().unwrap_or_else(PoisonError::into_inner);
-            routes.retain(|it| !(it.slot.forget(purse) && Arc::strong_count(&it.slot) == 1));
+            rare.routes.load().iter().for_each(|it| it.slot.forget(purse));
         }
     }
 
@@ -132,16 +128,32 @@ impl Aside {
     pub fn is_at_rest(&self, now: Moment) -> bool {
         let rests = |slot: &Slot| slot.full.load(Ordering::Relaxed) <= now.as_nanos();
         let in_use = self.in_flight.load(Ordering::Relaxed) > 0;
-        let routes_rest = || self.routes().iter().all(|it| rests(&it.slot));
-        !in_use && rests(&self.rate) && self.rare.get().is_none_or(|_| routes_rest())
+        let routes_rest = |it: &Rare| it.routes.load().iter().all(|it| rests(&it.slot));
+        !in_use && rests(&self.rate) && self.rare.get().is_none_or(routes_rest)
     }
 
     fn rare(&self) -> &Rare {
         self.rare.get_or_init(Box::default)
     }
+}
 
-    fn routes(&self) -> MutexGuard<'_, Vec<RouteSlot>> {
-        self.rare().routes.lock().unwrap_or_else(PoisonError::into_inner)
+impl Rare {
+    /// A route is new, or has another rate now: what was spent stays spent.
+    #[cold]
+    fn change_route(&self, route: &Arc<str>, paced: &Paced) -> Arc<Slot> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut routes = Vec::clone(&self.routes.load());
+        let slot = if let Some(it) = routes.iter_mut().find(|it| it.route == *route) {
+            it.slot.change(&it.paced, paced, Some(route));
+            it.paced = *paced;
+            Arc::clone(&it.slot)
+        } else {
+            let (route, slot) = (Arc::clone(route), Arc::<Slot>::default());
+            routes.push(RouteSlot { route, paced: *paced, slot: Arc::clone(&slot) });
+            slot
+        };
+        self.routes.store(Arc::new(routes));
+        slot
     }
 }
 
@@ -193,10 +205,9 @@ impl Slot {
         }
     }
 
-    /// Whether this was it.
-    fn forget(&self, purse: &Arc<Purse>) -> bool {
-        let before = self.purse.compare_and_swap(purse, None);
-        before.as_ref().is_some_and(|it| Arc::ptr_eq(it, purse))
+    /// It has another purse the next time.
+    fn forget(&self, purse: &Arc<Purse>) {
+        drop(self.purse.compare_and_swap(purse, None));
     }
 }
 

@@ -8,9 +8,10 @@ use arc_swap::ArcSwapOption;
 use crate::gate::aside::{Aside, Slot};
 use crate::gate::bounds::{Bounds, Paced};
 use crate::gate::limits::{Hold, InFlight, Limits, Taken, Wait};
-use crate::gate::purse::{Purse, Spent, Taking};
-use crate::gate::remaining::{Left, Over, Which};
+use crate::gate::purse::Purse;
+use crate::gate::remaining::{Kinds, Left, Over, Which};
 use crate::gate::supply::Fill;
+use crate::gate::taking::{Spent, Taking};
 use crate::gate::{Pass, Terms};
 use crate::key::text::KeyId;
 use crate::rate::bucket::{Pace, TooFew};
@@ -26,6 +27,8 @@ pub struct Bill<'a> {
     terms: &'a Terms,
     pass: &'a Pass,
     taken: Taken,
+    /// The refusal that lasts the longest.
+    over: Option<Over>,
     paid: [Option<(Item<'a>, Payment)>; 3],
 }
 
@@ -56,26 +59,28 @@ impl<'a> Bill<'a> {
         (key, aside): (KeyId, &'a Aside),
         (terms, pass): (&'a Terms, &'a Pass),
     ) -> Self {
-        Self { limits, key, aside, terms, pass, taken: Taken::NOTHING, paid: [None, None, None] }
+        let (taken, paid) = (Taken::NOTHING, [None, None, None]);
+        Self { limits, key, aside, terms, pass, taken, over: None, paid }
     }
 
     /// Pays all, or nothing.
     pub fn pay(&mut self, bounds: &'a Bounds) -> Result<Taken, Hold> {
-        match self.pay_each(bounds) {
-            Ok(()) => {
+        let hold = match (self.pay_each(bounds), self.over) {
+            (Ok(()), None) => {
                 self.settle();
-                Ok(self.taken)
+                return Ok(self.taken);
             }
-            Err(hold) => {
-                self.undo();
-                Err(hold)
-            }
-        }
+            (Ok(()), Some(over)) => Hold::Over(over),
+            (Err(wait), _) => Hold::Wait(wait),
+        };
+        self.undo();
+        Err(hold)
     }
 
-    fn pay_each(&mut self, bounds: &'a Bounds) -> Result<(), Hold> {
+    /// Asks every limit, also where one has refused: who is told to wait gets in after that.
+    fn pay_each(&mut self, bounds: &'a Bounds) -> Result<(), Wait> {
         if let Some((max, mode)) = bounds.in_flight {
-            self.enter(max.get(), mode)?;
+            self.enter(max.get(), mode);
         }
         if let Some(paced) = &bounds.rate {
             self.rate(Item::Rate(paced), paced, self.aside.rate())?;
@@ -84,32 +89,27 @@ impl<'a> Bill<'a> {
             let slot = self.aside.route(route, paced);
             self.rate(Item::RouteRate(paced, route), paced, &slot)?;
         }
-        // Last: nobody who is refused has used any of it up.
         if let Some((quota, mode)) = &bounds.quota {
             self.quota(quota, *mode)?;
         }
         Ok(())
     }
 
-    fn enter(&mut self, max: u32, mode: Mode) -> Result<(), Hold> {
+    fn enter(&mut self, max: u32, mode: Mode) {
         let share = self.limits.leasing().share_in_flight(max);
-        let entered = self.aside.enter(share);
-        match (entered, mode) {
-            (Ok(_), Mode::Shadow | Mode::Enforced) => {}
-            (Err(_), Mode::Shadow) => drop(self.aside.enter_anyway()),
-            (Err(_), Mode::Enforced) => {
-                let left = Left::of_in_flight(max, 0);
-                let over = Over { which: Which::InFlight, retry_after: WHEN_ANOTHER_ENDS, left };
-                return Err(Hold::Over(over));
-            }
+        let entered = match (self.aside.enter(share), mode) {
+            (Err(_), Mode::Shadow) => Err(self.aside.enter_anyway()),
+            (entered, Mode::Shadow | Mode::Enforced) => entered,
+        };
+        if entered.is_ok() || mode == Mode::Shadow {
+            self.taken.in_flight = InFlight::Counted;
         }
-        self.taken.in_flight = InFlight::Counted;
         let enough = entered.map(|count| (u64::from(share - count), Duration::ZERO));
         let enough = enough.map_err(|_count| WHEN_ANOTHER_ENDS);
-        self.judge(enough, (Which::InFlight, mode), |units, _| Left::of_in_flight(max, units))
+        self.judge(enough, (Which::InFlight, mode), |units, _| Left::of_in_flight(max, units));
     }
 
-    fn rate(&mut self, item: Item<'a>, paced: &Paced, slot: &Slot) -> Result<(), Hold> {
+    fn rate(&mut self, item: Item<'a>, paced: &Paced, slot: &Slot) -> Result<(), Wait> {
         let enough = if self.limits.leasing().leases_rates() {
             let token = paced.rate.period / paced.rate.count.get();
             self.lease(slot.purse(), item)?.map(|left| (left, token))
@@ -122,16 +122,18 @@ impl<'a> Bill<'a> {
         };
         self.judge(enough, (item.which(), paced.mode), |units, more_in| {
             Left::of_rate(&paced.rate, units, more_in)
-        })
+        });
+        Ok(())
     }
 
-    fn quota(&mut self, quota: &'a Quota, mode: Mode) -> Result<(), Hold> {
+    fn quota(&mut self, quota: &'a Quota, mode: Mode) -> Result<(), Wait> {
         let span = quota.window.at(self.pass.time);
         let more_in = span.end.since(self.pass.time);
         let enough = self.lease(self.aside.quota(), Item::Quota(quota, mode))?;
         self.judge(enough.map(|left| (left, more_in)), (Which::Quota, mode), |units, more_in| {
             Left::of_quota(quota, &span, units, more_in)
-        })
+        });
+        Ok(())
     }
 
     /// Notes what is told of a limit, or does what it does where there was not enough.
@@ -140,19 +142,20 @@ impl<'a> Bill<'a> {
         enough: Enough,
         (which, mode): (Which, Mode),
         tell: impl FnOnce(u64, Duration) -> Left,
-    ) -> Result<(), Hold> {
+    ) {
         match (enough, mode) {
             (Ok((units, more_in)), Mode::Enforced) => {
                 let told = self.taken.remaining.get_or_insert_default();
                 *told.place(which) = Some(tell(units, more_in));
             }
-            (Err(wait), Mode::Enforced) => {
-                return Err(Hold::Over(Over { which, retry_after: wait, left: tell(0, wait) }));
+            (Err(retry_after), Mode::Enforced) => {
+                if self.over.is_none_or(|it| it.retry_after < retry_after) {
+                    self.over = Some(Over { which, retry_after, left: tell(0, retry_after) });
+                }
             }
             (Ok(_), Mode::Shadow) => {}
-            (Err(_), Mode::Shadow) => self.taken.shadow = self.taken.shadow.or(Some(which)),
+            (Err(_), Mode::Shadow) => self.taken.shadow.add(which),
         }
-        Ok(())
     }
 
     /// Takes of a bucket that this gateway has alone.
@@ -168,7 +171,7 @@ impl<'a> Bill<'a> {
         &mut self,
         slot: &ArcSwapOption<Purse>,
         item: Item<'a>,
-    ) -> Result<Result<u64, Duration>, Hold> {
+    ) -> Result<Result<u64, Duration>, Wait> {
         let leasing = self.limits.leasing();
         let cost = u64::from(self.terms.cost.get());
         let around = leasing.around(self.key, self.pass);
@@ -185,7 +188,7 @@ impl<'a> Bill<'a> {
                     return Ok(Ok(left));
                 }
                 Taking::Wait(answers) => {
-                    return Err(Hold::Wait(Wait { purse, answers, mode: item.mode() }));
+                    return Err(Wait { purse, answers, mode: item.mode() });
                 }
                 Taking::Refused(wait) => return Ok(Err(wait)),
                 Taking::Retired => drop(slot.compare_and_swap(&purse, None)),
@@ -206,8 +209,8 @@ impl<'a> Bill<'a> {
                 self.tend(purse, spent, *item);
             }
         }
-        if let Some(which) = self.taken.shadow {
-            self.limits.count_shadow(which);
+        if self.taken.shadow != Kinds::NONE {
+            self.limits.count_shadow(self.taken.shadow);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::gate::around::Around;
 use crate::gate::supply::Fill;
 use crate::rate::Rate;
 use crate::rate::bucket::{Pace, TooFew};
-use crate::rate::quota::{Span, Window};
+use crate::rate::quota::Span;
 use crate::store::slices::{Away, Bucket, SLICE_LAPSES_AFTER, Slice, SliceRequest};
 
 /// The account of a purse.
@@ -103,8 +103,7 @@ impl Books {
             && before.window != after.window
         {
             self.span = None;
-            // What was spent this day is a part of what was spent this month, and not the other way.
-            self.seen = if after.window == Window::Month { self.seen } else { 0 };
+            (self.seen, self.remained) = (0, None);
         }
         self.fill = fill;
         (self.rests_until, self.enough_at) = (Moment::default(), Moment::default());
@@ -209,10 +208,10 @@ impl Books {
                 *full.1 = full.0.take_whole(*full.1, cost, now)?;
                 share.spent += u64::from(cost);
             }
-            Fill::Quota(quota) => {
+            Fill::Quota(_) => {
                 let share = self.share.get_or_insert_with(|| Share::new(around));
                 if share.spent + cost > left {
-                    return Err(TooFew(quota.window.at(around.time).end.since(around.time)));
+                    return Err(TooFew(WHEN_IT_IS_BACK));
                 }
                 share.spent += cost;
             }
@@ -274,8 +273,10 @@ impl Books {
         if !self.owes() {
             self.share = None;
         }
-        self.seen = self.seen.max(slice.spent);
-        self.remained = Some(slice.left);
+        // What is heard of another window than the present one says nothing of it.
+        if self.fill.has_window_of(&request.bucket) {
+            (self.seen, self.remained) = (self.seen.max(slice.spent), Some(slice.left));
+        }
     }
 
     /// For how long nothing was spent, where `balance` is in hand now.
@@ -318,6 +319,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// leased so many slices of it.
 const LATELY: Duration = Duration::from_millis(200);
 const MEANWHILE: u64 = 10;
+
+/// Nobody knows when the store answers again; so long is asked for.
+const WHEN_IT_IS_BACK: Duration = Duration::from_secs(1);
 
 /// After a return of the store, all who were cut off have said what they spent.
 const RESUMED_AFTER: Duration = Duration::from_millis(300);

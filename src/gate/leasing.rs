@@ -13,8 +13,9 @@ use crate::clock::Moment;
 use crate::config::Scope;
 use crate::gate::Pass;
 use crate::gate::around::{Around, Reach};
-use crate::gate::purse::{Purse, Source, Spent, Swept};
+use crate::gate::purse::{Purse, Settling, Swept};
 use crate::gate::supply::Fill;
+use crate::gate::taking::{Source, Spent};
 use crate::key::text::KeyId;
 use crate::store::slices::{Leased, SliceRequest};
 use crate::store::{Store, Unavailable};
@@ -142,7 +143,10 @@ impl Leasing {
         let answer = self.store.lease_slice(question.request.clone()).await;
         match &answer {
             Ok(_) => self.hear(purse),
-            Err(fault) => self.miss(purse, fault),
+            Err(fault) => {
+                self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
+                self.miss(purse, fault);
+            }
         }
         question.answer(&answer);
     }
@@ -171,7 +175,6 @@ impl Leasing {
     /// A question was not answered, or not in time: nobody waits again before one is. A file is slow
     /// at most, and who has it has no share of it.
     fn miss(&self, purse: &Purse, fault: &Unavailable) {
-        self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
         let is_news = !self.silence(purse.key()).0.swap(self.has_shares(), Ordering::AcqRel);
         let (now, said) = (Moment::now(), Moment::from_nanos(self.said.load(Ordering::Relaxed)));
         if is_news && now.since(said) >= SAID_AGAIN_AFTER {
@@ -199,17 +202,23 @@ impl Leasing {
         if self.has_shares() { SLICE_WAIT_MAX } else { FILE_WAIT_MAX }
     }
 
-    /// Somebody has waited as long as they may. Where no answer came, the share decides; where there
+    /// Whether the answer that somebody waited for was one. Without one the share decides; where there
     /// are no shares, nobody does.
-    pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<(), Unavailable> {
-        if purse.is_unanswered_for(now) >= self.patience() {
-            let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
-            self.miss(purse, &silence);
-            if !self.has_shares() {
-                return Err(silence);
-            }
+    pub fn check_answer(&self, purse: &Purse) -> Result<(), Unavailable> {
+        if self.has_shares() || !purse.has_missed() {
+            return Ok(());
         }
-        Ok(())
+        Err(Unavailable("the last question was not answered".to_owned()))
+    }
+
+    /// The same for who has waited as long as they may.
+    pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<(), Unavailable> {
+        if purse.is_unanswered_for(now) < self.patience() {
+            return self.check_answer(purse);
+        }
+        let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
+        self.miss(purse, &silence);
+        if self.has_shares() { Ok(()) } else { Err(silence) }
     }
 
     /// Whether this gateway goes on with its share of some limits.
@@ -228,8 +237,7 @@ impl Leasing {
         let gateways = u32::try_from(seen.borrow().entries.len()).unwrap_or(u32::MAX);
         self.fellows.store(gateways.max(1), Ordering::Relaxed);
         let mut purses = std::mem::take(&mut *self.purses());
-        let mut retired = Vec::new();
-        let mut look = Look::default();
+        let (mut retired, mut look) = (Vec::new(), Look::default());
         purses.retain(|purse| {
             let shard = self.store.limits_shard(purse.key());
             match look.at(purse, shard, &self.around(purse.key(), pass)) {
@@ -283,12 +291,10 @@ impl Look {
         if around.reach == Reach::Silent {
             let probed = self.probed.get_mut(shard).is_none_or(|it| std::mem::replace(it, true));
             let question = if probed { None } else { purse.probe(around) };
-            return question.map_or_else(|| purse.sweep(around), Swept::Settles);
+            return question.map_or_else(|| purse.sweep(around, Settling::Later), Swept::Settles);
         }
-        if self.settled >= SETTLED_AT_ONCE {
-            return Swept::Used;
-        }
-        let swept = purse.sweep(around);
+        let is_enough = self.settled >= SETTLED_AT_ONCE;
+        let swept = purse.sweep(around, if is_enough { Settling::Later } else { Settling::Now });
         self.settled += usize::from(matches!(swept, Swept::Settles(_)));
         swept
     }

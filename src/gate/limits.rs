@@ -14,7 +14,7 @@ use crate::gate::entry::Entry;
 use crate::gate::known::Known;
 use crate::gate::leasing::Leasing;
 use crate::gate::purse::Purse;
-use crate::gate::remaining::{Over, Remaining, Which};
+use crate::gate::remaining::{Kinds, Over, Remaining, Which};
 use crate::gate::supply::Fill;
 use crate::gate::{Pass, Refusal, Terms};
 use crate::rate;
@@ -38,6 +38,13 @@ pub struct Limits {
 struct Defaults {
     base: rate::limits::Limits,
     schemes: HashMap<String, rate::limits::Limits>,
+}
+
+impl Defaults {
+    /// The limits of a key of `scheme` that says so much itself.
+    fn complete(&self, scheme: &str, own: rate::limits::Limits) -> rate::limits::Limits {
+        own.or(self.schemes.get(scheme).copied().unwrap_or_default()).or(self.base)
+    }
 }
 
 /// Why a request is not let in, or not yet.
@@ -95,6 +102,11 @@ impl Limits {
         self.known().clear();
     }
 
+    /// The limits of a key of `scheme` that says so much itself.
+    pub fn complete(&self, scheme: &str, own: rate::limits::Limits) -> rate::limits::Limits {
+        self.defaults.load().complete(scheme, own)
+    }
+
     /// Takes what a request costs of all limits that it is under, or says why not; then nothing is
     /// taken.
     pub fn take(&self, entry: &Entry, terms: &Terms, pass: &Pass) -> Result<Taken, Hold> {
@@ -127,10 +139,8 @@ impl Limits {
         if let Some(bounds) = aside.bounds(stamp) {
             return bounds;
         }
-        let defaults = self.defaults.load();
         let (scheme, own) = known.limits().unwrap_or(("", rate::limits::Limits::SILENT));
-        let scheme = defaults.schemes.get(scheme).copied().unwrap_or_default();
-        let limits = own.or(scheme).or(defaults.base);
+        let limits = self.defaults.load().complete(scheme, own);
         if shared.len() >= SHARED_MAX {
             shared.clear();
         }
@@ -142,10 +152,10 @@ impl Limits {
         arc_swap::Guard::from_inner(Some(Arc::clone(bounds)))
     }
 
-    /// Counts a request that a shadow limit would have refused.
-    pub fn count_shadow(&self, which: Which) {
-        let mut counts = Which::ALL.iter().zip(&self.shadow);
-        if let Some((_, count)) = counts.find(|(it, _)| **it == which) {
+    /// Counts a request that shadow limits would have refused.
+    #[cold]
+    pub fn count_shadow(&self, refusing: Kinds) {
+        for (_, count) in Which::ALL.iter().zip(&self.shadow).filter(|it| refusing.has(*it.0)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -164,8 +174,8 @@ pub struct Taken {
     pub remaining: Option<Remaining>,
     /// Whether it is one of those that may be under way.
     pub in_flight: InFlight,
-    /// Which limit would have refused it, if that did more than to count.
-    pub shadow: Option<Which>,
+    /// Which limits would have refused it, if they did more than to count.
+    pub shadow: Kinds,
 }
 
 /// Whether a request is one of those that may be under way.
@@ -180,7 +190,7 @@ pub enum InFlight {
 impl Taken {
     /// Of no limit.
     pub const NOTHING: Self =
-        Self { remaining: None, in_flight: InFlight::Uncounted, shadow: None };
+        Self { remaining: None, in_flight: InFlight::Uncounted, shadow: Kinds::NONE };
 }
 
 /// What was spent under one set of limits is spent under the next.

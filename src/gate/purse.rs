@@ -14,6 +14,7 @@ use crate::clock::Moment;
 use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::books::Books;
 use crate::gate::supply::Fill;
+use crate::gate::taking::{Source, Spent, Taking};
 use crate::key::text::KeyId;
 use crate::rate::bucket::TooFew;
 use crate::store::Unavailable;
@@ -36,41 +37,19 @@ pub struct Purse {
     asking: AtomicBool,
     /// How many questions were answered, or failed.
     answers: AtomicU64,
+    /// Whether the last one failed.
+    has_missed: AtomicBool,
     answered: Notify,
     books: Mutex<Books>,
 }
 
-/// What becomes of a request.
+/// When what is unspent goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Taking {
-    /// It has its tokens.
-    Taken(Spent),
-    /// It waits until there are more answers than these.
-    Wait(u64),
-    /// There are too few; so long it takes until there are enough, if nobody else spends.
-    Refused(Duration),
-    /// The purse was given up: there is another one.
-    Retired,
-}
-
-/// What one request took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Spent {
-    /// So many.
-    pub tokens: u64,
-    /// Of what.
-    pub source: Source,
-    /// How many questions were answered before.
-    answers: u64,
-}
-
-/// Of what tokens are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Of what the store gave.
-    Slice,
-    /// Of this gateway's share, without the store.
-    Share,
+pub enum Settling {
+    /// With this look.
+    Now,
+    /// With a later one: the store does not answer, or has enough to do.
+    Later,
 }
 
 /// What a look at a purse now and then has found.
@@ -96,6 +75,7 @@ impl Purse {
             left: AtomicU64::new(0),
             asking: AtomicBool::new(false),
             answers: AtomicU64::new(0),
+            has_missed: AtomicBool::new(false),
             answered: Notify::new(),
             books: Mutex::new(Books::new(fill)),
         }
@@ -190,6 +170,11 @@ impl Purse {
         self.answers.load(Ordering::Acquire)
     }
 
+    /// Whether the last question was not answered.
+    pub fn has_missed(&self) -> bool {
+        self.has_missed.load(Ordering::Acquire)
+    }
+
     /// After a request has taken from it: where little is left more is fetched, and where a small
     /// limit is spent that is said at once, since what is out holds up the refilling.
     pub fn tend(
@@ -251,8 +236,8 @@ impl Purse {
     }
 
     /// A look at it now and then: what nobody spends goes back, and what was spent without the store
-    /// is reported.
-    pub fn sweep(&self, around: &Around) -> Swept {
+    /// is reported. What is out of a rate lapses in the store by itself.
+    pub fn sweep(&self, around: &Around, settling: Settling) -> Swept {
         let mut books = self.books();
         if self.asking.load(Ordering::Acquire) {
             return Swept::Used;
@@ -260,14 +245,13 @@ impl Purse {
         let balance = self.balance.load(Ordering::Acquire);
         let idle_for = books.idle_for(balance, around.now);
         let is_out = balance > 0 || books.spent(balance) > books.reported;
-        let may_settle = around.reach == Reach::Answering;
-        if may_settle && (is_out || books.owes()) && idle_for >= books.fill.settles_after() {
+        let has_news = is_out || books.owes();
+        if settling == Settling::Now && has_news && idle_for >= books.fill.settles_after() {
             return Swept::Settles(self.settle(&mut books, around));
         }
-        // What is out of a rate lapses in the store by itself.
         let is_needed = match (&books.fill, around.reach) {
-            (Fill::Rate(..), Reach::Silent) => books.owes(),
-            (Fill::Rate(..) | Fill::Quota(_), Reach::Answering) => is_out || books.owes(),
+            (Fill::Rate(..), _) => books.owes(),
+            (Fill::Quota(_), Reach::Answering) => has_news,
             (Fill::Quota(_), Reach::Silent) => true,
         };
         if is_needed || idle_for < books.fill.retired_after() {
@@ -302,14 +286,15 @@ impl Purse {
     /// as is being spent.
     fn ask(&self, books: &mut Books, (wanted, least): (u64, u64), around: &Around) -> SliceRequest {
         self.asking.store(true, Ordering::Release);
-        let is_over = around.now.as_nanos() >= self.until.load(Ordering::Acquire);
         let span_before = books.span;
         let bucket = books.bucket(around);
+        let is_another = span_before.is_some() && span_before != books.span;
+        let is_over = is_another || around.now.as_nanos() >= self.until.load(Ordering::Acquire);
         let rest = if is_over || least > 0 {
             let rest = self.balance.swap(0, Ordering::AcqRel);
             books.returned += rest;
             // What was leased of a window that is over goes nowhere.
-            Rest::Returned(if span_before == books.span { rest } else { 0 })
+            Rest::Returned(if is_another { 0 } else { rest })
         } else {
             Rest::Kept(self.balance.load(Ordering::Acquire))
         };
@@ -379,6 +364,7 @@ impl Purse {
             Ok(Leased::OtherWindow(time)) => books.turn_to(*time, now),
             Err(_away) => {}
         }
+        self.has_missed.store(answer.is_err(), Ordering::Release);
         books.waiting = 0;
         self.asking.store(false, Ordering::Release);
         self.answers.fetch_add(1, Ordering::AcqRel);

@@ -1,5 +1,6 @@
 //! What a caller is told of its limits.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::rate::Rate;
@@ -59,6 +60,15 @@ impl Which {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Rate, Self::RouteRate, Self::Quota, Self::InFlight];
 
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Rate => 1,
+            Self::RouteRate => 2,
+            Self::Quota => 4,
+            Self::InFlight => 8,
+        }
+    }
+
     /// As metrics and logs call it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -67,6 +77,31 @@ impl Which {
             Self::Quota => "quota",
             Self::InFlight => "max_in_flight",
         }
+    }
+}
+
+/// Some kinds of limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    /// None.
+    pub const NONE: Self = Self(0);
+
+    /// Adds one.
+    pub const fn add(&mut self, which: Which) {
+        self.0 |= which.bit();
+    }
+
+    /// Whether it is one of them.
+    pub const fn has(self, which: Which) -> bool {
+        self.0 & which.bit() != 0
+    }
+
+    /// As logs call them; none for none.
+    pub fn names(self) -> Option<Cow<'static, str>> {
+        let names = Which::ALL.into_iter().filter(|it| self.has(*it)).map(Which::name);
+        names.map(Cow::Borrowed).reduce(|all, name| all + "," + name)
     }
 }
 

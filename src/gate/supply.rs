@@ -27,6 +27,14 @@ impl Fill {
         }
     }
 
+    /// Whether a question was for as long a window as this has.
+    pub fn has_window_of(&self, bucket: &Bucket) -> bool {
+        match (self, bucket) {
+            (Self::Quota(quota), Bucket::Quota(asked, ..)) => quota.window == asked.window,
+            (Self::Rate(..) | Self::Quota(_), _) => false,
+        }
+    }
+
     /// What costs more than there can ever be takes all of it.
     pub fn clamp(&self, cost: u64) -> u64 {
         match self {

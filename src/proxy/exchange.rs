@@ -9,7 +9,7 @@ use http_body::Body;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::limits::Taken;
-use crate::gate::remaining::{Remaining, Which};
+use crate::gate::remaining::{Kinds, Remaining};
 use crate::gate::running::Grant;
 use crate::key::text::KeyId;
 use crate::listener::progress::Progress;
@@ -57,8 +57,8 @@ pub struct Notes {
     pub key: Option<KeyId>,
     /// What is left of the key's limits.
     pub remaining: Option<Remaining>,
-    /// The limit that would have refused it, if that did more than to count.
-    pub shadow: Option<Which>,
+    /// The limits that would have refused it, if they did more than to count.
+    pub shadow: Kinds,
     /// When the gate let a key with limits in; only the access log wants to know.
     pub admitted: Option<Moment>,
     /// When the request was handed to the upstream.
@@ -214,7 +214,7 @@ impl Exchange {
             reason: self.notes.reason,
             key_id: self.notes.key.as_ref().map(KeyId::as_str),
             route: route.map(|it| &*it.terms.name),
-            shadow: self.notes.shadow.map(Which::name),
+            shadow: self.notes.shadow.names().as_deref(),
             admitted: self.notes.admitted.map(|it| it.since(self.begun)),
             duration: took,
             upstream: self.upstream(),

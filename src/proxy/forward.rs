@@ -93,10 +93,14 @@ impl Proxy {
         amend::strip(request.uri_mut(), &route.settings)?;
         let shown = self.credentials.take(request.headers_mut());
         let caller = Caller { address, route: found.terms };
+        if let Err(rejection) = amend::check_length(request, &route.settings) {
+            // Who may not pass learns nothing of what would, and nobody pays for what is not forwarded.
+            let entry = self.gate.examine(shown, &caller, exchange.begun()).await?;
+            exchange.notes().key = entry.as_deref().map(Entry::id);
+            return Err(rejection);
+        }
         let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;
         exchange.admitted(&grant);
-        // Who may not pass learns nothing of what would.
-        amend::check_length(request, &route.settings)?;
         let upgrade = upgrade::wanted(request, &route.settings.upgrades);
         let request = (custody.take()?, exchange.request_id().clone());
         let outbound = outbound(self, downstream, route, request, &grant);

@@ -32,7 +32,7 @@ pub struct Record<'a> {
     pub key_id: Option<&'a str>,
     /// By which route.
     pub route: Option<&'a str>,
-    /// The limit that would have refused it, if that did more than to count.
+    /// The limits that would have refused it, if they did more than to count.
     pub shadow: Option<&'a str>,
     /// How long after its head was complete a key with limits was let in.
     pub admitted: Option<Duration>,

@@ -10,8 +10,9 @@ use tokio::runtime::{Builder, Runtime};
 use self::fleet::{Fleet, Limit};
 use crate::clock::{Moment, Timestamp};
 use crate::gate::around::{Around, Patience, Reach};
-use crate::gate::purse::{Purse, Spent, Taking};
+use crate::gate::purse::Purse;
 use crate::gate::supply::Fill;
+use crate::gate::taking::{Spent, Taking};
 use crate::store::redis::tests::redis;
 use crate::store::slices::{Leased, Rest, Slice};
 

@@ -12,8 +12,9 @@ use crate::clock::{Moment, Timestamp};
 use crate::config::Config;
 use crate::config::sources::load;
 use crate::gate::around::{Around, Patience, Reach};
-use crate::gate::purse::{Purse, Swept, Taking};
+use crate::gate::purse::{Purse, Settling, Swept};
 use crate::gate::supply::Fill;
+use crate::gate::taking::Taking;
 use crate::key::text::KeyId;
 use crate::store::Unavailable;
 use crate::store::redis::Redis;
@@ -321,7 +322,11 @@ impl<'a> Fleet<'a> {
         {
             self.send(gateway, &purse, question);
         }
-        match purse.sweep(&around) {
+        let settling = match around.reach {
+            Reach::Answering => Settling::Now,
+            Reach::Silent => Settling::Later,
+        };
+        match purse.sweep(&around, settling) {
             Swept::Used => {}
             Swept::Settles(question) => self.send(gateway, &purse, question),
             Swept::Retired => {

@@ -1,0 +1,36 @@
+//! Says what becomes of a request that takes tokens from a purse.
+
+use std::time::Duration;
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// It has its tokens.
+    Taken(Spent),
+    /// It waits until there are more answers than these.
+    Wait(u64),
+    /// There are too few; so long it takes until there are enough, if nobody else spends.
+    Refused(Duration),
+    /// The purse was given up: there is another one.
+    Retired,
+}
+
+/// What one request took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// So many.
+    pub tokens: u64,
+    /// Of what.
+    pub source: Source,
+    /// How many questions were answered before.
+    pub answers: u64,
+}
+
+/// Of what tokens are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Of what the store gave.
+    Slice,
+    /// Of this gateway's share, without the store.
+    Share,
+}
