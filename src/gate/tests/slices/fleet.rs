@@ -1,7 +1,7 @@
 //! Gateways that lease from one bucket, on a clock that moves when it is told to.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,19 +15,11 @@ use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::purse::{Purse, Settling, Swept};
 use crate::gate::supply::Fill;
 use crate::gate::taking::Taking;
+use crate::gate::tests::slices::members::{Gateway, Letter, Limit, Loses, Spell, fill};
 use crate::key::text::KeyId;
 use crate::store::Unavailable;
 use crate::store::redis::Redis;
-use crate::store::slices::{Leased, SliceRequest};
-
-/// What a key may spend.
-#[derive(Clone, Copy, Debug)]
-pub enum Limit {
-    /// So many a second, and so many at once.
-    Rate(u32, u32),
-    /// So many a day.
-    Quota(u64),
-}
+use crate::store::slices::{Away, Bucket, Leased, Rest, SliceRequest};
 
 /// Gateways, and what is on its way between them and the store.
 pub struct Fleet<'a> {
@@ -38,63 +30,17 @@ pub struct Fleet<'a> {
     gateways: Vec<Gateway>,
     /// In microseconds since the beginning.
     now: u64,
+    /// What the store's clock says then.
+    began: Timestamp,
     order: u64,
-    mail: BinaryHeap<Reverse<(u64, u64, Letter)>>,
+    /// By when it arrives.
+    mail: BTreeMap<(u64, u64), Letter>,
     admitted: Vec<u64>,
+    admitted_by: Vec<usize>,
+    spells: Vec<Spell>,
     swept: u64,
-    away: bool,
-}
-
-struct Gateway {
-    purse: Arc<Purse>,
-    reach: Reach,
-    /// Its clock runs so many thousandths of the true one.
-    pace: u64,
-    /// Who waits, since when, for how many answers.
-    waiting: Vec<(u64, u64)>,
-    loses: Loses,
-    delay: u64,
-    /// How long its next question is on its way.
-    way: u64,
-    stalled_until: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loses {
-    Nothing,
-    Question,
-    Answer,
-}
-
-/// A question that arrives, or an answer.
-struct Letter {
-    gateway: usize,
-    purse: Arc<Purse>,
-    question: SliceRequest,
-    sent: u64,
-    /// Nobody waits for its answer any more.
-    late: bool,
-    answer: Option<Result<Leased, Unavailable>>,
-}
-
-impl PartialEq for Letter {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Letter {}
-
-impl PartialOrd for Letter {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Letter {
-    fn cmp(&self, _other: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
-    }
+    /// What others spend of a quota, as soon as it is this time.
+    elsewhere: Vec<(u64, u64)>,
 }
 
 /// A store on a server.
@@ -117,6 +63,9 @@ impl<'a> Fleet<'a> {
             purse: purse(key, limit),
             reach: Reach::Answering,
             pace,
+            ahead: 0,
+            cut_until: 0,
+            heard: None,
             waiting: Vec::new(),
             loses: Loses::Nothing,
             delay: 300,
@@ -130,12 +79,24 @@ impl<'a> Fleet<'a> {
             limit,
             gateways: gateways.into(),
             now: 0,
+            began: MORNING,
             order: 0,
-            mail: BinaryHeap::new(),
+            mail: BTreeMap::new(),
             admitted: Vec::new(),
+            admitted_by: Vec::new(),
+            spells: Vec::new(),
             swept: 0,
-            away: false,
+            elsewhere: Vec::new(),
         }
+    }
+
+    /// Begins at another time, with gateways whose idea of the store's is so many milliseconds ahead.
+    pub fn at(mut self, began: Timestamp, ahead: [i64; 3]) -> Self {
+        self.began = began;
+        for (gateway, millis) in self.gateways.iter_mut().zip(ahead) {
+            gateway.ahead = millis * 1_000;
+        }
+        self
     }
 
     /// When requests were let in, in microseconds.
@@ -143,11 +104,42 @@ impl<'a> Fleet<'a> {
         &self.admitted
     }
 
+    /// By which gateways.
+    pub fn admitted_by(&self) -> &[usize] {
+        &self.admitted_by
+    }
+
+    /// When gateways went on without the store.
+    pub fn spells(&self) -> &[Spell] {
+        &self.spells
+    }
+
+    /// Has others spend so much of a quota as soon as it is each of these times.
+    pub fn spend_elsewhere(&mut self, tokens: u64, times: impl IntoIterator<Item = u64>) {
+        self.elsewhere = times.into_iter().map(|it| (it, tokens)).collect();
+        self.elsewhere.sort_unstable_by_key(|it| Reverse(it.0));
+        self.pass(0);
+    }
+
+    fn spent_elsewhere(&mut self, tokens: u64) {
+        let Fill::Quota(quota) = fill(self.limit) else { return };
+        let bucket = Bucket::Quota(quota, quota.window.at(self.time()), 0);
+        let (account, question, rest) = (account(), 1, Rest::Returned(0));
+        let away = Away { spent: tokens, ..Away::default() };
+        let key = self.key;
+        let (spent, wanted, least) = (0, 0, 0);
+        let request =
+            SliceRequest { key, bucket, account, question, spent, rest, wanted, least, away };
+        let leased = self.store.lease_slice_at(&request, Some(self.time()));
+        assert!(matches!(self.runtime.block_on(leased), Ok(Leased::Slice(_))));
+    }
+
     pub fn crash(&mut self, gateway: usize) {
         let (key, limit) = (self.key, self.limit);
         let it = &mut self.gateways[gateway];
-        (it.purse, it.reach) = (purse(key, limit), Reach::Answering);
+        (it.purse, it.heard) = (purse(key, limit), None);
         it.waiting.clear();
+        self.reach(gateway, Reach::Answering);
     }
 
     pub fn lose_question(&mut self, gateway: usize) {
@@ -171,13 +163,18 @@ impl<'a> Fleet<'a> {
         self.gateways[gateway].stalled_until = self.now + millis * 1_000;
     }
 
+    /// It does not reach the store for so long.
+    pub fn part(&mut self, gateway: usize, millis: u64) {
+        self.gateways[gateway].cut_until = self.now + millis * 1_000;
+    }
+
     /// Nobody reaches the store.
     pub fn cut_off(&mut self) {
-        self.away = true;
+        self.gateways.iter_mut().for_each(|it| it.cut_until = u64::MAX);
     }
 
     pub fn restore(&mut self) {
-        self.away = false;
+        self.gateways.iter_mut().for_each(|it| it.cut_until = 0);
     }
 
     pub fn request(&mut self, gateway: usize, count: u32) {
@@ -188,14 +185,19 @@ impl<'a> Fleet<'a> {
     pub fn pass(&mut self, millis: u64) {
         let end = self.now + millis * 1_000;
         loop {
-            let mail = self.mail.peek().map_or(u64::MAX, |it| it.0.0);
-            let next = mail.min(self.swept + SWEPT_EVERY);
+            let mail = self.mail.first_key_value().map_or(u64::MAX, |it| it.0.0);
+            let elsewhere = self.elsewhere.last().map_or(u64::MAX, |it| it.0);
+            let next = mail.min(self.swept + SWEPT_EVERY).min(elsewhere);
             if next > end {
                 break;
             }
             self.now = next;
-            let due = if mail == next { self.mail.pop() } else { None };
-            if let Some(Reverse((_, _, letter))) = due {
+            if let Some((_, tokens)) = self.elsewhere.pop_if(|it| it.0 == next) {
+                self.spent_elsewhere(tokens);
+                continue;
+            }
+            let due = if mail == next { self.mail.pop_first() } else { None };
+            if let Some((_, letter)) = due {
                 self.deliver(letter);
             } else {
                 self.swept = next;
@@ -209,10 +211,33 @@ impl<'a> Fleet<'a> {
         let it = &self.gateways[gateway];
         Around {
             now: self.moment(gateway, self.now),
-            time: time(self.now),
+            time: Timestamp::from_micros(self.time().as_micros() + it.ahead),
             fellows: u32::try_from(self.gateways.len()).unwrap(),
             reach: it.reach,
             patience,
+        }
+    }
+
+    /// The store's clock.
+    fn time(&self) -> Timestamp {
+        self.began.after(Duration::from_micros(self.now))
+    }
+
+    fn is_cut_off(&self, gateway: usize) -> bool {
+        self.now < self.gateways[gateway].cut_until
+    }
+
+    /// Whether it goes on with its share from now on.
+    fn reach(&mut self, gateway: usize, reach: Reach) {
+        let it = &mut self.gateways[gateway];
+        let before = std::mem::replace(&mut it.reach, reach);
+        if before != reach && reach == Reach::Silent {
+            let (from, remained) = (self.now, it.heard);
+            self.spells.push(Spell { gateway, from, until: None, remained });
+        }
+        let last = self.spells.iter_mut().rfind(|it| it.gateway == gateway);
+        if let Some(last) = last.filter(|_| before != reach && reach == Reach::Answering) {
+            last.until = Some(self.now);
         }
     }
 
@@ -230,6 +255,7 @@ impl<'a> Fleet<'a> {
         match taking {
             Taking::Taken(_) => {
                 self.admitted.push(self.now);
+                self.admitted_by.push(gateway);
                 if let Some(question) = purse.tend(|| fill(self.limit), || around) {
                     self.send(gateway, &purse, question);
                 }
@@ -244,11 +270,12 @@ impl<'a> Fleet<'a> {
     }
 
     fn send(&mut self, gateway: usize, purse: &Arc<Purse>, question: SliceRequest) {
+        let is_cut_off = self.is_cut_off(gateway);
         let it = &mut self.gateways[gateway];
         let loses = std::mem::replace(&mut it.loses, Loses::Nothing);
         let way = std::mem::replace(&mut it.way, HALF_WAY);
-        let late = way >= GIVEN_UP_AFTER && !self.away;
-        let is_lost = self.away || late || loses == Loses::Question;
+        let late = way >= GIVEN_UP_AFTER && !is_cut_off;
+        let is_lost = is_cut_off || late || loses == Loses::Question;
         let at = if is_lost { self.now + GIVEN_UP_AFTER } else { self.now + way };
         let answer = is_lost.then(|| Err(Unavailable("lost".to_owned())));
         if loses == Loses::Answer {
@@ -265,14 +292,14 @@ impl<'a> Fleet<'a> {
 
     fn post(&mut self, at: u64, letter: Letter) {
         self.order += 1;
-        self.mail.push(Reverse((at, self.order, letter)));
+        self.mail.insert((at, self.order), letter);
     }
 
     fn deliver(&mut self, mut letter: Letter) {
         let gateway = letter.gateway;
         match letter.answer.take() {
             None => {
-                let leased = self.store.lease_slice_at(&letter.question, Some(time(self.now)));
+                let leased = self.store.lease_slice_at(&letter.question, Some(self.time()));
                 let leased = self.runtime.block_on(leased);
                 assert!(leased.is_ok(), "{leased:?}");
                 if letter.late {
@@ -298,11 +325,13 @@ impl<'a> Fleet<'a> {
 
     fn hear(&mut self, gateway: usize, answer: &Result<Leased, Unavailable>) {
         let now = self.now;
-        let it = &mut self.gateways[gateway];
-        // One that is cut off by itself spends its share beside what the others do.
-        let is_silent = answer.is_err() && self.away;
-        it.reach = if is_silent { Reach::Silent } else { Reach::Answering };
-        for (since, _) in std::mem::take(&mut it.waiting) {
+        if let Ok(Leased::Slice(slice)) = answer {
+            self.gateways[gateway].heard = Some((slice.left, now));
+        }
+        // Who only loses a question asks again: else it would spend its share beside what the others do.
+        let is_silent = answer.is_err() && self.is_cut_off(gateway);
+        self.reach(gateway, if is_silent { Reach::Silent } else { Reach::Answering });
+        for (since, _) in std::mem::take(&mut self.gateways[gateway].waiting) {
             let patience = if now - since >= PATIENCE { Patience::Over } else { Patience::Fresh };
             // Who has waited too long was refused meanwhile.
             if patience == Patience::Fresh {
@@ -333,35 +362,26 @@ impl<'a> Fleet<'a> {
                 self.gateways[gateway].purse = self::purse(self.key, self.limit);
             }
         }
-        let now = self.now;
-        let it = &mut self.gateways[gateway];
-        if self.away && it.waiting.iter().any(|(since, _)| now - since >= PATIENCE) {
-            it.reach = Reach::Silent;
-            it.waiting.clear();
+        let waiting = &self.gateways[gateway].waiting;
+        let is_over = waiting.iter().any(|(since, _)| self.now - since >= PATIENCE);
+        if is_over && self.is_cut_off(gateway) {
+            self.gateways[gateway].waiting.clear();
+            self.reach(gateway, Reach::Silent);
         }
     }
 }
 
 fn purse(key: KeyId, limit: Limit) -> Arc<Purse> {
+    Arc::new(Purse::new(key, account(), fill(limit)))
+}
+
+fn account() -> u64 {
     static ACCOUNTS: AtomicU64 = AtomicU64::new(0);
-    Arc::new(Purse::new(key, ACCOUNTS.fetch_add(1, Ordering::Relaxed), fill(limit)))
+    ACCOUNTS.fetch_add(1, Ordering::Relaxed)
 }
 
-fn fill(limit: Limit) -> Fill {
-    match limit {
-        Limit::Rate(per_second, burst) => {
-            Fill::Rate(format!("{per_second}/s burst {burst}").parse().unwrap(), None)
-        }
-        Limit::Quota(count) => Fill::Quota(format!("{count}/day").parse().unwrap()),
-    }
-}
-
-/// A morning in UTC.
-fn time(now: u64) -> Timestamp {
-    let start = Timestamp::from_micros(1_800_000_000_000_000);
-    start.after(Duration::from_micros(now))
-}
-
+/// In UTC.
+pub const MORNING: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 /// Nothing is at the beginning of time.
 const START: u64 = 1_000_000_000;
 const SWEPT_EVERY: u64 = 50_000;
