@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
 use self::fleet::Fleet;
-use self::members::Limit;
+use self::members::{Limit, open};
 use crate::clock::{Moment, Timestamp};
 use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::purse::Purse;
@@ -100,7 +100,7 @@ fn runtime() -> Runtime {
 #[test]
 fn no_window_lets_in_more_than_the_rate_whoever_crashes_and_whatever_is_lost() {
     let (runtime, server) = (runtime(), redis::Redis::start());
-    let store = runtime.block_on(fleet::open(&server.url()));
+    let store = runtime.block_on(open(&server.url()));
     let rates = prop::sample::select(vec![
         (10, 10),
         (10, 1),
@@ -121,7 +121,7 @@ fn no_window_lets_in_more_than_the_rate_whoever_crashes_and_whatever_is_lost() {
 #[test]
 fn what_may_have_lapsed_is_not_spent() {
     let (runtime, server) = (runtime(), redis::Redis::start());
-    let store = runtime.block_on(fleet::open(&server.url()));
+    let store = runtime.block_on(open(&server.url()));
     for pause in (1_000..1_600).step_by(20) {
         let mut fleet = Fleet::new(&runtime, &store, Limit::Rate(100, 300));
         (0..60).for_each(|_| {
@@ -176,7 +176,7 @@ fn what_was_kept_for_too_long_is_not_spent() {
 #[test]
 fn nothing_is_withheld_from_who_stays_within_the_rate() {
     let (runtime, server) = (runtime(), redis::Redis::start());
-    let store = runtime.block_on(fleet::open(&server.url()));
+    let store = runtime.block_on(open(&server.url()));
     for (per_second, burst) in [(10, 1), (10, 10), (100, 20), (1_000, 1_000)] {
         let mut fleet = Fleet::new(&runtime, &store, Limit::Rate(per_second, burst));
         let pause = 1_000 / u64::from(per_second) + 1 + 50 / u64::from(per_second);
@@ -193,7 +193,7 @@ fn nothing_is_withheld_from_who_stays_within_the_rate() {
 #[test]
 fn cut_off_from_the_store_all_together_stay_within_the_rate_and_are_exact_again() {
     let (runtime, server) = (runtime(), redis::Redis::start());
-    let store = runtime.block_on(fleet::open(&server.url()));
+    let store = runtime.block_on(open(&server.url()));
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(20) };
     proptest!(config, |(away in 500..6_000_u64, hungry in 1..4_usize)| {
         let mut fleet = Fleet::new(&runtime, &store, Limit::Rate(1_000, 1_000));

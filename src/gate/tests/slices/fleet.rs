@@ -9,13 +9,14 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::clock::{Moment, Timestamp};
-use crate::config::Config;
-use crate::config::sources::load;
 use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::purse::{Purse, Settling, Swept};
 use crate::gate::supply::Fill;
+use crate::gate::taking::Source;
 use crate::gate::taking::Taking;
-use crate::gate::tests::slices::members::{Gateway, Letter, Limit, Loses, Spell, fill};
+use crate::gate::tests::slices::members::{
+    By, Gateway, Letter, Limit, Loses, Spell, account, fill, purse,
+};
 use crate::key::text::KeyId;
 use crate::store::Unavailable;
 use crate::store::redis::Redis;
@@ -36,22 +37,15 @@ pub struct Fleet<'a> {
     /// By when it arrives.
     mail: BTreeMap<(u64, u64), Letter>,
     admitted: Vec<u64>,
-    admitted_by: Vec<usize>,
+    admitted_by: Vec<By>,
     spells: Vec<Spell>,
     swept: u64,
     /// What others spend of a quota, as soon as it is this time.
     elsewhere: Vec<(u64, u64)>,
-}
-
-/// A store on a server.
-pub async fn open(url: &str) -> Redis {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keyward.toml");
-    std::fs::write(&path, format!("[store]\nurl = {url:?}\npepper_file = \"p\"\n")).unwrap();
-    let config: Config = load(Some(&path), &[], std::iter::empty()).unwrap().config;
-    let store = Redis::open(&config.store).unwrap();
-    store.meta().await.unwrap();
-    store
+    /// When the store's clock is set forward, and by how much.
+    step: (u64, u64),
+    /// When the last window began, and how much was out then.
+    turned: (Timestamp, u64),
 }
 
 impl<'a> Fleet<'a> {
@@ -66,6 +60,8 @@ impl<'a> Fleet<'a> {
             ahead: 0,
             cut_until: 0,
             heard: None,
+            in_hand: 0,
+            is_behind: false,
             waiting: Vec::new(),
             loses: Loses::Nothing,
             delay: 300,
@@ -87,12 +83,15 @@ impl<'a> Fleet<'a> {
             spells: Vec::new(),
             swept: 0,
             elsewhere: Vec::new(),
+            step: (0, 0),
+            turned: (MORNING, 0),
         }
     }
 
-    /// Begins at another time, with gateways whose idea of the store's is so many milliseconds ahead.
-    pub fn at(mut self, began: Timestamp, ahead: [i64; 3]) -> Self {
-        self.began = began;
+    /// Begins at another time; the store's clock is set forward later on, and the gateways' ideas of it
+    /// are so many milliseconds ahead.
+    pub fn at(mut self, began: Timestamp, step: (u64, u64), ahead: [i64; 3]) -> Self {
+        (self.began, self.step) = (began, step);
         for (gateway, millis) in self.gateways.iter_mut().zip(ahead) {
             gateway.ahead = millis * 1_000;
         }
@@ -104,14 +103,19 @@ impl<'a> Fleet<'a> {
         &self.admitted
     }
 
-    /// By which gateways.
-    pub fn admitted_by(&self) -> &[usize] {
+    /// By whom.
+    pub fn admitted_by(&self) -> &[By] {
         &self.admitted_by
     }
 
     /// When gateways went on without the store.
     pub fn spells(&self) -> &[Spell] {
         &self.spells
+    }
+
+    /// How much was in the hands of gateways, or on its way to them, when the last window began.
+    pub fn left_over(&self) -> u64 {
+        self.turned.1
     }
 
     /// Has others spend so much of a quota as soon as it is each of these times.
@@ -132,12 +136,14 @@ impl<'a> Fleet<'a> {
             SliceRequest { key, bucket, account, question, spent, rest, wanted, least, away };
         let leased = self.store.lease_slice_at(&request, Some(self.time()));
         assert!(matches!(self.runtime.block_on(leased), Ok(Leased::Slice(_))));
+        self.turned = (self.time(), self.gateways.iter().map(|it| it.in_hand).sum());
+        self.gateways.iter_mut().for_each(|it| it.is_behind = true);
     }
 
     pub fn crash(&mut self, gateway: usize) {
         let (key, limit) = (self.key, self.limit);
         let it = &mut self.gateways[gateway];
-        (it.purse, it.heard) = (purse(key, limit), None);
+        (it.purse, it.heard, it.in_hand) = (purse(key, limit), None, 0);
         it.waiting.clear();
         self.reach(gateway, Reach::Answering);
     }
@@ -220,7 +226,8 @@ impl<'a> Fleet<'a> {
 
     /// The store's clock.
     fn time(&self) -> Timestamp {
-        self.began.after(Duration::from_micros(self.now))
+        let (at, by) = self.step;
+        self.began.after(Duration::from_micros(self.now + if self.now < at { 0 } else { by }))
     }
 
     fn is_cut_off(&self, gateway: usize) -> bool {
@@ -247,23 +254,27 @@ impl<'a> Fleet<'a> {
 
     fn take(&mut self, gateway: usize, since: u64, patience: Patience) {
         let around = self.around(gateway, patience);
-        let purse = Arc::clone(&self.gateways[gateway].purse);
-        let (taking, question) = purse.take(1, || fill(self.limit), &around);
+        let holder = Arc::clone(&self.gateways[gateway].purse);
+        let (taking, question) = holder.take(1, || fill(self.limit), &around);
         if let Some(question) = question {
-            self.send(gateway, &purse, question);
+            self.send(gateway, &holder, question);
         }
         match taking {
-            Taking::Taken(_) => {
+            Taking::Taken(spent) => {
+                let it = &mut self.gateways[gateway];
+                let is_slice = spent.source == Source::Slice;
+                it.in_hand -= u64::from(is_slice);
                 self.admitted.push(self.now);
-                self.admitted_by.push(gateway);
-                if let Some(question) = purse.tend(|| fill(self.limit), || around) {
-                    self.send(gateway, &purse, question);
+                self.admitted_by.push(By { gateway, is_behind: is_slice && it.is_behind });
+                if let Some(question) = holder.tend(|| fill(self.limit), || around) {
+                    self.send(gateway, &holder, question);
                 }
             }
             Taking::Wait(answers) => self.gateways[gateway].waiting.push((since, answers)),
             Taking::Refused(_) => {}
             Taking::Retired => {
-                self.gateways[gateway].purse = self::purse(self.key, self.limit);
+                let it = &mut self.gateways[gateway];
+                (it.purse, it.in_hand) = (purse(self.key, self.limit), 0);
                 self.take(gateway, since, patience);
             }
         }
@@ -272,6 +283,10 @@ impl<'a> Fleet<'a> {
     fn send(&mut self, gateway: usize, purse: &Arc<Purse>, question: SliceRequest) {
         let is_cut_off = self.is_cut_off(gateway);
         let it = &mut self.gateways[gateway];
+        it.in_hand = match question.rest {
+            Rest::Kept(kept) => kept,
+            Rest::Returned(_) => 0,
+        };
         let loses = std::mem::replace(&mut it.loses, Loses::Nothing);
         let way = std::mem::replace(&mut it.way, HALF_WAY);
         let late = way >= GIVEN_UP_AFTER && !is_cut_off;
@@ -326,7 +341,10 @@ impl<'a> Fleet<'a> {
     fn hear(&mut self, gateway: usize, answer: &Result<Leased, Unavailable>) {
         let now = self.now;
         if let Ok(Leased::Slice(slice)) = answer {
-            self.gateways[gateway].heard = Some((slice.left, now));
+            let it = &mut self.gateways[gateway];
+            (it.heard, it.in_hand) = (Some((slice.left, now)), it.in_hand + slice.granted);
+            it.is_behind = slice.now < self.turned.0;
+            self.turned.1 += if it.is_behind { slice.granted } else { 0 };
         }
         // Who only loses a question asks again: else it would spend its share beside what the others do.
         let is_silent = answer.is_err() && self.is_cut_off(gateway);
@@ -345,21 +363,22 @@ impl<'a> Fleet<'a> {
             return;
         }
         let around = self.around(gateway, Patience::Over);
-        let purse = Arc::clone(&self.gateways[gateway].purse);
+        let holder = Arc::clone(&self.gateways[gateway].purse);
         if around.reach == Reach::Silent
-            && let Some(question) = purse.probe(&around)
+            && let Some(question) = holder.probe(&around)
         {
-            self.send(gateway, &purse, question);
+            self.send(gateway, &holder, question);
         }
         let settling = match around.reach {
             Reach::Answering => Settling::Now,
             Reach::Silent => Settling::Later,
         };
-        match purse.sweep(&around, settling) {
+        match holder.sweep(&around, settling) {
             Swept::Used => {}
-            Swept::Settles(question) => self.send(gateway, &purse, question),
+            Swept::Settles(question) => self.send(gateway, &holder, question),
             Swept::Retired => {
-                self.gateways[gateway].purse = self::purse(self.key, self.limit);
+                let it = &mut self.gateways[gateway];
+                (it.purse, it.in_hand) = (purse(self.key, self.limit), 0);
             }
         }
         let waiting = &self.gateways[gateway].waiting;
@@ -369,15 +388,6 @@ impl<'a> Fleet<'a> {
             self.reach(gateway, Reach::Silent);
         }
     }
-}
-
-fn purse(key: KeyId, limit: Limit) -> Arc<Purse> {
-    Arc::new(Purse::new(key, account(), fill(limit)))
-}
-
-fn account() -> u64 {
-    static ACCOUNTS: AtomicU64 = AtomicU64::new(0);
-    ACCOUNTS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// In UTC.

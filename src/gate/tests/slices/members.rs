@@ -1,11 +1,16 @@
 //! What a fleet is made of: its gateways, and what is on its way between them and the store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::config::Config;
+use crate::config::sources::load;
 use crate::gate::around::Reach;
 use crate::gate::purse::Purse;
 use crate::gate::supply::Fill;
+use crate::key::text::KeyId;
 use crate::store::Unavailable;
+use crate::store::redis::Redis;
 use crate::store::slices::{Leased, SliceRequest};
 
 /// What a key may spend.
@@ -15,6 +20,14 @@ pub enum Limit {
     Rate(u32, u32),
     /// So many a day.
     Quota(u64),
+}
+
+/// Who let a request in.
+#[derive(Clone, Copy, Debug)]
+pub struct By {
+    pub gateway: usize,
+    /// With what it had leased before, and not heard since that another window has begun.
+    pub is_behind: bool,
 }
 
 /// A time during which a gateway went on with its share.
@@ -39,6 +52,10 @@ pub struct Gateway {
     pub cut_until: u64,
     /// How much remained when it last heard of the store, and when.
     pub heard: Option<(u64, u64)>,
+    /// What it has leased and not spent.
+    pub in_hand: u64,
+    /// It has not heard yet that another window has begun.
+    pub is_behind: bool,
     /// Who waits, since when, for how many answers.
     pub waiting: Vec<(u64, u64)>,
     pub loses: Loses,
@@ -64,6 +81,28 @@ pub struct Letter {
     /// Nobody waits for its answer any more.
     pub late: bool,
     pub answer: Option<Result<Leased, Unavailable>>,
+}
+
+/// A store on a server.
+pub async fn open(url: &str) -> Redis {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keyward.toml");
+    std::fs::write(&path, format!("[store]\nurl = {url:?}\npepper_file = \"p\"\n")).unwrap();
+    let config: Config = load(Some(&path), &[], std::iter::empty()).unwrap().config;
+    let store = Redis::open(&config.store).unwrap();
+    store.meta().await.unwrap();
+    store
+}
+
+/// An empty purse of an account of its own.
+pub fn purse(key: KeyId, limit: Limit) -> Arc<Purse> {
+    Arc::new(Purse::new(key, account(), fill(limit)))
+}
+
+/// Another one each time.
+pub fn account() -> u64 {
+    static ACCOUNTS: AtomicU64 = AtomicU64::new(0);
+    ACCOUNTS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// By what the bucket of such a limit is filled.
