@@ -133,6 +133,7 @@ fn no_quota_is_exceeded_whoever_crashes_and_whatever_is_lost() {
     proptest!(config(80), |(case in cases(), events in events())| {
         let mut fleet = case.fleet(&runtime, &store);
         happen(&mut fleet, &events);
+        use_up(&mut fleet);
         assert!(fleet.spells().is_empty());
         tried.set(tried.get() + 1);
         used_up.set(used_up.get() + usize::from(assert_within(&case, &fleet)));
