@@ -1,6 +1,7 @@
 //! Leases slices of limits from the store, for all purses of this gateway, and knows whether it
 //! answers.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub struct Leasing {
     said: AtomicU64,
     is_said: AtomicBool,
     accounts: AtomicU64,
-    purses: Mutex<Vec<Arc<Purse>>>,
+    /// In the order in which they are looked at.
+    purses: Mutex<VecDeque<Arc<Purse>>>,
     counts: Counts,
 }
 
@@ -92,7 +94,7 @@ impl Leasing {
         if let Some(before) = &*before {
             return Arc::clone(before);
         }
-        self.purses().push(Arc::clone(&purse));
+        self.purses().push_back(Arc::clone(&purse));
         purse
     }
 
@@ -231,35 +233,34 @@ impl Leasing {
         self.silent.get(self.store.limits_shard(key)).unwrap_or(first)
     }
 
-    /// A look at all purses: what nobody spends goes back. Those that were given up are handed out.
+    /// A look at the next purses: what nobody spends goes back. Those that were given up are handed out.
     pub fn sweep(self: &Arc<Self>, pass: &Pass) -> Vec<Arc<Purse>> {
         let seen = self.store.sight().watch();
         let gateways = u32::try_from(seen.borrow().entries.len()).unwrap_or(u32::MAX);
         self.fellows.store(gateways.max(1), Ordering::Relaxed);
-        let mut purses = std::mem::take(&mut *self.purses());
-        let (mut retired, mut look) = (Vec::new(), Look::default());
-        purses.retain(|purse| {
+        let next: Vec<Arc<Purse>> = {
+            let mut purses = self.purses();
+            let few = purses.len().min(LOOKED_AT_ONCE);
+            purses.drain(..few).collect()
+        };
+        let mut look = Look::default();
+        let (retired, kept): (Vec<_>, Vec<_>) = next.into_iter().partition(|purse| {
             let shard = self.store.limits_shard(purse.key());
-            match look.at(purse, shard, &self.around(purse.key(), pass)) {
-                Swept::Used => true,
-                Swept::Settles(question) => {
-                    self.send(purse, question);
-                    true
-                }
-                Swept::Retired => {
-                    retired.push(Arc::clone(purse));
-                    false
-                }
+            let swept = look.at(purse, shard, &self.around(purse.key(), pass));
+            if let Swept::Settles(question) = swept {
+                self.send(purse, question);
+                return false;
             }
+            matches!(swept, Swept::Retired)
         });
-        self.purses().append(&mut purses);
+        self.purses().extend(kept);
         retired
     }
 
     /// Gives back everything that is unspent, and waits until the store knows.
     pub async fn return_all(&self, pass: &Pass) {
         let purses = std::mem::take(&mut *self.purses());
-        for some in purses.chunks(RETURNED_AT_ONCE) {
+        for some in Vec::from(purses).chunks(RETURNED_AT_ONCE) {
             join_all(some.iter().map(|purse| self.return_one(purse, pass))).await;
         }
     }
@@ -272,12 +273,12 @@ impl Leasing {
         }
     }
 
-    fn purses(&self) -> MutexGuard<'_, Vec<Arc<Purse>>> {
+    fn purses(&self) -> MutexGuard<'_, VecDeque<Arc<Purse>>> {
         self.purses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One look at all purses.
+/// One look at some purses.
 #[derive(Default)]
 struct Look {
     probed: [bool; SHARDS_MAX],
@@ -334,6 +335,9 @@ const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// How often a part of the store is tried that does not answer.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
+/// How many purses one look is at: with more than these, each is looked at less often.
+const LOOKED_AT_ONCE: usize = 16_384;
 
 /// How many idle purses are settled by one look.
 const SETTLED_AT_ONCE: usize = 256;

@@ -14,7 +14,7 @@ use crate::clock::Moment;
 use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::books::Books;
 use crate::gate::supply::Fill;
-use crate::gate::taking::{Source, Spent, Taking};
+use crate::gate::taking::{Source, Spent, Taking, Talk};
 use crate::key::text::KeyId;
 use crate::rate::bucket::TooFew;
 use crate::store::Unavailable;
@@ -104,9 +104,9 @@ impl Purse {
         fill: impl FnOnce() -> Fill,
         around: &Around,
     ) -> (Taking, Option<SliceRequest>) {
-        let answers = self.answers();
+        let talk = self.talk();
         if self.spend(cost, around.now) {
-            return (Taking::Taken(Spent { tokens: cost, source: Source::Slice, answers }), None);
+            return (Taking::Taken(Spent { tokens: cost, source: Source::Slice, talk }), None);
         }
         self.take_slowly(cost, fill(), around)
     }
@@ -130,16 +130,16 @@ impl Purse {
         // It may have been made by somebody who had not seen the change yet.
         self.go_over(&mut books, fill);
         let tokens = books.fill.clamp(cost);
-        let (cost, answers) = (tokens, self.answers());
+        let (cost, talk) = (tokens, self.talk());
+        let Talk { answers, is_asking } = talk;
         if self.spend(tokens, around.now) {
-            return (Taking::Taken(Spent { tokens, source: Source::Slice, answers }), None);
+            return (Taking::Taken(Spent { tokens, source: Source::Slice, talk }), None);
         }
-        let asking = self.asking.load(Ordering::Acquire);
         if around.reach == Reach::Silent {
-            let probe = !asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
+            let probe = !is_asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
             let taken = books.take_of_share(cost, around);
             let taken = match taken {
-                Ok(()) => Taking::Taken(Spent { tokens, source: Source::Share, answers }),
+                Ok(()) => Taking::Taken(Spent { tokens, source: Source::Share, talk }),
                 Err(TooFew(wait)) => Taking::Refused(wait),
             };
             return (taken, probe.then(|| self.ask(&mut books, (cost, cost), around)));
@@ -149,14 +149,19 @@ impl Purse {
         }
         books.waiting = books.waiting.saturating_add(cost);
         let wanted = books.waiting;
-        let question = (!asking).then(|| self.ask(&mut books, (wanted, cost), around));
+        let question = (!is_asking).then(|| self.ask(&mut books, (wanted, cost), around));
         (Taking::Wait(answers), question)
     }
 
-    /// Gives back what was just taken, where no question has gone out since.
+    fn talk(&self) -> Talk {
+        let answers = self.answers();
+        Talk { answers, is_asking: self.asking.load(Ordering::Acquire) }
+    }
+
+    /// Gives back what was just taken, where nothing was said of it to the store since.
     pub fn give_back(&self, spent: &Spent) {
         let mut books = self.books();
-        if self.asking.load(Ordering::Acquire) || self.answers() != spent.answers {
+        if self.talk() != spent.talk {
             return;
         }
         match spent.source {

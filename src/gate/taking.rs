@@ -22,8 +22,17 @@ pub struct Spent {
     pub tokens: u64,
     /// Of what.
     pub source: Source,
-    /// How many questions were answered before.
+    /// As it was before.
+    pub talk: Talk,
+}
+
+/// How far a purse has come with its questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Talk {
+    /// How many were answered, or failed.
     pub answers: u64,
+    /// Whether one is on its way.
+    pub is_asking: bool,
 }
 
 /// Of what tokens are.

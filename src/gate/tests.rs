@@ -36,6 +36,7 @@ mod following;
 mod history;
 mod merging;
 mod proving;
+mod purses;
 mod slices;
 mod versions;
 

@@ -14,6 +14,7 @@ use crate::support::gateway::{FILE, Gateway, Key};
 use crate::support::http::Response;
 use crate::support::setup::Setup;
 use crate::support::upstream::{Upstream, ok};
+use crate::support::wait::eventually;
 
 /// Mints as large a record as there is.
 fn mint(gateway: &Gateway) -> Response {
@@ -129,3 +130,26 @@ fn a_first_start_on_a_full_disk_says_so_and_the_next_one_with_room_goes_well() {
 }
 
 const LEASE: Duration = Duration::from_secs(1);
+
+#[test]
+fn on_a_full_disk_a_quota_that_cannot_be_counted_is_not_said_to_be_exhausted() {
+    let disk = Disk::new(32);
+    let upstream = Upstream::answering(|_| ok("ok"));
+    let setup = Setup::to(upstream.address()).log("level = \"warn\"");
+    let setup = setup.store(&format!("url = \"sqlite:{}\"", disk.path("keyward.db").display()));
+    let gateway = Gateway::start_with(&disk, &setup);
+    let limited = gateway.mint_as(&json!({ "name": "limited", "quota": "100000/day" }));
+    let shadow = gateway.mint_as(&json!({ "name": "shadow", "quota": "100000/day shadow" }));
+    let free = gateway.mint("free");
+    disk.fill("ballast", 32 << 20);
+    let ask = |key: &Key| Ask::get("/").key(key).to(&gateway);
+    let questions = || gateway.metrics().count("keyward_limits_leases");
+    let before = questions();
+    (0..5).for_each(|_| ask(&limited).assert_problem(503, "store_unreachable"));
+    // One for each: nobody asks again and again meanwhile.
+    assert!(questions() - before <= 10, "{} questions", questions() - before);
+    assert_eq!(ask(&shadow).status, 200);
+    assert_eq!(ask(&free).status, 200);
+    fs::remove_file(disk.outside("ballast")).unwrap();
+    eventually("its quota is counted again", || ask(&limited).status == 200);
+}

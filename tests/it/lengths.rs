@@ -3,6 +3,8 @@
 use std::io::BufRead;
 use std::thread;
 
+use serde_json::json;
+
 use crate::support::ask::Ask;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::setup::Setup;
@@ -27,6 +29,22 @@ fn chunked(path: &str, key: &Key) -> Vec<u8> {
 fn chunks(count: usize) -> Vec<u8> {
     let chunk = [&b"100\r\n"[..], &[b'x'; 256], b"\r\n"].concat();
     chunk.repeat(count)
+}
+
+#[test]
+fn a_body_that_is_not_forwarded_costs_nothing() {
+    let upstream = Upstream::echo();
+    let (gateway, _key) = start(&upstream);
+    let limited = json!({ "name": "limited", "quota": "2/month", "rate": "2/min" });
+    let key = gateway.mint_as(&limited);
+    let post =
+        |key: &Key, bytes: usize| Ask::post("/small/x", vec![0; bytes]).key(key).to(&gateway);
+    (0..5).for_each(|_| post(&key, 1025).assert_problem(413, "body_too_large"));
+    (0..2).for_each(|_| assert_eq!(post(&key, 1024).status, 200));
+    post(&key, 1024).assert_problem(429, "quota_exhausted");
+    // Who may not pass is told nothing of lengths.
+    gateway.revoke(&key.id);
+    post(&key, 1025).assert_problem(401, "revoked_key");
 }
 
 #[test]

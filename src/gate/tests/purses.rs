@@ -1,0 +1,187 @@
+//! Claims about one purse, question by question.
+
+use std::time::Duration;
+
+use crate::clock::{Moment, Timestamp};
+use crate::gate::around::{Around, Patience, Reach};
+use crate::gate::purse::{Purse, Settling, Swept};
+use crate::gate::supply::Fill;
+use crate::gate::taking::{Spent, Taking};
+use crate::store::Unavailable;
+use crate::store::slices::{Bucket, Leased, Rest, Slice, SliceRequest};
+
+/// Shortly before a midnight in UTC.
+const EVENING: i64 = 1_800_057_590_000_000;
+
+/// A moment so many milliseconds behind the start, with a store that answers.
+fn at(millis: u64) -> Around {
+    Around {
+        now: Moment::from_nanos(1_000_000_000_000 + millis * 1_000_000),
+        time: Timestamp::from_micros(EVENING).after(Duration::from_millis(millis)),
+        fellows: 2,
+        reach: Reach::Answering,
+        patience: Patience::Fresh,
+    }
+}
+
+/// The same with a store that does not answer.
+fn cut_off(millis: u64) -> Around {
+    Around { reach: Reach::Silent, ..at(millis) }
+}
+
+fn rate(text: &str) -> Fill {
+    Fill::Rate(text.parse().unwrap(), None)
+}
+
+fn quota(text: &str) -> Fill {
+    Fill::Quota(text.parse().unwrap())
+}
+
+fn purse(fill: &Fill) -> Purse {
+    Purse::new("000000000001".parse().unwrap(), 1, fill.clone())
+}
+
+/// The store's answer to a question, at the moment at which it was sent.
+fn answer(purse: &Purse, question: &SliceRequest, granted: u64, spent: u64, millis: u64) {
+    let Around { now, time, .. } = at(millis);
+    let slice = Slice { granted, left: 0, enough_in: Duration::ZERO, spent, now: time };
+    purse.answer(question, now, &Ok(Leased::Slice(slice)), now);
+}
+
+/// A purse with so many in hand.
+fn with(fill: &Fill, tokens: u64) -> Purse {
+    let purse = purse(fill);
+    let question = purse.take(1, || fill.clone(), &at(0)).1.unwrap();
+    answer(&purse, &question, tokens, 0, 0);
+    purse
+}
+
+#[track_caller]
+fn spend(purse: &Purse, fill: &Fill, around: &Around) -> Spent {
+    match purse.take(1, || fill.clone(), around).0 {
+        Taking::Taken(spent) => spent,
+        other @ (Taking::Wait(_) | Taking::Refused(_) | Taking::Retired) => panic!("{other:?}"),
+    }
+}
+
+/// The same for several.
+#[track_caller]
+fn spend_all(purse: &Purse, fill: &Fill, count: u32, around: &Around) {
+    for _ in 0..count {
+        spend(purse, fill, around);
+    }
+}
+
+#[test]
+fn what_is_given_back_is_there_again_while_a_question_is_on_its_way() {
+    let fill = rate("1000/s burst 1000");
+    let purse = with(&fill, 10);
+    let all = (0..10).map(|_| spend(&purse, &fill, &at(1)));
+    let spent: Vec<Spent> = all.collect();
+    for it in &spent {
+        purse.give_back(it);
+    }
+    let first = spend(&purse, &fill, &at(2));
+    assert_eq!(purse.left(&first), 9);
+    // What the store hears to be spent stays spent.
+    spend_all(&purse, &fill, 5, &at(2));
+    let question = purse.tend(|| fill.clone(), || at(2)).unwrap();
+    assert_eq!((question.spent, question.rest), (6, Rest::Kept(4)));
+    purse.give_back(&first);
+    assert_eq!(purse.left(&first), 4);
+    // What it has not heard of does not.
+    let later = spend(&purse, &fill, &at(3));
+    purse.give_back(&later);
+    assert_eq!(purse.left(&first), 4);
+    answer(&purse, &question, 0, 0, 3);
+    purse.give_back(&later);
+    assert_eq!(purse.left(&first), 4);
+}
+
+#[test]
+fn what_is_given_back_to_a_share_is_there_again() {
+    let fill = rate("20/s burst 10");
+    let purse = purse(&fill);
+    // Of the share, a tenth of a second is one token.
+    let take = |millis| {
+        let (taking, question) = purse.take(1, || fill.clone(), &cut_off(millis));
+        if let Some(question) = question {
+            let now = cut_off(millis).now;
+            purse.answer(&question, now, &Err(Unavailable(String::new())), now);
+        }
+        taking
+    };
+    assert!(matches!(take(0), Taking::Refused(_)));
+    assert!(matches!(take(99), Taking::Refused(_)));
+    let Taking::Taken(spent) = take(101) else { panic!("nothing is in the share") };
+    assert!(matches!(take(102), Taking::Refused(_)));
+    purse.give_back(&spent);
+    assert!(matches!(take(103), Taking::Taken(_)));
+    assert!(matches!(take(104), Taking::Refused(_)));
+}
+
+#[test]
+fn a_share_goes_over_to_another_rate_with_what_it_holds() {
+    let slow = rate("1/min burst 2");
+    let purse = purse(&slow);
+    drop(purse.take(1, || slow.clone(), &cut_off(0)));
+    let fast = rate("1000/s burst 1000");
+    // Nothing was in it, so nothing is; but it fills at the new pace.
+    assert!(matches!(purse.take(1, || fast.clone(), &cut_off(1)).0, Taking::Refused(_)));
+    spend_all(&purse, &fast, 9, &cut_off(20));
+}
+
+#[test]
+fn what_is_left_of_a_window_that_is_over_is_not_spent_in_the_next() {
+    let fill = quota("100000/day");
+    let purse = with(&fill, 50);
+    spend_all(&purse, &fill, 30, &at(1));
+    // By this clock the next day has begun; the slice, which was asked for earlier, still lives.
+    let midnight = Around { now: at(9_000).now, ..at(10_001) };
+    let question = purse.tend(|| fill.clone(), || midnight).unwrap();
+    assert_eq!(question.rest, Rest::Returned(0));
+    assert!(matches!(&question.bucket, Bucket::Quota(_, span, 0) if span.start <= midnight.time));
+    answer(&purse, &question, 7, 0, 10_001);
+    let spent = spend(&purse, &fill, &at(10_002));
+    assert_eq!(purse.left(&spent), 6);
+}
+
+#[test]
+fn an_answer_of_another_window_says_nothing_of_this_one() {
+    let (month, day) = (quota("1000000/month"), quota("100000/day"));
+    let purse = with(&month, 10);
+    spend_all(&purse, &month, 9, &at(1));
+    let question = purse.tend(|| month.clone(), || at(1)).unwrap();
+    purse.change(day.clone());
+    answer(&purse, &question, 0, 900_000, 2);
+    let question = purse.take(1, || day.clone(), &at(3)).1.unwrap();
+    assert!(matches!(question.bucket, Bucket::Quota(_, _, 0)), "{question:?}");
+}
+
+#[test]
+fn who_hears_of_another_window_does_not_ask_for_its_own_again() {
+    let fill = quota("100000/day");
+    let purse = purse(&fill);
+    // This clock is ahead of the store's.
+    let question = purse.take(1, || fill.clone(), &at(10_001)).1.unwrap();
+    let evening = Ok(Leased::OtherWindow(at(9_990).time));
+    purse.answer(&question, at(10_001).now, &evening, at(10_001).now);
+    let question = purse.take(1, || fill.clone(), &at(10_002)).1.unwrap();
+    assert!(matches!(&question.bucket, Bucket::Quota(_, span, _) if span.end <= at(10_000).time));
+}
+
+#[test]
+fn a_rate_that_nobody_uses_is_given_up_unasked_once_its_slice_has_lapsed() {
+    let fill = rate("1000/s burst 1000");
+    let purse = with(&fill, 10);
+    assert!(matches!(purse.sweep(&at(1), Settling::Later), Swept::Used));
+    assert!(matches!(purse.sweep(&at(1_500), Settling::Later), Swept::Used));
+    assert!(matches!(purse.sweep(&at(2_100), Settling::Later), Swept::Retired));
+    assert!(matches!(purse.take(1, || fill.clone(), &at(2_101)).0, Taking::Retired));
+    // What was spent without the store has to be said first.
+    let purse = self::purse(&fill);
+    drop(purse.take(1, || fill.clone(), &cut_off(0)));
+    spend(&purse, &fill, &cut_off(500));
+    assert!(matches!(purse.sweep(&cut_off(501), Settling::Later), Swept::Used));
+    assert!(matches!(purse.sweep(&cut_off(60_000), Settling::Later), Swept::Used));
+}
