@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::slice;
 use std::sync::Mutex;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -15,7 +16,9 @@ use crate::support::client::Client;
 use crate::support::crowd::crowd;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::http::Response;
-use crate::support::limits::{Limited, get, logging, stay_clear_of_midnight};
+use crate::support::limits::{
+    Limited, assert_refused, get, logging, shadow_refusals, stay_clear_of_midnight,
+};
 use crate::support::offer::Counter;
 use crate::support::setup::Setup;
 use crate::support::upstream::{Upstream, ok};
@@ -31,14 +34,6 @@ fn mint(gateway: &Gateway, document: &Value) -> Key {
 fn alone() -> (Gateway, Counter) {
     let upstream = Counter::start();
     (Gateway::start(&logging(Setup::to(upstream.address()))), upstream)
-}
-
-#[track_caller]
-fn assert_refused(answer: &Response, code: &str) -> u64 {
-    answer.assert_problem(429, code);
-    let after: u64 = answer.head.get("retry-after").unwrap().parse().unwrap();
-    assert!(after >= 1, "{answer:?}");
-    after
 }
 
 /// Has somebody who is alone on their keys be refused, wait as told, and get in, again and again; each
@@ -224,11 +219,24 @@ fn a_shadow_limit_refuses_nobody_and_is_counted() {
     }
     drop(client);
     assert_eq!(upstream.asked(), 60);
+    let refusals = shadow_refusals(&gateway);
     gateway.stop();
     let log = gateway.log();
     let shadowed = log.lines().filter(|it| it.contains("\"shadow\":\"rate\"")).count();
     // A token comes every six seconds.
     assert!((40..=50).contains(&shadowed), "{shadowed} of 60 were over the limit\n{log}");
+    // Ten of sixty are over fifty, one after another is never more than one, and no route has a rate.
+    assert_eq!(refusals, [u64::try_from(shadowed).unwrap(), 0, 10, 0]);
+}
+
+#[test]
+fn a_shadow_limit_of_requests_in_flight_counts_those_over_it() {
+    let (upstream, answer) = slow();
+    let gateway = Gateway::start(&logging(Setup::to(upstream.address())));
+    let key = mint(&gateway, &json!({ "max_in_flight": "1 shadow" }));
+    let clients: Vec<Client> = (0..4).map(|_| enter(&gateway, &key).unwrap()).collect();
+    assert_eq!(shadow_refusals(&gateway), [0, 0, 0, 3]);
+    drop((clients, answer));
 }
 
 #[test]
@@ -239,7 +247,7 @@ fn a_route_takes_what_it_costs_and_what_is_refused_costs_nothing() {
     let alone = Gateway::start(&dear(logging(Setup::to(upstream.address()))));
     let fleet = Limited::start_as(2, dear);
     for (gateways, upstream) in
-        [(std::slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)]
+        [(slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)]
     {
         let key = mint(&gateways[0], &json!({ "quota": "25/day" }));
         let quick = mint(&gateways[0], &json!({ "rate": "25/min burst 25" }));
@@ -272,7 +280,7 @@ fn what_a_rate_refuses_is_not_forwarded_and_takes_nothing_of_the_quota() {
     let (alone, upstream) = alone();
     let fleet = Limited::start(2);
     for (gateways, upstream) in
-        [(std::slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)]
+        [(slice::from_ref(&alone), &upstream), (&fleet.gateways[..], &fleet.upstream)]
     {
         let key = mint(&gateways[0], &json!({ "rate": "5/min burst 5", "quota": "7/day" }));
         let answers: Vec<Response> =
@@ -293,7 +301,7 @@ fn a_routes_rate_is_each_keys_own() {
     let upstream = Counter::start();
     let alone = Gateway::start(&few(logging(Setup::to(upstream.address()))));
     let fleet = Limited::start_as(2, few);
-    for gateways in [std::slice::from_ref(&alone), &fleet.gateways[..]] {
+    for gateways in [slice::from_ref(&alone), &fleet.gateways[..]] {
         for name in ["one", "another"] {
             let key = gateways[0].mint(name);
             let ask = |it: usize| Ask::get("/few/a").key(&key).to(&gateways[it % gateways.len()]);

@@ -1,17 +1,64 @@
 //! While Redis is away each gateway goes on with its share of a limit, and nobody gains by it.
 
+use std::slice;
 use std::thread;
 use std::time::Duration;
 
 use keyward::clock::Timestamp;
 use rustix::process::Signal;
 
+use crate::support::crowd::crowd;
+use crate::support::gateway::Gateway;
 use crate::support::limits::{
-    Bucket, Limited, assert_only, between, count, get, load_time, part, silences, span,
+    Bucket, Limited, admissions, assert_only, between, count, get, load_time, part, silences, span,
 };
 use crate::support::offer::{Asked, Offer, Said};
 use crate::support::redis::Redis;
-use crate::support::wait::rounds;
+use crate::support::wait::{eventually, rounds};
+
+/// What a gateway says of its limits.
+#[derive(Clone, Copy, Debug)]
+struct Scrape {
+    begun: Timestamp,
+    ended: Timestamp,
+    cut_off: u64,
+    share_spent: u64,
+    leases: u64,
+    unanswered: u64,
+}
+
+impl Scrape {
+    #[track_caller]
+    fn of(gateway: &Gateway) -> Self {
+        let begun = Timestamp::now();
+        let metrics = gateway.metrics();
+        Self {
+            begun,
+            ended: Timestamp::now(),
+            cut_off: metrics.count("keyward_limits_cut_off"),
+            share_spent: metrics.count("keyward_limits_share_spent_total"),
+            leases: metrics.count("keyward_limits_leases_total"),
+            unanswered: metrics.count("keyward_limits_leases_unanswered_total"),
+        }
+    }
+}
+
+/// Holds what a gateway said twice while it was cut off: of its share it has spent what it admitted
+/// in between.
+#[track_caller]
+fn assert_share_is_counted(gateway: &Gateway, (early, late): (&Scrape, &Scrape)) {
+    for it in [early, late] {
+        assert_eq!(it.cut_off, 1, "{it:?}");
+        assert!(0 < it.unanswered && it.unanswered <= it.leases, "{it:?}");
+    }
+    let times = admissions(slice::from_ref(gateway));
+    let spent = usize::try_from(late.share_spent - early.share_spent).unwrap();
+    let least = between(&times, early.ended, late.begun).len();
+    let most = between(&times, early.begun, late.ended).len();
+    eprintln!("{spent} were spent of a share, and {least} to {most} were admitted with it");
+    // It is counted a moment before it is noted when, by each of the two workers.
+    assert!(least.saturating_sub(2) <= spent && spent <= most + 2 && spent > 0);
+}
 
 /// Has Redis be away for some seconds under three times the load that is allowed.
 #[track_caller]
@@ -23,15 +70,26 @@ fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
     thread::sleep(load_time(3, 8));
     let gone = Timestamp::now();
     end(&fleet.redis);
-    thread::sleep(AWAY);
+    // Operators are known for as long as there is a lease.
+    thread::sleep(AWAY / 12);
+    let early: Vec<Scrape> = fleet.gateways.iter().map(Scrape::of).collect();
+    thread::sleep(AWAY / 4);
+    let late: Vec<Scrape> = fleet.gateways.iter().map(Scrape::of).collect();
+    thread::sleep(AWAY * 2 / 3);
     begin(&fleet.redis);
     let back = Timestamp::now();
     thread::sleep(load_time(5, 12));
     let over = Timestamp::now();
+    for gateway in &fleet.gateways {
+        eventually("it is with the store again", || Scrape::of(gateway).cut_off == 0);
+    }
     let asked = offer.end();
     assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
     let times = fleet.admissions();
     assert_eq!(times.len(), count(&asked, Said::LetIn));
+    for (gateway, spell) in fleet.gateways.iter().zip(early.iter().zip(&late)) {
+        assert_share_is_counted(gateway, spell);
+    }
     for gateway in &fleet.gateways {
         let (silences, log) = (silences(gateway), gateway.log());
         let returns = log.matches("the store answers for limits again").count();
@@ -48,13 +106,13 @@ fn assert_held_through(what: &str, end: fn(&Redis), begin: fn(&Redis)) {
     };
     let (excess, end) = bucket.worst(&times);
     eprintln!(
-        "Redis {what} for {:?}: {:.1} % of the rate meanwhile, {} above; {:.1} % from two seconds \
-         after its return on, {} above; {excess} above in all{}",
+        "Redis {what} for {:?}: {:.1} % of the rate meanwhile, {}; {:.1} % from two seconds \
+         after its return on, {}; {excess} above in all{}",
         back.since(gone),
         of(away, gone, back),
-        bucket.excess(away),
+        bucket.told(away),
         of(after, settled, over),
-        bucket.excess(after),
+        bucket.told(after),
         if excess > 0 {
             format!(", {} ms after its return", (end - back.as_micros()) / 1_000)
         } else {
@@ -79,6 +137,25 @@ fn a_rate_holds_while_redis_stands_still_and_when_it_goes_on() {
     assert_held_through("stood still", Redis::freeze, Redis::thaw);
 }
 
+#[test]
+fn a_question_that_is_not_answered_is_counted_once_whoever_waits_for_it() {
+    let fleet = Limited::start(1);
+    let (gateway, key) = (&fleet.gateways[0], fleet.key("1000/s burst 1000"));
+    assert_eq!(get(&key).to(gateway).status, 200);
+    // What was leased goes back.
+    thread::sleep(Duration::from_millis(500));
+    let before = Scrape::of(gateway);
+    assert_eq!((before.cut_off, before.unanswered, before.share_spent), (0, 0, 0));
+    fleet.redis.freeze();
+    crowd(20, |_| get(&key).to(gateway).status);
+    let away = Scrape::of(gateway);
+    assert_eq!(away.cut_off, 1, "{away:?}");
+    assert!(away.leases > before.leases, "{away:?}");
+    assert!((1..=away.leases - before.leases).contains(&away.unanswered), "{away:?}");
+    fleet.redis.thaw();
+    eventually("it is with the store again", || Scrape::of(gateway).cut_off == 0);
+}
+
 /// What it had leased is over when it goes on: others have had it meanwhile.
 #[test]
 fn a_gateway_that_stood_still_spends_nothing_that_others_have() {
@@ -98,9 +175,9 @@ fn a_gateway_that_stood_still_spends_nothing_that_others_have() {
     let times = fleet.admissions();
     let time = span(&times);
     eprintln!(
-        "three gateways stood still in turn: {:.1} % of what is allowed in {time:?}, {} above",
+        "three gateways stood still in turn: {:.1} % of what is allowed in {time:?}, {}",
         100.0 * part(times.len(), bucket.most(time)),
-        bucket.excess(&times)
+        bucket.told(&times)
     );
     bucket.assert_never_above(&times);
 }

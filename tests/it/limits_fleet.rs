@@ -3,15 +3,17 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use keyward::clock::Timestamp;
 use serde_json::json;
 
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
+use crate::support::history::now;
 use crate::support::limits::{
-    Bucket, Limited, assert_only, count, get, load_time, logging, part, silences, span,
+    Bucket, Limited, assert_only, between, count, get, load_time, logging, part, silences, span,
     stay_clear_of_midnight, within,
 };
-use crate::support::offer::{Aim, Counter, Offer, Said};
+use crate::support::offer::{Aim, Asked, Counter, Offer, Said};
 use crate::support::setup::Setup;
 use crate::support::wait::rounds;
 
@@ -35,11 +37,11 @@ fn offer_three_times(rate: &str, bucket: &Bucket, time: Duration) -> (f64, f64) 
     let admitted = part(times.len(), bucket.most(time));
     let each = part(round_trips, 1.0) / part(offered, 1.0);
     eprintln!(
-        "{rate}, {offered} offered in {time:?}: {} admitted, {:.2} % of what is allowed, {} above; \
+        "{rate}, {offered} offered in {time:?}: {} admitted, {:.2} % of what is allowed, {}; \
          {round_trips} round trips, {each:.4} for each offered; {} times without the store",
         times.len(),
         100.0 * admitted,
-        bucket.excess(&times),
+        bucket.told(&times),
         fleet.gateways.iter().map(silences).sum::<usize>()
     );
     bucket.assert_never_above(&times);
@@ -57,8 +59,10 @@ fn three_gateways_admit_what_a_large_rate_allows_and_never_more() {
 #[test]
 fn three_gateways_admit_what_a_small_rate_allows_and_never_more() {
     let bucket = Bucket::per_second(10, 10);
-    let (admitted, _each) = offer_three_times("10/s", &bucket, load_time(5, 30));
+    let (admitted, each) = offer_three_times("10/s", &bucket, load_time(5, 30));
     assert!(admitted >= 0.90, "{admitted}");
+    // One by one: a token is asked for, and that it is spent is said.
+    assert!(each <= 2.0, "{each}");
 }
 
 #[test]
@@ -81,11 +85,11 @@ fn a_rate_follows_its_load_from_one_gateway_to_another() {
     let admitted = part(within(&times, from, to), bucket.of(to.abs_diff(from)));
     let first = part(within(&times, second, time), bucket.of(time.abs_diff(second)));
     eprintln!(
-        "{} admitted in {:?}, {} above; of the rate {:.2} % at the first gateway and {:.2} % at the other from \
+        "{} admitted in {:?}, {}; of the rate {:.2} % at the first gateway and {:.2} % at the other from \
          a second after the switch on",
         times.len(),
         span(&times),
-        bucket.excess(&times),
+        bucket.told(&times),
         100.0 * first,
         100.0 * admitted
     );
@@ -93,38 +97,91 @@ fn a_rate_follows_its_load_from_one_gateway_to_another() {
     assert!(admitted >= 0.95, "{admitted}");
 }
 
+/// The time between the answer to a change and the next change, on both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    stamps: [Timestamp; 2],
+    nanos: [u64; 2],
+}
+
+impl Held {
+    /// How many were asked in it, from end to end, and how many of these were let in.
+    fn asked(&self, asked: &[Asked]) -> [usize; 2] {
+        let [from, until] = self.nanos;
+        let within: Vec<Asked> =
+            asked.iter().filter(|it| from <= it.begun && it.ended < until).copied().collect();
+        [within.len(), count(&within, Said::LetIn)]
+    }
+}
+
+/// Sets one limit after the other, and has every gateway be asked at once after each answer; when the
+/// first of them held.
+#[track_caller]
+fn change_again_and_again(fleet: &Limited, key: &Key, limits: &[(Bucket, &str); 2]) -> Vec<Held> {
+    let mut clients: Vec<Client> =
+        fleet.gateways.iter().map(|it| Client::connect(it.address())).collect();
+    let mut held = Vec::new();
+    for change in 0..rounds(100, 400) {
+        let (bucket, rate) = limits[change % 2];
+        fleet.gateways[change % 3].patch(&key.id, &json!({ "rate": rate }));
+        let from = (Timestamp::now(), now());
+        for client in &mut clients {
+            let answer = client.ask(&get(key));
+            let policy = answer.head.get("ratelimit-policy").map(str::to_owned);
+            assert_eq!(policy, Some(format!("\"rate\";q={};w=1", bucket.count)), "{answer:?}");
+        }
+        thread::sleep(Duration::from_millis(20));
+        let until = (Timestamp::now(), now());
+        if change % 2 == 0 {
+            held.push(Held { stamps: [from.0, until.0], nanos: [from.1, until.1] });
+        }
+    }
+    held
+}
+
+/// Holds what was admitted while the smaller limit held to it, and that there was more to refuse.
+#[track_caller]
+fn assert_smaller_held(smaller: &Bucket, held: &[Held], times: &[i64], asked: &[Asked]) {
+    let (mut offered, mut admitted, mut allowed, mut bound) = (0, 0, 0.0, 0);
+    for it in held {
+        let [from, until] = it.stamps;
+        let within = between(times, from, until);
+        smaller.assert_never_above(within);
+        let ([count, let_in], most) = (it.asked(asked), smaller.most(until.since(from)));
+        assert!(part(let_in, most) <= 1.0, "{let_in} of {most} were let in");
+        bound += usize::from(part(count, most) > 1.5);
+        (offered, admitted, allowed) = (offered + count, admitted + within.len(), allowed + most);
+    }
+    eprintln!(
+        "{} times the smaller limit held: {offered} offered, {allowed:.0} allowed and {admitted} \
+         admitted; {bound} times more than half as much again was offered as was allowed",
+        held.len()
+    );
+    assert!(bound * 2 > held.len(), "only {bound} of {} could have shown it", held.len());
+    assert!(admitted > held.len(), "{admitted} in {} times", held.len());
+}
+
 #[test]
 fn a_limit_that_changes_under_load_holds_from_the_next_request_on() {
     let mut fleet = Limited::start(3);
-    let limits = [(500, "500/s burst 500"), (1_000, "1000/s burst 1000")];
+    let (smaller, larger) = (Bucket::per_second(500, 5), Bucket::per_second(1_000, 1_000));
+    let limits = [(smaller, "500/s burst 5"), (larger, "1000/s burst 1000")];
     let key = fleet.key(limits[1].1);
     let offer = Offer::begin(&fleet.aims(1_800), &get(&key));
-    let mut clients: Vec<Client> =
-        fleet.gateways.iter().map(|it| Client::connect(it.address())).collect();
     let begun = Instant::now();
-    for change in 0..rounds(100, 400) {
-        let (count, rate) = limits[change % 2];
-        fleet.gateways[change % 3].patch(&key.id, &json!({ "rate": rate }));
-        for client in &mut clients {
-            let answer = client.ask(&get(&key));
-            let policy = answer.head.get("ratelimit-policy").map(str::to_owned);
-            assert_eq!(policy, Some(format!("\"rate\";q={count};w=1")), "{answer:?}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    drop(clients);
+    let held = change_again_and_again(&fleet, &key, &limits);
     let took = begun.elapsed();
     let asked = offer.end();
     assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
-    let (larger, times) = (Bucket::per_second(1_000, 1_000), fleet.admissions());
-    let smaller = Bucket::per_second(500, 500);
+    let times = fleet.admissions();
     eprintln!(
-        "changed for {took:?}: {} admitted, {} above the larger limit; {:.1} % of the smaller alone",
+        "changed for {took:?}: {} admitted, by the larger limit {}; {:.1} % of the smaller alone",
         times.len(),
-        larger.excess(&times),
+        larger.told(&times),
         100.0 * part(times.len(), smaller.most(took))
     );
     larger.assert_never_above(&times);
+    assert_smaller_held(&smaller, &held, &times, &asked);
 }
 
 /// How many of so many requests get in, asked of one gateway after the other.

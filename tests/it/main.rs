@@ -65,6 +65,7 @@ mod retries;
 mod revocation;
 mod routes;
 mod secrets;
+mod several_limits;
 mod signals;
 mod sni;
 mod stuck;

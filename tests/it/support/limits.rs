@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::support::ask::Ask;
 use crate::support::fleet::{make_pepper, start_after};
 use crate::support::gateway::{Gateway, Key};
+use crate::support::http::Response;
 use crate::support::offer::{Aim, Asked, Counter, Said};
 use crate::support::redis::{Durability, Redis, Terms};
 use crate::support::setup::Setup;
@@ -141,6 +142,25 @@ pub fn silences(gateway: &Gateway) -> usize {
     gateway.log().lines().filter(|it| it.contains("the store does not answer for limits")).count()
 }
 
+/// Holds that a limit refused it; after how many seconds it may come again.
+#[track_caller]
+pub fn assert_refused(answer: &Response, code: &str) -> u64 {
+    answer.assert_problem(429, code);
+    let after: u64 = answer.head.get("retry-after").unwrap().parse().unwrap();
+    assert!(after >= 1, "{answer:?}");
+    after
+}
+
+/// How many requests limits would have refused, by kind, as a gateway counts them.
+#[track_caller]
+pub fn shadow_refusals(gateway: &Gateway) -> [u64; 4] {
+    let metrics = gateway.metrics();
+    ["rate", "route_rate", "quota", "max_in_flight"].map(|it| {
+        let sample = format!("keyward_limits_shadow_refusals_total{{limit=\"{it}\"}}");
+        metrics.count(&sample)
+    })
+}
+
 /// A GET with a key.
 pub fn get(key: &Key) -> Ask {
     Ask::get("/").key(key)
@@ -170,27 +190,48 @@ impl Bucket {
         Self { count, period: Duration::from_secs(1), burst }
     }
 
-    /// By how many tokens the worst window is above burst + rate × its time, exactly: a bucket that is
-    /// full at first is charged at each time, in parts of a token, and how far it falls below empty is
-    /// how far some window is above. Zero where none is.
+    /// By how many tokens the worst window is above burst + rate × its time, where that time may be a
+    /// millisecond longer than the stamps say, as those of several processes may differ by; rounded
+    /// up, so that zero means that no window is above.
     pub fn excess(&self, times: &[i64]) -> u64 {
         self.worst(times).0
     }
 
     /// The same, and when that window ends.
     pub fn worst(&self, times: &[i64]) -> (u64, i64) {
-        let period = i128::try_from(self.period.as_micros()).unwrap();
-        let full = i128::from(self.burst) * period;
+        let (parts, end) = self.furthest(times);
+        let over = parts - i128::from(self.count) * i128::from(STAMPS_APART_MICROS);
+        let excess = (over + self.part() - 1).max(0) / self.part();
+        (u64::try_from(excess).unwrap(), end)
+    }
+
+    /// What there is to say of it: the same, and what it is without that millisecond.
+    pub fn told(&self, times: &[i64]) -> String {
+        let hundredths = (self.furthest(times).0 * 100 + self.part() - 1) / self.part();
+        let (whole, rest) = (hundredths / 100, hundredths % 100);
+        format!("{} above ({whole}.{rest:02} by the stamps alone)", self.excess(times))
+    }
+
+    /// How far the worst window is above by the stamps alone, exactly, and when it ends: a bucket that is
+    /// full at first is charged at each time, in parts of a token, and how far it falls below empty is
+    /// how far some window is above. Zero where none is.
+    fn furthest(&self, times: &[i64]) -> (i128, i64) {
+        let full = i128::from(self.burst) * self.part();
         let (mut level, mut lowest, mut end, mut last) = (full, 0, 0, times.first().copied());
         for time in times {
             let passed = i128::from(time - last.unwrap());
-            level = full.min(level + passed * i128::from(self.count)) - period;
+            level = full.min(level + passed * i128::from(self.count)) - self.part();
             if level < lowest {
                 (lowest, end) = (level, *time);
             }
             last = Some(*time);
         }
-        (u64::try_from((-lowest + period - 1) / period).unwrap(), end)
+        (-lowest, end)
+    }
+
+    /// So many parts of a token come each microsecond, for each one of `count`.
+    fn part(&self) -> i128 {
+        i128::try_from(self.period.as_micros()).unwrap()
     }
 
     /// By how many tokens some window is above for certain, where all that is known of an admission is
@@ -215,17 +256,10 @@ impl Bucket {
         u64::try_from(worst).unwrap()
     }
 
-    /// What the stamps of several processes may differ by: a millisecond, in tokens, rounded up.
-    pub fn slack(&self) -> u64 {
-        let period = u64::try_from(self.period.as_micros()).unwrap();
-        (u64::from(self.count) * 1_000).div_ceil(period)
-    }
-
     /// Holds that no window is above.
     #[track_caller]
     pub fn assert_never_above(&self, times: &[i64]) {
-        let excess = self.excess(times);
-        assert!(excess <= self.slack(), "{excess} above {self:?} in some window");
+        assert_eq!(self.excess(times), 0, "{self:?}, in some window: {}", self.told(times));
     }
 
     /// All that may be admitted in `time`.
@@ -270,6 +304,9 @@ pub fn stay_clear_of_midnight() {
     }
 }
 
+/// What the stamps of several processes may differ by.
+const STAMPS_APART_MICROS: i64 = 1_000;
+
 const DAY_MICROS: i64 = 86_400_000_000;
 /// No test of a quota takes longer.
 const LONGEST_MICROS: i64 = 150_000_000;
@@ -292,15 +329,38 @@ mod tests {
 
     #[test]
     fn one_too_many_in_any_window_is_found() {
-        let bucket = Bucket { count: 3, period: Duration::from_micros(10), burst: 2 };
-        assert_eq!(bucket.excess(&[]), 0);
-        assert_eq!(bucket.excess(&[5, 5]), 0);
-        assert_eq!(bucket.excess(&[5, 5, 5]), 1);
-        // A token comes in 3 1/3: after 3 there is none yet, after 4 there is one and a little more.
-        assert_eq!(bucket.excess(&[0, 0, 3]), 1);
-        assert_eq!(bucket.excess(&[0, 0, 4, 7, 10]), 0);
-        assert_eq!(bucket.excess(&[0, 0, 4, 7, 9]), 1);
+        // A token comes in 3 1/3 seconds: a millisecond before there is none yet, and then there is.
+        let bucket = Bucket { count: 3, period: Duration::from_secs(10), burst: 2 };
+        let excess =
+            |millis: &[i64]| bucket.excess(&millis.iter().map(|it| it * 1_000).collect::<Vec<_>>());
+        assert_eq!(excess(&[]), 0);
+        assert_eq!(excess(&[5, 5]), 0);
+        assert_eq!(excess(&[5, 5, 5]), 1);
+        assert_eq!(excess(&[0, 0, 3_332]), 1);
+        assert_eq!(excess(&[0, 0, 3_333]), 0);
+        assert_eq!(excess(&[0, 0, 3_334, 6_667, 10_000]), 0);
+        assert_eq!(excess(&[0, 0, 3_334, 6_667, 9_998]), 1);
         // It does not fill beyond its burst.
-        assert_eq!(bucket.excess(&[0, 1_000_000, 1_000_000, 1_000_000]), 1);
+        assert_eq!(excess(&[0, 1_000_000, 1_000_000, 1_000_000]), 1);
+    }
+
+    #[test]
+    fn a_millisecond_is_forgiven_once_in_each_window_and_a_token_never() {
+        for (count, burst) in [(10, 10), (1, 3), (500, 5)] {
+            let bucket = Bucket::per_second(count, burst);
+            let token = 1_000_000 / i64::from(count);
+            // As many as fit in at once, and then each as soon as it may.
+            let exact = |before: i64| -> Vec<i64> {
+                let late = (1..=40).map(|it| 5_000_000 + it * token - before);
+                (0..burst).map(|_| 5_000_000).chain(late).collect()
+            };
+            assert_eq!(bucket.excess(&exact(0)), 0);
+            assert_eq!(bucket.excess(&exact(STAMPS_APART_MICROS)), 0);
+            assert_eq!(bucket.excess(&exact(STAMPS_APART_MICROS + 1)), 1);
+            let mut one_more = exact(0);
+            one_more.push(*one_more.last().unwrap());
+            assert!(bucket.told(&one_more).contains("(1.00 by the stamps alone)"));
+            assert_eq!(bucket.excess(&one_more), 1);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Gateways that lease from one bucket, on a clock that moves when it is told to.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,25 +9,18 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::clock::{Moment, Timestamp};
-use crate::config::Config;
-use crate::config::sources::load;
 use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::purse::{Purse, Settling, Swept};
 use crate::gate::supply::Fill;
+use crate::gate::taking::Source;
 use crate::gate::taking::Taking;
+use crate::gate::tests::slices::members::{
+    By, Gateway, Letter, Limit, Loses, Spell, account, fill, purse,
+};
 use crate::key::text::KeyId;
 use crate::store::Unavailable;
 use crate::store::redis::Redis;
-use crate::store::slices::{Leased, SliceRequest};
-
-/// What a key may spend.
-#[derive(Clone, Copy, Debug)]
-pub enum Limit {
-    /// So many a second, and so many at once.
-    Rate(u32, u32),
-    /// So many a day.
-    Quota(u64),
-}
+use crate::store::slices::{Away, Bucket, Leased, Rest, SliceRequest};
 
 /// Gateways, and what is on its way between them and the store.
 pub struct Fleet<'a> {
@@ -38,74 +31,21 @@ pub struct Fleet<'a> {
     gateways: Vec<Gateway>,
     /// In microseconds since the beginning.
     now: u64,
+    /// What the store's clock says then.
+    began: Timestamp,
     order: u64,
-    mail: BinaryHeap<Reverse<(u64, u64, Letter)>>,
+    /// By when it arrives.
+    mail: BTreeMap<(u64, u64), Letter>,
     admitted: Vec<u64>,
+    admitted_by: Vec<By>,
+    spells: Vec<Spell>,
     swept: u64,
-    away: bool,
-}
-
-struct Gateway {
-    purse: Arc<Purse>,
-    reach: Reach,
-    /// Its clock runs so many thousandths of the true one.
-    pace: u64,
-    /// Who waits, since when, for how many answers.
-    waiting: Vec<(u64, u64)>,
-    loses: Loses,
-    delay: u64,
-    /// How long its next question is on its way.
-    way: u64,
-    stalled_until: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loses {
-    Nothing,
-    Question,
-    Answer,
-}
-
-/// A question that arrives, or an answer.
-struct Letter {
-    gateway: usize,
-    purse: Arc<Purse>,
-    question: SliceRequest,
-    sent: u64,
-    /// Nobody waits for its answer any more.
-    late: bool,
-    answer: Option<Result<Leased, Unavailable>>,
-}
-
-impl PartialEq for Letter {
-    fn eq(&self, _other: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Letter {}
-
-impl PartialOrd for Letter {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Letter {
-    fn cmp(&self, _other: &Self) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
-    }
-}
-
-/// A store on a server.
-pub async fn open(url: &str) -> Redis {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("keyward.toml");
-    std::fs::write(&path, format!("[store]\nurl = {url:?}\npepper_file = \"p\"\n")).unwrap();
-    let config: Config = load(Some(&path), &[], std::iter::empty()).unwrap().config;
-    let store = Redis::open(&config.store).unwrap();
-    store.meta().await.unwrap();
-    store
+    /// What others spend of a quota, as soon as it is this time.
+    elsewhere: Vec<(u64, u64)>,
+    /// When the store's clock is set forward, and by how much.
+    step: (u64, u64),
+    /// When the last window began, and how much was out then.
+    turned: (Timestamp, u64),
 }
 
 impl<'a> Fleet<'a> {
@@ -117,6 +57,11 @@ impl<'a> Fleet<'a> {
             purse: purse(key, limit),
             reach: Reach::Answering,
             pace,
+            ahead: 0,
+            cut_until: 0,
+            heard: None,
+            in_hand: 0,
+            is_behind: false,
             waiting: Vec::new(),
             loses: Loses::Nothing,
             delay: 300,
@@ -130,12 +75,27 @@ impl<'a> Fleet<'a> {
             limit,
             gateways: gateways.into(),
             now: 0,
+            began: MORNING,
             order: 0,
-            mail: BinaryHeap::new(),
+            mail: BTreeMap::new(),
             admitted: Vec::new(),
+            admitted_by: Vec::new(),
+            spells: Vec::new(),
             swept: 0,
-            away: false,
+            elsewhere: Vec::new(),
+            step: (0, 0),
+            turned: (MORNING, 0),
         }
+    }
+
+    /// Begins at another time; the store's clock is set forward later on, and the gateways' ideas of it
+    /// are so many milliseconds ahead.
+    pub fn at(mut self, began: Timestamp, step: (u64, u64), ahead: [i64; 3]) -> Self {
+        (self.began, self.step) = (began, step);
+        for (gateway, millis) in self.gateways.iter_mut().zip(ahead) {
+            gateway.ahead = millis * 1_000;
+        }
+        self
     }
 
     /// When requests were let in, in microseconds.
@@ -143,11 +103,49 @@ impl<'a> Fleet<'a> {
         &self.admitted
     }
 
+    /// By whom.
+    pub fn admitted_by(&self) -> &[By] {
+        &self.admitted_by
+    }
+
+    /// When gateways went on without the store.
+    pub fn spells(&self) -> &[Spell] {
+        &self.spells
+    }
+
+    /// How much was in the hands of gateways, or on its way to them, when the last window began.
+    pub fn left_over(&self) -> u64 {
+        self.turned.1
+    }
+
+    /// Has others spend so much of a quota as soon as it is each of these times.
+    pub fn spend_elsewhere(&mut self, tokens: u64, times: impl IntoIterator<Item = u64>) {
+        self.elsewhere = times.into_iter().map(|it| (it, tokens)).collect();
+        self.elsewhere.sort_unstable_by_key(|it| Reverse(it.0));
+        self.pass(0);
+    }
+
+    fn spent_elsewhere(&mut self, tokens: u64) {
+        let Fill::Quota(quota) = fill(self.limit) else { return };
+        let bucket = Bucket::Quota(quota, quota.window.at(self.time()), 0);
+        let (account, question, rest) = (account(), 1, Rest::Returned(0));
+        let away = Away { spent: tokens, ..Away::default() };
+        let key = self.key;
+        let (spent, wanted, least) = (0, 0, 0);
+        let request =
+            SliceRequest { key, bucket, account, question, spent, rest, wanted, least, away };
+        let leased = self.store.lease_slice_at(&request, Some(self.time()));
+        assert!(matches!(self.runtime.block_on(leased), Ok(Leased::Slice(_))));
+        self.turned = (self.time(), self.gateways.iter().map(|it| it.in_hand).sum());
+        self.gateways.iter_mut().for_each(|it| it.is_behind = true);
+    }
+
     pub fn crash(&mut self, gateway: usize) {
         let (key, limit) = (self.key, self.limit);
         let it = &mut self.gateways[gateway];
-        (it.purse, it.reach) = (purse(key, limit), Reach::Answering);
+        (it.purse, it.heard, it.in_hand) = (purse(key, limit), None, 0);
         it.waiting.clear();
+        self.reach(gateway, Reach::Answering);
     }
 
     pub fn lose_question(&mut self, gateway: usize) {
@@ -171,13 +169,18 @@ impl<'a> Fleet<'a> {
         self.gateways[gateway].stalled_until = self.now + millis * 1_000;
     }
 
+    /// It does not reach the store for so long.
+    pub fn part(&mut self, gateway: usize, millis: u64) {
+        self.gateways[gateway].cut_until = self.now + millis * 1_000;
+    }
+
     /// Nobody reaches the store.
     pub fn cut_off(&mut self) {
-        self.away = true;
+        self.gateways.iter_mut().for_each(|it| it.cut_until = u64::MAX);
     }
 
     pub fn restore(&mut self) {
-        self.away = false;
+        self.gateways.iter_mut().for_each(|it| it.cut_until = 0);
     }
 
     pub fn request(&mut self, gateway: usize, count: u32) {
@@ -188,14 +191,19 @@ impl<'a> Fleet<'a> {
     pub fn pass(&mut self, millis: u64) {
         let end = self.now + millis * 1_000;
         loop {
-            let mail = self.mail.peek().map_or(u64::MAX, |it| it.0.0);
-            let next = mail.min(self.swept + SWEPT_EVERY);
+            let mail = self.mail.first_key_value().map_or(u64::MAX, |it| it.0.0);
+            let elsewhere = self.elsewhere.last().map_or(u64::MAX, |it| it.0);
+            let next = mail.min(self.swept + SWEPT_EVERY).min(elsewhere);
             if next > end {
                 break;
             }
             self.now = next;
-            let due = if mail == next { self.mail.pop() } else { None };
-            if let Some(Reverse((_, _, letter))) = due {
+            if let Some((_, tokens)) = self.elsewhere.pop_if(|it| it.0 == next) {
+                self.spent_elsewhere(tokens);
+                continue;
+            }
+            let due = if mail == next { self.mail.pop_first() } else { None };
+            if let Some((_, letter)) = due {
                 self.deliver(letter);
             } else {
                 self.swept = next;
@@ -209,10 +217,34 @@ impl<'a> Fleet<'a> {
         let it = &self.gateways[gateway];
         Around {
             now: self.moment(gateway, self.now),
-            time: time(self.now),
+            time: Timestamp::from_micros(self.time().as_micros() + it.ahead),
             fellows: u32::try_from(self.gateways.len()).unwrap(),
             reach: it.reach,
             patience,
+        }
+    }
+
+    /// The store's clock.
+    fn time(&self) -> Timestamp {
+        let (at, by) = self.step;
+        self.began.after(Duration::from_micros(self.now + if self.now < at { 0 } else { by }))
+    }
+
+    fn is_cut_off(&self, gateway: usize) -> bool {
+        self.now < self.gateways[gateway].cut_until
+    }
+
+    /// Whether it goes on with its share from now on.
+    fn reach(&mut self, gateway: usize, reach: Reach) {
+        let it = &mut self.gateways[gateway];
+        let before = std::mem::replace(&mut it.reach, reach);
+        if before != reach && reach == Reach::Silent {
+            let (from, remained) = (self.now, it.heard);
+            self.spells.push(Spell { gateway, from, until: None, remained });
+        }
+        let last = self.spells.iter_mut().rfind(|it| it.gateway == gateway);
+        if let Some(last) = last.filter(|_| before != reach && reach == Reach::Answering) {
+            last.until = Some(self.now);
         }
     }
 
@@ -222,33 +254,43 @@ impl<'a> Fleet<'a> {
 
     fn take(&mut self, gateway: usize, since: u64, patience: Patience) {
         let around = self.around(gateway, patience);
-        let purse = Arc::clone(&self.gateways[gateway].purse);
-        let (taking, question) = purse.take(1, || fill(self.limit), &around);
+        let holder = Arc::clone(&self.gateways[gateway].purse);
+        let (taking, question) = holder.take(1, || fill(self.limit), &around);
         if let Some(question) = question {
-            self.send(gateway, &purse, question);
+            self.send(gateway, &holder, question);
         }
         match taking {
-            Taking::Taken(_) => {
+            Taking::Taken(spent) => {
+                let it = &mut self.gateways[gateway];
+                let is_slice = spent.source == Source::Slice;
+                it.in_hand -= u64::from(is_slice);
                 self.admitted.push(self.now);
-                if let Some(question) = purse.tend(|| fill(self.limit), || around) {
-                    self.send(gateway, &purse, question);
+                self.admitted_by.push(By { gateway, is_behind: is_slice && it.is_behind });
+                if let Some(question) = holder.tend(|| fill(self.limit), || around) {
+                    self.send(gateway, &holder, question);
                 }
             }
             Taking::Wait(answers) => self.gateways[gateway].waiting.push((since, answers)),
             Taking::Refused(_) => {}
             Taking::Retired => {
-                self.gateways[gateway].purse = self::purse(self.key, self.limit);
+                let it = &mut self.gateways[gateway];
+                (it.purse, it.in_hand) = (purse(self.key, self.limit), 0);
                 self.take(gateway, since, patience);
             }
         }
     }
 
     fn send(&mut self, gateway: usize, purse: &Arc<Purse>, question: SliceRequest) {
+        let is_cut_off = self.is_cut_off(gateway);
         let it = &mut self.gateways[gateway];
+        it.in_hand = match question.rest {
+            Rest::Kept(kept) => kept,
+            Rest::Returned(_) => 0,
+        };
         let loses = std::mem::replace(&mut it.loses, Loses::Nothing);
         let way = std::mem::replace(&mut it.way, HALF_WAY);
-        let late = way >= GIVEN_UP_AFTER && !self.away;
-        let is_lost = self.away || late || loses == Loses::Question;
+        let late = way >= GIVEN_UP_AFTER && !is_cut_off;
+        let is_lost = is_cut_off || late || loses == Loses::Question;
         let at = if is_lost { self.now + GIVEN_UP_AFTER } else { self.now + way };
         let answer = is_lost.then(|| Err(Unavailable("lost".to_owned())));
         if loses == Loses::Answer {
@@ -265,14 +307,14 @@ impl<'a> Fleet<'a> {
 
     fn post(&mut self, at: u64, letter: Letter) {
         self.order += 1;
-        self.mail.push(Reverse((at, self.order, letter)));
+        self.mail.insert((at, self.order), letter);
     }
 
     fn deliver(&mut self, mut letter: Letter) {
         let gateway = letter.gateway;
         match letter.answer.take() {
             None => {
-                let leased = self.store.lease_slice_at(&letter.question, Some(time(self.now)));
+                let leased = self.store.lease_slice_at(&letter.question, Some(self.time()));
                 let leased = self.runtime.block_on(leased);
                 assert!(leased.is_ok(), "{leased:?}");
                 if letter.late {
@@ -298,11 +340,16 @@ impl<'a> Fleet<'a> {
 
     fn hear(&mut self, gateway: usize, answer: &Result<Leased, Unavailable>) {
         let now = self.now;
-        let it = &mut self.gateways[gateway];
-        // One that is cut off by itself spends its share beside what the others do.
-        let is_silent = answer.is_err() && self.away;
-        it.reach = if is_silent { Reach::Silent } else { Reach::Answering };
-        for (since, _) in std::mem::take(&mut it.waiting) {
+        if let Ok(Leased::Slice(slice)) = answer {
+            let it = &mut self.gateways[gateway];
+            (it.heard, it.in_hand) = (Some((slice.left, now)), it.in_hand + slice.granted);
+            it.is_behind = slice.now < self.turned.0;
+            self.turned.1 += if it.is_behind { slice.granted } else { 0 };
+        }
+        // Who only loses a question asks again: else it would spend its share beside what the others do.
+        let is_silent = answer.is_err() && self.is_cut_off(gateway);
+        self.reach(gateway, if is_silent { Reach::Silent } else { Reach::Answering });
+        for (since, _) in std::mem::take(&mut self.gateways[gateway].waiting) {
             let patience = if now - since >= PATIENCE { Patience::Over } else { Patience::Fresh };
             // Who has waited too long was refused meanwhile.
             if patience == Patience::Fresh {
@@ -316,52 +363,35 @@ impl<'a> Fleet<'a> {
             return;
         }
         let around = self.around(gateway, Patience::Over);
-        let purse = Arc::clone(&self.gateways[gateway].purse);
+        let holder = Arc::clone(&self.gateways[gateway].purse);
         if around.reach == Reach::Silent
-            && let Some(question) = purse.probe(&around)
+            && let Some(question) = holder.probe(&around)
         {
-            self.send(gateway, &purse, question);
+            self.send(gateway, &holder, question);
         }
         let settling = match around.reach {
             Reach::Answering => Settling::Now,
             Reach::Silent => Settling::Later,
         };
-        match purse.sweep(&around, settling) {
+        match holder.sweep(&around, settling) {
             Swept::Used => {}
-            Swept::Settles(question) => self.send(gateway, &purse, question),
+            Swept::Settles(question) => self.send(gateway, &holder, question),
             Swept::Retired => {
-                self.gateways[gateway].purse = self::purse(self.key, self.limit);
+                let it = &mut self.gateways[gateway];
+                (it.purse, it.in_hand) = (purse(self.key, self.limit), 0);
             }
         }
-        let now = self.now;
-        let it = &mut self.gateways[gateway];
-        if self.away && it.waiting.iter().any(|(since, _)| now - since >= PATIENCE) {
-            it.reach = Reach::Silent;
-            it.waiting.clear();
+        let waiting = &self.gateways[gateway].waiting;
+        let is_over = waiting.iter().any(|(since, _)| self.now - since >= PATIENCE);
+        if is_over && self.is_cut_off(gateway) {
+            self.gateways[gateway].waiting.clear();
+            self.reach(gateway, Reach::Silent);
         }
     }
 }
 
-fn purse(key: KeyId, limit: Limit) -> Arc<Purse> {
-    static ACCOUNTS: AtomicU64 = AtomicU64::new(0);
-    Arc::new(Purse::new(key, ACCOUNTS.fetch_add(1, Ordering::Relaxed), fill(limit)))
-}
-
-fn fill(limit: Limit) -> Fill {
-    match limit {
-        Limit::Rate(per_second, burst) => {
-            Fill::Rate(format!("{per_second}/s burst {burst}").parse().unwrap(), None)
-        }
-        Limit::Quota(count) => Fill::Quota(format!("{count}/day").parse().unwrap()),
-    }
-}
-
-/// A morning in UTC.
-fn time(now: u64) -> Timestamp {
-    let start = Timestamp::from_micros(1_800_000_000_000_000);
-    start.after(Duration::from_micros(now))
-}
-
+/// In UTC.
+pub const MORNING: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 /// Nothing is at the beginning of time.
 const START: u64 = 1_000_000_000;
 const SWEPT_EVERY: u64 = 50_000;
