@@ -142,19 +142,28 @@ fn a_quota_in_a_file_holds_while_its_gateway_is_killed() {
     assert_used(quota, &upstream, &asked);
 }
 
+/// Holds that all were let in, unless the store kept somebody waiting for too long: then most were.
+#[track_caller]
+fn assert_let_in(asked: &[Asked], gateways: &[Gateway]) {
+    if gateways.iter().map(silences).sum::<usize>() == 0 {
+        return assert_only(asked, &[Said::LetIn]);
+    }
+    assert_only(asked, &[Said::LetIn, Said::QuotaExhausted, Said::Other(503)]);
+    assert!(count(asked, Said::LetIn) * 2 > asked.len(), "{asked:?}");
+}
+
 #[test]
 fn what_a_gateway_had_leased_of_a_quota_goes_back_when_it_is_stopped() {
     let quota = rounds(10_000, 40_000);
     let mut fleet = Limited::start(3);
     let key = mint(&fleet.gateways[0], quota);
     for place in [0, 1] {
-        let mut asked = Offer::run(&fleet.aims(1_500), &get(&key), Duration::from_secs(1));
-        assert_only(&asked, &[Said::LetIn]);
+        let asked = Offer::run(&fleet.aims(1_500), &get(&key), Duration::from_secs(1));
+        assert_let_in(&asked, &fleet.gateways);
         let out = leased(&fleet);
         fleet.gateways[place].stop();
         eprintln!("{out} were out before a gateway was stopped, {} after it", leased(&fleet));
         assert!(out > 0, "it would show nothing");
-        asked.clear();
         fleet.gateways[place].restart();
     }
     let offer = Offer::begin(&fleet.aims(3_000), &get(&key));
@@ -170,7 +179,8 @@ fn what_a_gateway_had_leased_of_a_quota_in_a_file_goes_back_when_it_is_stopped()
     let key = mint(&gateway, quota);
     let aim = Aim { address: gateway.address(), per_second: 1_000 };
     for _ in 0..2 {
-        assert_only(&Offer::run(&[aim], &get(&key), Duration::from_secs(1)), &[Said::LetIn]);
+        let asked = Offer::run(&[aim], &get(&key), Duration::from_secs(1));
+        assert_let_in(&asked, std::slice::from_ref(&gateway));
         gateway.stop();
         gateway.restart();
     }

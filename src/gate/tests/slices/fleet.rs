@@ -390,8 +390,8 @@ impl<'a> Fleet<'a> {
     }
 }
 
-/// In UTC.
-pub const MORNING: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+/// In UTC; so late that nothing of it has expired by the clock of the server.
+pub const MORNING: Timestamp = Timestamp::from_micros(4_000_000_000_000_000);
 /// Nothing is at the beginning of time.
 const START: u64 = 1_000_000_000;
 const SWEPT_EVERY: u64 = 50_000;
