@@ -49,8 +49,9 @@ impl Scrape {
 fn assert_share_is_counted(gateway: &Gateway, (early, late): (&Scrape, &Scrape)) {
     for it in [early, late] {
         assert_eq!(it.cut_off, 1, "{it:?}");
-        assert!(0 < it.unanswered && it.unanswered <= it.leases, "{it:?}");
+        assert!(it.unanswered <= it.leases, "{it:?}");
     }
+    assert!(late.unanswered > 0, "{late:?}");
     let times = admissions(slice::from_ref(gateway));
     let spent = usize::try_from(late.share_spent - early.share_spent).unwrap();
     let least = between(&times, early.ended, late.begun).len();
@@ -148,10 +149,11 @@ fn a_question_that_is_not_answered_is_counted_once_whoever_waits_for_it() {
     assert_eq!((before.cut_off, before.unanswered, before.share_spent), (0, 0, 0));
     fleet.redis.freeze();
     crowd(20, |_| get(&key).to(gateway).status);
+    eventually("a question is given up", || Scrape::of(gateway).unanswered > 0);
     let away = Scrape::of(gateway);
     assert_eq!(away.cut_off, 1, "{away:?}");
     assert!(away.leases > before.leases, "{away:?}");
-    assert!((1..=away.leases - before.leases).contains(&away.unanswered), "{away:?}");
+    assert!(away.unanswered <= away.leases - before.leases, "{away:?}");
     fleet.redis.thaw();
     eventually("it is with the store again", || Scrape::of(gateway).cut_off == 0);
 }
