@@ -213,4 +213,4 @@ const SLOW: usize = 0;
 const LATE: u64 = LONGEST_MILLIS * 1_000 * 31 / 1_000;
 const LONGEST_MILLIS: u64 = 5_000;
 /// The next one after that morning.
-const MIDNIGHT: Timestamp = Timestamp::from_micros(1_800_057_600_000_000);
+const MIDNIGHT: Timestamp = Timestamp::from_micros(4_000_060_800_000_000);
