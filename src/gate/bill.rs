@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
+use crate::gate::around::Patience;
 use crate::gate::aside::{Aside, Slot};
 use crate::gate::bounds::{Bounds, Paced};
 use crate::gate::limits::{Hold, InFlight, Limits, Taken, Wait};
@@ -43,8 +44,8 @@ enum Item<'a> {
 /// Where it was taken, to be given back where another limit refuses.
 #[derive(Debug)]
 enum Payment {
-    /// Of the bucket that this gateway has alone.
-    Bucket,
+    /// Of a bucket that this gateway has alone: a route's, or the key's own.
+    Bucket(Pace, Option<Arc<Slot>>),
     /// Of what this gateway has of the one that it shares.
     Purse(Arc<Purse>, Spent),
 }
@@ -77,17 +78,18 @@ impl<'a> Bill<'a> {
         Err(hold)
     }
 
-    /// Asks every limit, also where one has refused: who is told to wait gets in after that.
+    /// Asks every limit, also where one has refused: who is told to wait gets in after that, as far as
+    /// is known here.
     fn pay_each(&mut self, bounds: &'a Bounds) -> Result<(), Wait> {
         if let Some((max, mode)) = bounds.in_flight {
             self.enter(max.get(), mode);
         }
         if let Some(paced) = &bounds.rate {
-            self.rate(Item::Rate(paced), paced, self.aside.rate())?;
+            self.rate(Item::Rate(paced), paced, None)?;
         }
         if let Some((route, paced)) = &self.terms.rate {
             let slot = self.aside.route(route, paced);
-            self.rate(Item::RouteRate(paced, route), paced, &slot)?;
+            self.rate(Item::RouteRate(paced, route), paced, Some(slot))?;
         }
         if let Some((quota, mode)) = &bounds.quota {
             self.quota(quota, *mode)?;
@@ -109,14 +111,21 @@ impl<'a> Bill<'a> {
         self.judge(enough, (Which::InFlight, mode), |units, _| Left::of_in_flight(max, units));
     }
 
-    fn rate(&mut self, item: Item<'a>, paced: &Paced, slot: &Slot) -> Result<(), Wait> {
+    fn rate(
+        &mut self,
+        item: Item<'a>,
+        paced: &Paced,
+        of_route: Option<Arc<Slot>>,
+    ) -> Result<(), Wait> {
+        let aside = self.aside;
+        let slot = of_route.as_deref().unwrap_or_else(|| aside.rate());
         let enough = if self.limits.leasing().leases_rates() {
             let token = paced.rate.period / paced.rate.count.get();
             self.lease(slot.purse(), item)?.map(|left| (left, token))
         } else {
             let enough = self.take(paced.pace, slot);
             if enough.is_ok() {
-                self.pays(item, Payment::Bucket);
+                self.pays(item, Payment::Bucket(paced.pace, of_route));
             }
             enough
         };
@@ -174,7 +183,11 @@ impl<'a> Bill<'a> {
     ) -> Result<Result<u64, Duration>, Wait> {
         let leasing = self.limits.leasing();
         let cost = u64::from(self.terms.cost.get());
-        let around = leasing.around(self.key, self.pass);
+        let mut around = leasing.around(self.key, self.pass);
+        if self.over.is_some() {
+            // It is refused whatever comes of this: nobody waits, or is asked, for that.
+            around.patience = Patience::Over;
+        }
         loop {
             let purse = leasing.purse(slot, self.key, || item.fill());
             let (taking, question) = purse.take(cost, || item.fill(), &around);
@@ -228,20 +241,15 @@ impl<'a> Bill<'a> {
         if self.taken.in_flight == InFlight::Counted {
             self.aside.leave();
         }
-        for (item, payment) in self.paid.iter().flatten() {
-            match (payment, item) {
-                (Payment::Purse(purse, spent), _) => purse.give_back(spent),
-                (Payment::Bucket, Item::Rate(paced)) => self.give(paced, self.aside.rate()),
-                (Payment::Bucket, Item::RouteRate(paced, route)) => {
-                    self.give(paced, &self.aside.route(route, paced));
+        for (_, payment) in self.paid.iter().flatten() {
+            match payment {
+                Payment::Purse(purse, spent) => purse.give_back(spent),
+                Payment::Bucket(pace, of_route) => {
+                    let slot = of_route.as_deref().unwrap_or_else(|| self.aside.rate());
+                    slot.change_full(|full| pace.give(full, self.terms.cost.get()));
                 }
-                (Payment::Bucket, Item::Quota(..)) => {}
             }
         }
-    }
-
-    fn give(&self, paced: &Paced, slot: &Slot) {
-        slot.change_full(|full| paced.pace.give(full, self.terms.cost.get()));
     }
 }
 

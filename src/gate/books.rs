@@ -8,7 +8,7 @@ use crate::gate::supply::Fill;
 use crate::rate::Rate;
 use crate::rate::bucket::{Pace, TooFew};
 use crate::rate::quota::Span;
-use crate::store::slices::{Away, Bucket, SLICE_LAPSES_AFTER, Slice, SliceRequest};
+use crate::store::slices::{Away, Bucket, SLICE_LAPSES_AFTER, SLICE_LIFE, Slice, SliceRequest};
 
 /// The account of a purse.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Books {
             && before.window != after.window
         {
             self.span = None;
-            (self.seen, self.remained) = (0, None);
+            (self.seen, self.remained, self.heard_at) = (0, None, Moment::default());
         }
         self.fill = fill;
         (self.rests_until, self.enough_at) = (Moment::default(), Moment::default());
@@ -136,13 +136,17 @@ impl Books {
         }
     }
 
-    /// How much to fetch ahead of those who will want it: what is spent in a tenth of a second.
+    /// How much to fetch ahead of those who will want it: what is spent in a tenth of a second, or while
+    /// a slice lives where nobody notices that.
     pub fn ahead(&self, spent: u64, around: &Around) -> u64 {
         let most = self.fill.slice_max(around.fellows);
         let time = around.now.since(self.asked_at).max(SHORTEST).as_micros();
         let fresh = u128::from(spent.saturating_sub(self.spent_then));
-        let soon = (fresh * AHEAD.as_micros()).div_ceil(time);
-        u64::try_from(soon).unwrap_or(u64::MAX).clamp(1, most.max(1)).min(most)
+        let spent_in = |ahead: Duration| {
+            u64::try_from((fresh * ahead.as_micros()).div_ceil(time)).unwrap_or(u64::MAX)
+        };
+        let soon = spent_in(AHEAD).clamp(1, most.max(1)).min(most);
+        soon.max(spent_in(SLICE_LIFE).min(self.fill.unnoticed(around.fellows)))
     }
 
     /// A question goes out.
@@ -257,6 +261,11 @@ impl Books {
         self.share.as_ref().is_some_and(|it| it.spent > 0)
     }
 
+    /// Whether something may be spent without the store.
+    pub fn has_share(&self) -> bool {
+        self.share.is_some()
+    }
+
     /// What was spent without the store.
     pub fn away(&self, around: &Around) -> Away {
         let told = self.told;
@@ -270,7 +279,6 @@ impl Books {
 
     /// The store has heard what was spent without it.
     pub fn squared(&mut self, request: &SliceRequest, slice: &Slice, now: Moment) {
-        (self.heard_at, self.heard_time) = (now, slice.now);
         self.told += request.away.spent;
         if let Some(share) = &mut self.share {
             share.spent = share.spent.saturating_sub(request.away.spent);
@@ -279,8 +287,19 @@ impl Books {
             self.share = None;
         }
         // What is heard of another window than the present one says nothing of it.
-        if self.fill.has_window_of(&request.bucket) {
+        if self.is_of_now(&request.bucket) {
+            (self.heard_at, self.heard_time) = (now, slice.now);
             (self.seen, self.remained) = (self.seen.max(slice.spent), Some(slice.left));
+        }
+    }
+
+    fn is_of_now(&self, bucket: &Bucket) -> bool {
+        match (&self.fill, bucket) {
+            (Fill::Rate(..), Bucket::Rate(..)) => true,
+            (Fill::Quota(quota), Bucket::Quota(asked, span, _)) => {
+                quota.window == asked.window && self.span == Some(*span)
+            }
+            (Fill::Rate(..), Bucket::Quota(..)) | (Fill::Quota(_), Bucket::Rate(..)) => false,
         }
     }
 
@@ -311,10 +330,10 @@ impl Share {
     }
 }
 
-/// So far two clocks are apart at most that are read as one.
+/// For so long the store's word on which window it is in holds against our clock.
 const TOLD_FOR: Duration = Duration::from_secs(1);
 
-/// For how long a slice lasts that is fetched ahead.
+/// For how long a slice lasts that is fetched ahead, and is large.
 const AHEAD: Duration = Duration::from_millis(100);
 
 /// Less time than that says nothing of how fast tokens are spent.

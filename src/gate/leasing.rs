@@ -122,7 +122,7 @@ impl Leasing {
 
     /// Counts what was spent without the store.
     pub fn count(&self, spent: &Spent) {
-        if spent.source == Source::Share {
+        if let Source::Share(_) = spent.source {
             self.counts.of_share.fetch_add(spent.tokens, Ordering::Relaxed);
         }
     }
@@ -244,7 +244,7 @@ impl Leasing {
             purses.drain(..few).collect()
         };
         let mut look = Look::default();
-        let (retired, kept): (Vec<_>, Vec<_>) = next.into_iter().partition(|purse| {
+        let (retired, mut kept): (Vec<_>, Vec<_>) = next.into_iter().partition(|purse| {
             let shard = self.store.limits_shard(purse.key());
             let swept = look.at(purse, shard, &self.around(purse.key(), pass));
             if let Swept::Settles(question) = swept {
@@ -253,6 +253,9 @@ impl Leasing {
             }
             matches!(swept, Swept::Retired)
         });
+        // Those that could not settle are the first ones of the next look.
+        let looked = look.looked.min(kept.len());
+        kept.rotate_left(looked);
         self.purses().extend(kept);
         retired
     }
@@ -283,6 +286,8 @@ impl Leasing {
 struct Look {
     probed: [bool; SHARDS_MAX],
     settled: usize,
+    /// Behind how many purses no more could settle.
+    looked: usize,
 }
 
 impl Look {
@@ -295,6 +300,7 @@ impl Look {
             return question.map_or_else(|| purse.sweep(around, Settling::Later), Swept::Settles);
         }
         let is_enough = self.settled >= SETTLED_AT_ONCE;
+        self.looked += usize::from(!is_enough);
         let swept = purse.sweep(around, if is_enough { Settling::Later } else { Settling::Now });
         self.settled += usize::from(matches!(swept, Swept::Settles(_)));
         swept

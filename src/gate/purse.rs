@@ -92,8 +92,8 @@ impl Purse {
         let (here, there) =
             (self.balance.load(Ordering::Relaxed), self.left.load(Ordering::Relaxed));
         match spent.source {
-            Source::Slice => here.saturating_add(there),
-            Source::Share => 0,
+            Source::Slice(_) => here.saturating_add(there),
+            Source::Share(_) => 0,
         }
     }
 
@@ -106,7 +106,7 @@ impl Purse {
     ) -> (Taking, Option<SliceRequest>) {
         let talk = self.talk();
         if self.spend(cost, around.now) {
-            return (Taking::Taken(Spent { tokens: cost, source: Source::Slice, talk }), None);
+            return (Taking::Taken(Spent { tokens: cost, source: Source::Slice(talk) }), None);
         }
         self.take_slowly(cost, fill(), around)
     }
@@ -133,16 +133,17 @@ impl Purse {
         let (cost, talk) = (tokens, self.talk());
         let Talk { answers, is_asking } = talk;
         if self.spend(tokens, around.now) {
-            return (Taking::Taken(Spent { tokens, source: Source::Slice, talk }), None);
+            return (Taking::Taken(Spent { tokens, source: Source::Slice(talk) }), None);
         }
         if around.reach == Reach::Silent {
             let probe = !is_asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
-            let taken = books.take_of_share(cost, around);
-            let taken = match taken {
-                Ok(()) => Taking::Taken(Spent { tokens, source: Source::Share, talk }),
+            let question = probe.then(|| self.ask(&mut books, (cost, cost), around));
+            let source = Source::Share(books.question);
+            let taking = match books.take_of_share(cost, around) {
+                Ok(()) => Taking::Taken(Spent { tokens, source }),
                 Err(TooFew(wait)) => Taking::Refused(wait),
             };
-            return (taken, probe.then(|| self.ask(&mut books, (cost, cost), around)));
+            return (taking, question);
         }
         if books.rests(cost, around.now) || around.patience == Patience::Over {
             return (Taking::Refused(books.wait(cost, around.now)), None);
@@ -161,12 +162,14 @@ impl Purse {
     /// Gives back what was just taken, where nothing was said of it to the store since.
     pub fn give_back(&self, spent: &Spent) {
         let mut books = self.books();
-        if self.talk() != spent.talk {
-            return;
-        }
         match spent.source {
-            Source::Slice => drop(self.balance.fetch_add(spent.tokens, Ordering::AcqRel)),
-            Source::Share => books.give_back_to_share(spent.tokens),
+            Source::Slice(talk) if talk == self.talk() => {
+                self.balance.fetch_add(spent.tokens, Ordering::AcqRel);
+            }
+            Source::Share(question) if question == books.question => {
+                books.give_back_to_share(spent.tokens);
+            }
+            Source::Slice(_) | Source::Share(_) => {}
         }
     }
 
@@ -249,13 +252,14 @@ impl Purse {
         }
         let balance = self.balance.load(Ordering::Acquire);
         let idle_for = books.idle_for(balance, around.now);
-        let is_out = balance > 0 || books.spent(balance) > books.reported;
-        let has_news = is_out || books.owes();
+        let out = balance + books.spent(balance).saturating_sub(books.reported);
+        let has_news = !books.fill.may_lapse(out, around.fellows) || books.owes();
         if settling == Settling::Now && has_news && idle_for >= books.fill.settles_after() {
             return Swept::Settles(self.settle(&mut books, around));
         }
         let is_needed = match (&books.fill, around.reach) {
-            (Fill::Rate(..), _) => books.owes(),
+            (Fill::Rate(..), Reach::Answering) => books.owes(),
+            (Fill::Rate(..), Reach::Silent) => books.has_share(),
             (Fill::Quota(_), Reach::Answering) => has_news,
             (Fill::Quota(_), Reach::Silent) => true,
         };
@@ -290,7 +294,6 @@ impl Purse {
     /// Makes a question: for `wanted` and no less than `least` where somebody waits, else for as much
     /// as is being spent.
     fn ask(&self, books: &mut Books, (wanted, least): (u64, u64), around: &Around) -> SliceRequest {
-        self.asking.store(true, Ordering::Release);
         let span_before = books.span;
         let bucket = books.bucket(around);
         let is_another = span_before.is_some() && span_before != books.span;
@@ -303,6 +306,8 @@ impl Purse {
         } else {
             Rest::Kept(self.balance.load(Ordering::Acquire))
         };
+        // Who sees it has taken what they took behind that count.
+        self.asking.store(true, Ordering::Release);
         let spent = books.spent(match rest {
             Rest::Kept(kept) => kept,
             Rest::Returned(_) => 0,
@@ -366,7 +371,11 @@ impl Purse {
                     books.rest_for_others(slice, now);
                 }
             }
-            Ok(Leased::OtherWindow(time)) => books.turn_to(*time, now),
+            Ok(Leased::OtherWindow(time)) => {
+                // What was leased of a window that is over goes nowhere.
+                books.returned += self.balance.swap(0, Ordering::AcqRel);
+                books.turn_to(*time, now);
+            }
             Err(_away) => {}
         }
         self.has_missed.store(answer.is_err(), Ordering::Release);

@@ -27,14 +27,6 @@ impl Fill {
         }
     }
 
-    /// Whether a question was for as long a window as this has.
-    pub fn has_window_of(&self, bucket: &Bucket) -> bool {
-        match (self, bucket) {
-            (Self::Quota(quota), Bucket::Quota(asked, ..)) => quota.window == asked.window,
-            (Self::Rate(..) | Self::Quota(_), _) => false,
-        }
-    }
-
     /// What costs more than there can ever be takes all of it.
     pub fn clamp(&self, cost: u64) -> u64 {
         match self {
@@ -65,6 +57,26 @@ impl Fill {
             }
             // So many are lost with a gateway that crashes.
             Self::Quota(quota) => NonZeroU64::get(quota.count) / QUOTA_SLICES,
+        }
+    }
+
+    /// So many may be out for as long as a slice lives, without anybody noticing it: they are leased for
+    /// who comes seldom, and need not be given back.
+    pub fn unnoticed(&self, fellows: u32) -> u64 {
+        match self {
+            Self::Rate(..) if self.is_small_rate() => 0,
+            Self::Rate(rate, _) => {
+                u64::from(rate.burst.get()) / UNNOTICED / u64::from(fellows.max(1))
+            }
+            Self::Quota(_) => self.slice_max(fellows),
+        }
+    }
+
+    /// Whether so many that are out may be left to lapse. Of a quota nothing lapses.
+    pub fn may_lapse(&self, out: u64, fellows: u32) -> bool {
+        match self {
+            Self::Rate(..) => out <= self.unnoticed(fellows),
+            Self::Quota(_) => out == 0,
         }
     }
 
@@ -105,6 +117,9 @@ fn per_second(rate: &Rate) -> u64 {
 
 /// Up to so many a second, tokens are fetched one by one.
 const ONE_BY_ONE: u64 = 20;
+
+/// So large a part of a bucket is not noticed: a fiftieth, over all gateways.
+const UNNOTICED: u64 = 50;
 
 /// A quota is leased in at least so many slices.
 const QUOTA_SLICES: u64 = 2_000;

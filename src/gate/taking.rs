@@ -22,8 +22,6 @@ pub struct Spent {
     pub tokens: u64,
     /// Of what.
     pub source: Source,
-    /// As it was before.
-    pub talk: Talk,
 }
 
 /// How far a purse has come with its questions.
@@ -38,8 +36,8 @@ pub struct Talk {
 /// Of what tokens are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Of what the store gave.
-    Slice,
-    /// Of this gateway's share, without the store.
-    Share,
+    /// Of what the store gave; how far the purse had come with its questions.
+    Slice(Talk),
+    /// Of this gateway's share, without the store; the number of the last question.
+    Share(u64),
 }

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body;
 
 use crate::clock::{Moment, Timestamp};
+use crate::gate::entry::Entry;
 use crate::gate::limits::Taken;
 use crate::gate::remaining::{Kinds, Remaining};
 use crate::gate::running::Grant;
@@ -167,15 +168,20 @@ impl Exchange {
         }
     }
 
+    /// The gate knows whose request it is.
+    pub fn recognised(&mut self, entry: Option<&Entry>) {
+        self.notes.key = entry.map(Entry::id);
+        self.proxy.counters.decided(if entry.is_some() { "allowed" } else { "public" });
+    }
+
     /// The gate let it in.
     pub fn admitted(&mut self, grant: &Grant) {
-        self.notes.key = grant.entry().map(crate::gate::entry::Entry::id);
+        self.recognised(grant.entry());
         let taken = grant.taken();
         (self.notes.remaining, self.notes.shadow) = (taken.remaining, taken.shadow);
         if self.line.is_some() && *taken != Taken::NOTHING {
             self.notes.admitted = Some(Moment::now());
         }
-        self.proxy.counters.decided(if self.notes.key.is_some() { "allowed" } else { "public" });
         self.progress.attend(Rc::clone(grant.run()) as _);
     }
 

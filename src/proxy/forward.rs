@@ -96,7 +96,7 @@ impl Proxy {
         if let Err(rejection) = amend::check_length(request, &route.settings) {
             // Who may not pass learns nothing of what would, and nobody pays for what is not forwarded.
             let entry = self.gate.examine(shown, &caller, exchange.begun()).await?;
-            exchange.notes().key = entry.as_deref().map(Entry::id);
+            exchange.recognised(entry.as_deref());
             return Err(rejection);
         }
         let grant = self.gate.admit(shown, &caller, exchange.begun()).await?;

@@ -55,7 +55,8 @@ pub enum Rest {
 }
 
 /// What a gateway spent of its share while the store was away. It is said again until an answer
-/// comes, and counts once: the store remembers how much of it all an account has said.
+/// comes, and counts once: the store remembers how much of it all an account has said, for a quota until
+/// the window turns, and for a rate as long as a slice is out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Away {
     /// What the account has said in its life, and the store has answered to.

@@ -121,6 +121,38 @@ fn what_is_given_back_to_a_share_is_there_again() {
 }
 
 #[test]
+fn what_is_given_back_to_a_share_is_there_again_though_the_store_was_tried_with_it() {
+    let fill = rate("20/s burst 10");
+    let purse = purse(&fill);
+    drop(purse.take(1, || fill.clone(), &cut_off(0)));
+    let (taking, _) = purse.take(1, || fill.clone(), &cut_off(101));
+    let Taking::Taken(spent) = taking else { panic!("{taking:?}") };
+    // Nobody was asked since: that the last question fails says nothing of it.
+    purse.give_back(&spent);
+    assert_eq!(spend(&purse, &fill, &cut_off(102)).source, spent.source);
+}
+
+#[test]
+fn a_share_is_kept_while_it_fills_though_nothing_is_in_it_yet() {
+    let fill = rate("20/min burst 20");
+    let purse = purse(&fill);
+    assert!(matches!(purse.take(1, || fill.clone(), &cut_off(0)).0, Taking::Refused(_)));
+    for millis in [1_000, 3_000, 5_000] {
+        assert!(matches!(purse.sweep(&cut_off(millis), Settling::Later), Swept::Used));
+    }
+    spend(&purse, &fill, &cut_off(6_001));
+}
+
+#[test]
+fn who_may_not_wait_asks_nobody() {
+    let fill = quota("100000/day");
+    let purse = purse(&fill);
+    let refused = Around { patience: Patience::Over, ..at(1) };
+    let (taking, question) = purse.take(1, || fill.clone(), &refused);
+    assert!(matches!(taking, Taking::Refused(_)) && question.is_none());
+}
+
+#[test]
 fn a_share_goes_over_to_another_rate_with_what_it_holds() {
     let slow = rate("1/min burst 2");
     let purse = purse(&slow);
@@ -144,6 +176,20 @@ fn what_is_left_of_a_window_that_is_over_is_not_spent_in_the_next() {
     answer(&purse, &question, 7, 0, 10_001);
     let spent = spend(&purse, &fill, &at(10_002));
     assert_eq!(purse.left(&spent), 6);
+}
+
+#[test]
+fn what_is_left_of_a_window_of_which_the_store_says_that_it_is_over_is_not_spent() {
+    let fill = quota("100000/day");
+    let purse = with(&fill, 50);
+    spend_all(&purse, &fill, 30, &at(1));
+    let question = purse.tend(|| fill.clone(), || at(1)).unwrap();
+    assert_eq!(question.rest, Rest::Kept(20));
+    let night = Ok(Leased::OtherWindow(at(10_001).time));
+    purse.answer(&question, at(1).now, &night, at(2).now);
+    let (taking, question) = purse.take(1, || fill.clone(), &at(3));
+    assert!(matches!(taking, Taking::Wait(_)));
+    assert_eq!(question.unwrap().rest, Rest::Returned(0));
 }
 
 #[test]

@@ -262,7 +262,7 @@ impl<'a> Fleet<'a> {
         match taking {
             Taking::Taken(spent) => {
                 let it = &mut self.gateways[gateway];
-                let is_slice = spent.source == Source::Slice;
+                let is_slice = matches!(spent.source, Source::Slice(_));
                 it.in_hand -= u64::from(is_slice);
                 self.admitted.push(self.now);
                 self.admitted_by.push(By { gateway, is_behind: is_slice && it.is_behind });
