@@ -44,7 +44,7 @@ pub struct Books {
     spent_then: u64,
     /// What was certainly spent of a quota in this window, of all that was ever heard.
     seen: u64,
-    /// What was left of a quota when the store was last heard of this window.
+    /// What was left when the store was last heard of this bucket.
     remained: Option<u64>,
     /// When the store was last heard, on this clock and on its own.
     heard_at: Moment,
@@ -105,9 +105,9 @@ impl Books {
         if let (Fill::Quota(before), Fill::Quota(after)) = (&self.fill, &fill)
             && before.window != after.window
         {
-            self.span = None;
-            (self.seen, self.remained, self.heard_at) = (0, None, Moment::default());
+            (self.span, self.seen) = (None, 0);
         }
+        (self.remained, self.heard_at) = (None, Moment::default());
         self.fill = fill;
         (self.rests_until, self.enough_at) = (Moment::default(), Moment::default());
     }
@@ -170,16 +170,23 @@ impl Books {
     }
 
     /// How long what costs so much has to wait, if nobody else spends.
-    pub fn wait(&self, cost: u64, now: Moment) -> Duration {
-        let more = cost.saturating_sub(self.rests_for.max(1));
-        let more = match &self.fill {
+    pub fn wait(&self, cost: u64, around: &Around) -> Duration {
+        let told = self.enough_at.since(around.now);
+        let left =
+            if told.is_zero() { self.remained.unwrap_or(cost) } else { self.rests_for.max(1) };
+        let missing = u32::try_from(cost.saturating_sub(left)).unwrap_or(u32::MAX);
+        match &self.fill {
             Fill::Rate(rate, _) => {
-                let token = rate.period / rate.count.get();
-                token.saturating_mul(u32::try_from(more).unwrap_or(u32::MAX))
+                let fills_in = (rate.period / rate.count.get()).saturating_mul(missing);
+                let filled_for = around.now.since(self.heard_at);
+                let untold = fills_in.saturating_sub(filled_for);
+                if told.is_zero() { untold } else { told.saturating_add(fills_in) }
             }
-            Fill::Quota(_) => Duration::ZERO,
-        };
-        self.enough_at.since(now).saturating_add(more)
+            Fill::Quota(quota) if told.is_zero() && missing > 0 => {
+                quota.window.at(around.time).end.since(around.time)
+            }
+            Fill::Quota(_) => told,
+        }
     }
 
     /// Whether the store may have counted as spent what was out when it was asked last.

@@ -146,7 +146,7 @@ impl Purse {
             return (taking, question);
         }
         if books.rests(cost, around.now) || around.patience == Patience::Over {
-            return (Taking::Refused(books.wait(cost, around.now)), None);
+            return (Taking::Refused(books.wait(cost, around)), None);
         }
         books.waiting = books.waiting.saturating_add(cost);
         let wanted = books.waiting;
