@@ -40,8 +40,8 @@ versus: deps-bench
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --store redis
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --limits
-	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --limits --store redis
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --shared-key
+	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward --limits --store redis
 
 ## make instructions  instructions per request and per check of a key, under valgrind
 instructions: deps-bench
