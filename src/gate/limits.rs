@@ -102,11 +102,6 @@ impl Limits {
         self.known().clear();
     }
 
-    /// The limits of a key of `scheme` that says so much itself.
-    pub fn complete(&self, scheme: &str, own: rate::limits::Limits) -> rate::limits::Limits {
-        self.defaults.load().complete(scheme, own)
-    }
-
     /// Takes what a request costs of all limits that it is under, or says why not; then nothing is
     /// taken.
     pub fn take(&self, entry: &Entry, terms: &Terms, pass: &Pass) -> Result<Taken, Hold> {
