@@ -29,6 +29,8 @@ impl Place {
         let gateway = Gateway::prepare_in(directory, &Setup::empty().admin(CERTIFICATES));
         // Which address it would have was not known before.
         let this = Self { authority, first, gateway };
+        let admin = this.gateway.admin_address();
+        eventually("it has read the first pair", || TcpStream::connect(admin).is_ok());
         this.renew(&this.first_for_its_address());
         eventually("it is ready", || this.shell().types(&["healthcheck"]).code == Some(0));
         this
