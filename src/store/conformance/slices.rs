@@ -1,22 +1,22 @@
 //! Claims about slices of limits.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::rate::Rate;
-use crate::rate::quota::{Quota, Window};
+use crate::rate::quota::Quota;
 use crate::store::Store;
 use crate::store::conformance::id;
 use crate::store::slices::{Away, Bucket, Leased, Rest, Slice, SliceRequest};
 
-/// A request for `wanted` of a quota of 100 a day.
-fn quota(account: u64, wanted: u64) -> SliceRequest {
-    let quota = Quota { count: NonZeroU64::new(100).unwrap(), window: Window::Day };
+/// The first question for so many of a quota.
+pub fn asking(quota: &str, now: Timestamp, wanted: u64) -> SliceRequest {
+    let quota: Quota = quota.parse().unwrap();
     SliceRequest {
         key: id(1),
-        bucket: Bucket::Quota(quota, quota.window.at(Timestamp::now()), 0),
-        account,
+        bucket: Bucket::Quota(quota, quota.window.at(now), 0),
+        account: 1,
         question: 1,
         spent: 0,
         rest: Rest::Kept(0),
@@ -24,6 +24,11 @@ fn quota(account: u64, wanted: u64) -> SliceRequest {
         least: 1,
         away: Away::default(),
     }
+}
+
+/// A request for `wanted` of a quota of 100 a day.
+fn quota(account: u64, wanted: u64) -> SliceRequest {
+    SliceRequest { account, ..asking("100/day", Timestamp::now(), wanted) }
 }
 
 /// What is leased; once more where midnight passes.

@@ -129,41 +129,19 @@ const KEPT_MICROS: i64 = 86_400_000_000;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use rusqlite::Connection;
 
     use super::*;
-    use crate::key::seal::Identity;
     use crate::store::conformance::id;
-    use crate::store::gateway::Register;
-    use crate::store::slices::Away;
+    use crate::store::conformance::slices::asking;
     use crate::store::sqlite::room::Room;
-    use crate::store::sqlite::schema;
-
-    fn tables() -> Connection {
-        let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn).unwrap();
-        conn
-    }
+    use crate::store::sqlite::tests::tables::{tables, within};
 
     /// Leases one of 100 a day.
     fn try_lease(conn: &Connection, key: u32, room: Room, time: &str) -> rusqlite::Result<Leased> {
-        let (quota, now): (Quota, Timestamp) = ("100/day".parse().unwrap(), time.parse().unwrap());
-        let request = SliceRequest {
-            key: id(key),
-            bucket: Bucket::Quota(quota, quota.window.at(now), 0),
-            account: 1,
-            question: 1,
-            spent: 0,
-            rest: Rest::Kept(0),
-            wanted: 1,
-            least: 1,
-            away: Away::default(),
-        };
-        let register = &Arc::new(Register { moves: 0, entries: Vec::new() });
-        let identity = &Identity("here".to_owned());
-        lease(&Batch { conn, now, identity, register, room }, &request)
+        let now = time.parse().unwrap();
+        let request = SliceRequest { key: id(key), ..asking("100/day", now, 1) };
+        within(conn, now, room, |batch| lease(batch, &request))
     }
 
     #[test]

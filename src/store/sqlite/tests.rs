@@ -18,6 +18,7 @@ use crate::store::sqlite::Sqlite;
 use crate::store::{Beat, Store, Unavailable, WriteFault, Written};
 
 mod limits;
+pub mod tables;
 
 claims!(a_test_each, Place::new());
 

@@ -44,27 +44,20 @@ const FORGOTTEN_AT_ONCE: u32 = 512;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::clock::Timestamp;
-    use crate::key::seal::Identity;
     use crate::store::conformance::id;
-    use crate::store::gateway::Register;
     use crate::store::sqlite::room::Room;
-    use crate::store::sqlite::schema;
+    use crate::store::sqlite::tests::tables::{tables, within};
 
     #[test]
     fn on_an_almost_full_disk_history_is_left_out() {
-        let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn).unwrap();
+        let conn = tables();
         let now = Timestamp::from_micros(1_800_000_000_000_000);
         let row = UsageRow { key: id(1), hour: hour_of(now), gateway: 7, cells: vec![1, 2, 3] };
         for (room, is_noted) in [(Room::Little, false), (Room::Enough, true)] {
-            let register = &Arc::new(Register { moves: 0, entries: Vec::new() });
-            let identity = &Identity("here".to_owned());
-            let batch = Batch { conn: &conn, now, identity, register, room };
-            assert_eq!(note(&batch, std::slice::from_ref(&row)).is_ok(), is_noted);
+            let note = |batch: &Batch<'_>| note(batch, std::slice::from_ref(&row));
+            assert_eq!(within(&conn, now, room, note).is_ok(), is_noted);
             let noted = read(&conn, id(1), (row.hour, row.hour)).unwrap();
             assert_eq!(!noted.is_empty(), is_noted);
         }

@@ -169,20 +169,10 @@ const REMEMBERED_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::key::seal::Identity;
     use crate::store::conformance::{mint, repeated, revoke};
-    use crate::store::gateway::Register;
     use crate::store::sqlite::room::Room;
-    use crate::store::sqlite::schema;
-
-    fn tables() -> Connection {
-        let mut conn = Connection::open_in_memory().unwrap();
-        schema::migrate(&mut conn).unwrap();
-        conn
-    }
+    use crate::store::sqlite::tests::tables::{tables, within};
 
     fn try_apply(
         conn: &Connection,
@@ -191,9 +181,7 @@ mod tests {
         hour: i64,
     ) -> rusqlite::Result<Written> {
         let now = Timestamp::from_micros(1_800_000_000_000_000 + hour * 3_600_000_000);
-        let register = &Arc::new(Register { moves: 0, entries: Vec::new() });
-        let identity = &Identity("here".to_owned());
-        apply(&Batch { conn, now, identity, register, room }, write)
+        within(conn, now, room, |batch| apply(batch, write))
     }
 
     #[track_caller]

@@ -7,25 +7,13 @@ use futures_util::future::join_all;
 
 use super::Place;
 use crate::clock::Timestamp;
-use crate::rate::quota::Quota;
-use crate::store::conformance::id;
-use crate::store::slices::{Away, Bucket, Leased, Rest, Slice, SliceRequest};
+use crate::store::conformance::slices::asking;
+use crate::store::slices::{Leased, Slice, SliceRequest};
 use crate::store::sqlite::Sqlite;
 
 /// Leases so many of 100 a month.
 fn wanting(wanted: u64) -> SliceRequest {
-    let quota: Quota = "100/month".parse().unwrap();
-    SliceRequest {
-        key: id(1),
-        bucket: Bucket::Quota(quota, quota.window.at(time()), 0),
-        account: 1,
-        question: 1,
-        spent: 0,
-        rest: Rest::Kept(0),
-        wanted,
-        least: 1,
-        away: Away::default(),
-    }
+    asking("100/month", time(), wanted)
 }
 
 fn time() -> Timestamp {
