@@ -54,6 +54,7 @@ pub mod rollback;
 pub mod room;
 pub mod running;
 pub mod supply;
+pub mod swept;
 pub mod taking;
 pub mod throttle;
 pub mod turns;

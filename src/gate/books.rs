@@ -136,9 +136,9 @@ impl Books {
         }
     }
 
-    /// How much to fetch ahead of those who will want it: what is spent in a tenth of a second, or while
-    /// a slice lives where nobody notices that.
-    pub fn ahead(&self, spent: u64, around: &Around) -> u64 {
+    /// How much to fetch ahead of those who will want it, where `kept` is in hand: what is spent in a
+    /// tenth of a second, or where nobody notices it so much that time ends a slice, and not need.
+    pub fn ahead(&self, spent: u64, kept: u64, around: &Around) -> u64 {
         let most = self.fill.slice_max(around.fellows);
         let time = around.now.since(self.asked_at).max(SHORTEST).as_micros();
         let fresh = u128::from(spent.saturating_sub(self.spent_then));
@@ -146,7 +146,27 @@ impl Books {
             u64::try_from((fresh * ahead.as_micros()).div_ceil(time)).unwrap_or(u64::MAX)
         };
         let soon = spent_in(AHEAD).clamp(1, most.max(1)).min(most);
-        soon.max(spent_in(SLICE_LIFE).min(self.fill.unnoticed(around.fellows)))
+        let lasting = spent_in(LASTING).min(self.unnoticed(around));
+        soon.max(lasting.saturating_sub(kept))
+    }
+
+    fn unnoticed(&self, around: &Around) -> u64 {
+        self.fill.unnoticed(self.remained.unwrap_or_default(), around.fellows)
+    }
+
+    /// Whether the store need not hear now what was spent of a slice, or left over, so much being out.
+    pub fn may_lapse(&self, out: u64, around: &Around) -> bool {
+        self.fill.may_lapse(out, self.remained.unwrap_or_default(), around.fellows)
+    }
+
+    /// Whether a slice that ends soon will be missed: who comes so seldom that it is spent by one
+    /// request asks when that comes.
+    pub fn is_in_use(&self, spent: u64) -> bool {
+        let is_leased_ahead = match &self.fill {
+            Fill::Rate(..) => !self.fill.is_small_rate(),
+            Fill::Quota(_) => false,
+        };
+        is_leased_ahead && spent.saturating_sub(self.spent_then) > 1
     }
 
     /// A question goes out.
@@ -342,6 +362,9 @@ const TOLD_FOR: Duration = Duration::from_secs(1);
 
 /// For how long a slice lasts that is fetched ahead, and is large.
 const AHEAD: Duration = Duration::from_millis(100);
+
+/// For how long one lasts that nobody notices.
+const LASTING: Duration = SLICE_LIFE.saturating_mul(2);
 
 /// Less time than that says nothing of how fast tokens are spent.
 const SHORTEST: Duration = Duration::from_millis(1);

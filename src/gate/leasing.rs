@@ -14,8 +14,9 @@ use crate::clock::Moment;
 use crate::config::Scope;
 use crate::gate::Pass;
 use crate::gate::around::{Around, Reach};
-use crate::gate::purse::{Purse, Settling, Swept};
+use crate::gate::purse::Purse;
 use crate::gate::supply::Fill;
+use crate::gate::swept::{Asking, Swept};
 use crate::gate::taking::{Source, Spent};
 use crate::key::text::KeyId;
 use crate::store::slices::{Leased, SliceRequest};
@@ -233,7 +234,8 @@ impl Leasing {
         self.silent.get(self.store.limits_shard(key)).unwrap_or(first)
     }
 
-    /// A look at the next purses: what nobody spends goes back. Those that were given up are handed out.
+    /// A look at the next purses: what nobody spends goes back, and what is spent is renewed. Those that
+    /// were given up are handed out.
     pub fn sweep(self: &Arc<Self>, pass: &Pass) -> Vec<Arc<Purse>> {
         let seen = self.store.sight().watch();
         let gateways = u32::try_from(seen.borrow().entries.len()).unwrap_or(u32::MAX);
@@ -247,13 +249,13 @@ impl Leasing {
         let (retired, mut kept): (Vec<_>, Vec<_>) = next.into_iter().partition(|purse| {
             let shard = self.store.limits_shard(purse.key());
             let swept = look.at(purse, shard, &self.around(purse.key(), pass));
-            if let Swept::Settles(question) = swept {
+            if let Swept::Asks(question) = swept {
                 self.send(purse, question);
                 return false;
             }
             matches!(swept, Swept::Retired)
         });
-        // Those that could not settle are the first ones of the next look.
+        // Those that could not ask are the first ones of the next look.
         let looked = look.looked.min(kept.len());
         kept.rotate_left(looked);
         self.purses().extend(kept);
@@ -285,24 +287,24 @@ impl Leasing {
 #[derive(Default)]
 struct Look {
     probed: [bool; SHARDS_MAX],
-    settled: usize,
-    /// Behind how many purses no more could settle.
+    asked: usize,
+    /// Behind how many purses no more could ask.
     looked: usize,
 }
 
 impl Look {
-    /// Of a part of the store that does not answer one asks; of those that are idle, so many settle
-    /// with one look as is good, and the others with the next.
+    /// Of a part of the store that does not answer one asks; else so many with one look as is good, and
+    /// the others with the next.
     fn at(&mut self, purse: &Purse, shard: usize, around: &Around) -> Swept {
         if around.reach == Reach::Silent {
             let probed = self.probed.get_mut(shard).is_none_or(|it| std::mem::replace(it, true));
             let question = if probed { None } else { purse.probe(around) };
-            return question.map_or_else(|| purse.sweep(around, Settling::Later), Swept::Settles);
+            return question.map_or_else(|| purse.sweep(around, Asking::Later), Swept::Asks);
         }
-        let is_enough = self.settled >= SETTLED_AT_ONCE;
+        let is_enough = self.asked >= ASKED_AT_ONCE;
         self.looked += usize::from(!is_enough);
-        let swept = purse.sweep(around, if is_enough { Settling::Later } else { Settling::Now });
-        self.settled += usize::from(matches!(swept, Swept::Settles(_)));
+        let swept = purse.sweep(around, if is_enough { Asking::Later } else { Asking::Now });
+        self.asked += usize::from(matches!(swept, Swept::Asks(_)));
         swept
     }
 }
@@ -345,8 +347,8 @@ const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// How many purses one look is at: with more than these, each is looked at less often.
 const LOOKED_AT_ONCE: usize = 16_384;
 
-/// How many idle purses are settled by one look.
-const SETTLED_AT_ONCE: usize = 256;
+/// How many purses ask with one look: a request whose question is behind theirs has the time.
+const ASKED_AT_ONCE: usize = 512;
 
 /// How many questions are on their way at once at the end.
 const RETURNED_AT_ONCE: usize = 256;

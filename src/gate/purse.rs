@@ -14,6 +14,7 @@ use crate::clock::Moment;
 use crate::gate::around::{Around, Patience, Reach};
 use crate::gate::books::Books;
 use crate::gate::supply::Fill;
+use crate::gate::swept::{Asking, Swept};
 use crate::gate::taking::{Source, Spent, Taking, Talk};
 use crate::key::text::KeyId;
 use crate::rate::bucket::TooFew;
@@ -41,26 +42,6 @@ pub struct Purse {
     has_missed: AtomicBool,
     answered: Notify,
     books: Mutex<Books>,
-}
-
-/// When what is unspent goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settling {
-    /// With this look.
-    Now,
-    /// With a later one: the store does not answer, or has enough to do.
-    Later,
-}
-
-/// What a look at a purse now and then has found.
-#[derive(Debug)]
-pub enum Swept {
-    /// It is used.
-    Used,
-    /// What is left in it goes back.
-    Settles(SliceRequest),
-    /// It was idle for long, and is given up.
-    Retired,
 }
 
 impl Purse {
@@ -243,19 +224,24 @@ impl Purse {
         }
     }
 
-    /// A look at it now and then: what nobody spends goes back, and what was spent without the store
-    /// is reported. What is out of a rate lapses in the store by itself.
-    pub fn sweep(&self, around: &Around, settling: Settling) -> Swept {
+    /// A look at it now and then: what nobody spends goes back, what was spent without the store is
+    /// reported, and a slice that is in use is renewed before it ends, so that nobody waits for that.
+    /// What is out of a rate lapses in the store by itself.
+    pub fn sweep(&self, around: &Around, asking: Asking) -> Swept {
         let mut books = self.books();
         if self.asking.load(Ordering::Acquire) {
             return Swept::Used;
         }
         let balance = self.balance.load(Ordering::Acquire);
         let idle_for = books.idle_for(balance, around.now);
-        let out = balance + books.spent(balance).saturating_sub(books.reported);
-        let has_news = !books.fill.may_lapse(out, around.fellows) || books.owes();
-        if settling == Settling::Now && has_news && idle_for >= books.fill.settles_after() {
-            return Swept::Settles(self.settle(&mut books, around));
+        let spent = books.spent(balance);
+        let out = balance + spent.saturating_sub(books.reported);
+        let has_news = !books.may_lapse(out, around) || books.owes();
+        if asking == Asking::Now && has_news && idle_for >= books.fill.settles_after() {
+            return Swept::Asks(self.settle(&mut books, around));
+        }
+        if asking == Asking::Now && self.ends_soon(around.now) && books.is_in_use(spent) {
+            return Swept::Asks(self.ask(&mut books, (0, 0), around));
         }
         let is_needed = match (&books.fill, around.reach) {
             (Fill::Rate(..), Reach::Answering) => books.owes(),
@@ -268,6 +254,11 @@ impl Purse {
         }
         books.is_retired = true;
         Swept::Retired
+    }
+
+    fn ends_soon(&self, now: Moment) -> bool {
+        let until = Moment::from_nanos(self.until.load(Ordering::Acquire));
+        now < until && until.since(now) <= RENEWED_BEFORE
     }
 
     /// Tries whether a store answers again that does not: somebody has to.
@@ -308,11 +299,12 @@ impl Purse {
         };
         // Who sees it has taken what they took behind that count.
         self.asking.store(true, Ordering::Release);
-        let spent = books.spent(match rest {
+        let kept = match rest {
             Rest::Kept(kept) => kept,
             Rest::Returned(_) => 0,
-        });
-        let ahead = if is_over && least == 0 { 0 } else { books.ahead(spent, around) };
+        };
+        let spent = books.spent(kept);
+        let ahead = if is_over && least == 0 { 0 } else { books.ahead(spent, kept, around) };
         books.asks(spent, around.now);
         let away = books.away(around);
         // Who owes much says so first, and asks when all others have had the time to.
@@ -389,6 +381,9 @@ impl Purse {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Four looks: one that has enough to do leaves it to the next.
+const RENEWED_BEFORE: Duration = Duration::from_millis(200);
 
 /// While the store is away.
 const PROBED_AGAIN_AFTER: Duration = Duration::from_millis(200);

@@ -60,22 +60,23 @@ impl Fill {
         }
     }
 
-    /// So many may be out for as long as a slice lives, without anybody noticing it: they are leased for
-    /// who comes seldom, and need not be given back.
-    pub fn unnoticed(&self, fellows: u32) -> u64 {
+    /// So many may be out for as long as a slice lives without anybody noticing it, where the store
+    /// had `left`: they are leased for who comes seldom, and need not be given back.
+    pub fn unnoticed(&self, left: u64, fellows: u32) -> u64 {
         match self {
             Self::Rate(..) if self.is_small_rate() => 0,
             Self::Rate(rate, _) => {
-                u64::from(rate.burst.get()) / UNNOTICED / u64::from(fellows.max(1))
+                let of_burst = u64::from(rate.burst.get()) / UNNOTICED;
+                of_burst.max(left / UNNOTICED_OF_LEFT) / u64::from(fellows.max(1))
             }
             Self::Quota(_) => self.slice_max(fellows),
         }
     }
 
     /// Whether so many that are out may be left to lapse. Of a quota nothing lapses.
-    pub fn may_lapse(&self, out: u64, fellows: u32) -> bool {
+    pub fn may_lapse(&self, out: u64, left: u64, fellows: u32) -> bool {
         match self {
-            Self::Rate(..) => out <= self.unnoticed(fellows),
+            Self::Rate(..) => out <= self.unnoticed(left, fellows),
             Self::Quota(_) => out == 0,
         }
     }
@@ -118,8 +119,10 @@ fn per_second(rate: &Rate) -> u64 {
 /// Up to so many a second, tokens are fetched one by one.
 const ONE_BY_ONE: u64 = 20;
 
-/// So large a part of a bucket is not noticed: a fiftieth, over all gateways.
+/// So large a part is not noticed, over all gateways: a fiftieth of a bucket, and an eighth of what
+/// nobody wanted.
 const UNNOTICED: u64 = 50;
+const UNNOTICED_OF_LEFT: u64 = 8;
 
 /// A quota is leased in at least so many slices.
 const QUOTA_SLICES: u64 = 2_000;

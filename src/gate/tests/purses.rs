@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::around::{Around, Patience, Reach};
-use crate::gate::purse::{Purse, Settling, Swept};
+use crate::gate::purse::Purse;
 use crate::gate::supply::Fill;
+use crate::gate::swept::{Asking, Swept};
 use crate::gate::taking::{Spent, Taking};
 use crate::store::Unavailable;
 use crate::store::slices::{Bucket, Leased, Rest, Slice, SliceRequest};
@@ -138,7 +139,7 @@ fn a_share_is_kept_while_it_fills_though_nothing_is_in_it_yet() {
     let purse = purse(&fill);
     assert!(matches!(purse.take(1, || fill.clone(), &cut_off(0)).0, Taking::Refused(_)));
     for millis in [1_000, 3_000, 5_000] {
-        assert!(matches!(purse.sweep(&cut_off(millis), Settling::Later), Swept::Used));
+        assert!(matches!(purse.sweep(&cut_off(millis), Asking::Later), Swept::Used));
     }
     spend(&purse, &fill, &cut_off(6_001));
 }
@@ -220,14 +221,64 @@ fn who_hears_of_another_window_does_not_ask_for_its_own_again() {
 fn a_rate_that_nobody_uses_is_given_up_unasked_once_its_slice_has_lapsed() {
     let fill = rate("1000/s burst 1000");
     let purse = with(&fill, 10);
-    assert!(matches!(purse.sweep(&at(1), Settling::Later), Swept::Used));
-    assert!(matches!(purse.sweep(&at(1_500), Settling::Later), Swept::Used));
-    assert!(matches!(purse.sweep(&at(2_100), Settling::Later), Swept::Retired));
+    assert!(matches!(purse.sweep(&at(1), Asking::Later), Swept::Used));
+    assert!(matches!(purse.sweep(&at(1_500), Asking::Later), Swept::Used));
+    assert!(matches!(purse.sweep(&at(2_100), Asking::Later), Swept::Retired));
     assert!(matches!(purse.take(1, || fill.clone(), &at(2_101)).0, Taking::Retired));
     // What was spent without the store has to be said first.
     let purse = self::purse(&fill);
     drop(purse.take(1, || fill.clone(), &cut_off(0)));
     spend(&purse, &fill, &cut_off(500));
-    assert!(matches!(purse.sweep(&cut_off(501), Settling::Later), Swept::Used));
-    assert!(matches!(purse.sweep(&cut_off(60_000), Settling::Later), Swept::Used));
+    assert!(matches!(purse.sweep(&cut_off(501), Asking::Later), Swept::Used));
+    assert!(matches!(purse.sweep(&cut_off(60_000), Asking::Later), Swept::Used));
+}
+
+#[test]
+fn a_slice_in_use_is_renewed_before_it_ends() {
+    let fill = rate("1000/s burst 1000");
+    let purse = with(&fill, 30);
+    spend_all(&purse, &fill, 2, &at(700));
+    assert!(matches!(purse.sweep(&at(790), Asking::Now), Swept::Used));
+    assert!(matches!(purse.sweep(&at(810), Asking::Later), Swept::Used));
+    let Swept::Asks(question) = purse.sweep(&at(810), Asking::Now) else { panic!("not renewed") };
+    assert_eq!((question.rest, question.spent, question.least), (Rest::Kept(28), 2, 0));
+    // Meanwhile the others are spent, and then what was kept lives as long as what was given.
+    spend(&purse, &fill, &at(820));
+    answer(&purse, &question, 1, 0, 810);
+    assert_eq!(purse.left(&spend(&purse, &fill, &at(1_800))), 27);
+}
+
+#[test]
+fn a_slice_that_is_not_in_use_is_not_renewed() {
+    let fill = rate("1000/s burst 1000");
+    let purse = with(&fill, 2);
+    spend(&purse, &fill, &at(1));
+    assert!(matches!(purse.sweep(&at(900), Asking::Now), Swept::Used));
+    // One by one is one by one.
+    let fill = rate("20/s");
+    let purse = with(&fill, 5);
+    spend_all(&purse, &fill, 4, &at(850));
+    assert!(matches!(purse.sweep(&at(900), Asking::Now), Swept::Used));
+}
+
+/// What a purse asks for that has spent 20 in a tenth of a second, where the store has so many left.
+fn wanted_with(left: u64) -> u64 {
+    let fill = rate("1000/s burst 1000");
+    let purse = purse(&fill);
+    let question = purse.take(1, || fill.clone(), &at(0)).1.unwrap();
+    let Around { now, time, .. } = at(0);
+    let enough_in = Duration::ZERO;
+    let slice = Slice { granted: 20, left, enough_in, spent: 0, now: time };
+    purse.answer(&question, now, &Ok(Leased::Slice(slice)), now);
+    spend_all(&purse, &fill, 20, &at(100));
+    purse.tend(|| fill.clone(), || at(100)).unwrap().wanted
+}
+
+#[test]
+fn where_much_is_left_more_is_leased_than_will_be_spent_soon() {
+    // 200 a second: in a tenth of a second 20, in two seconds 400; an eighth of what is left, shared
+    // by two.
+    assert_eq!(wanted_with(0), 20);
+    assert_eq!(wanted_with(800), 50);
+    assert_eq!(wanted_with(8_000), 400);
 }

@@ -10,10 +10,10 @@ use tokio::runtime::Runtime;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::around::{Around, Patience, Reach};
-use crate::gate::purse::{Purse, Settling, Swept};
+use crate::gate::purse::Purse;
 use crate::gate::supply::Fill;
-use crate::gate::taking::Source;
-use crate::gate::taking::Taking;
+use crate::gate::swept::{Asking, Swept};
+use crate::gate::taking::{Source, Taking};
 use crate::gate::tests::slices::members::{
     By, Gateway, Letter, Limit, Loses, Spell, account, fill, purse,
 };
@@ -369,13 +369,13 @@ impl<'a> Fleet<'a> {
         {
             self.send(gateway, &holder, question);
         }
-        let settling = match around.reach {
-            Reach::Answering => Settling::Now,
-            Reach::Silent => Settling::Later,
+        let asking = match around.reach {
+            Reach::Answering => Asking::Now,
+            Reach::Silent => Asking::Later,
         };
-        match holder.sweep(&around, settling) {
+        match holder.sweep(&around, asking) {
             Swept::Used => {}
-            Swept::Settles(question) => self.send(gateway, &holder, question),
+            Swept::Asks(question) => self.send(gateway, &holder, question),
             Swept::Retired => {
                 let it = &mut self.gateways[gateway];
                 (it.purse, it.in_hand) = (purse(self.key, self.limit), 0);
