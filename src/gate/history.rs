@@ -67,8 +67,7 @@ impl History {
         if tally.count == 0 {
             return;
         }
-        let place = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % PARTS;
-        let Some(part) = self.parts.get(place) else { return };
+        let Some(part) = self.part_of(key) else { return };
         let hour = hour_of(tally.time);
         let second = tally.time.since(beginning_of(hour)).as_secs();
         let lost = locked(part).note(key, (hour, second), tally.count);
@@ -108,13 +107,10 @@ impl History {
 
     /// What is held of one key, whether the store knows it or not: it is newer than what it knows.
     pub fn of(&self, key: KeyId) -> Vec<UsageRow> {
-        let mut rows = Vec::new();
-        for part in &self.parts {
-            for (hour, keys) in &locked(part).hours {
-                rows.extend(keys.get(&key).map(|it| self.row(key, *hour, it)));
-            }
-        }
-        rows
+        let Some(part) = self.part_of(key) else { return Vec::new() };
+        let part = locked(part);
+        let hours = part.hours.iter();
+        hours.filter_map(|(hour, keys)| Some(self.row(key, *hour, keys.get(&key)?))).collect()
     }
 
     /// How many hours of keys are held.
@@ -128,6 +124,11 @@ impl History {
     /// How many requests are in nobody's history.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
+    }
+
+    fn part_of(&self, key: KeyId) -> Option<&Mutex<Part>> {
+        let place = usize::try_from(self.hasher.hash_one(key)).unwrap_or_default() % PARTS;
+        self.parts.get(place)
     }
 
     fn row(&self, key: KeyId, hour: u32, counted: &Counted) -> UsageRow {
@@ -203,7 +204,7 @@ pub const PARTS: usize = 16;
 const KEYS_MAX: usize = 100_000;
 
 /// How many hours are held while the store is away.
-const HOURS_MAX: usize = 4;
+pub const HOURS_MAX: usize = 4;
 
 /// What was counted in the last second of an hour comes at most so much later.
 const GRACE: std::time::Duration = std::time::Duration::from_mins(3);

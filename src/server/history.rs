@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Moment;
-use crate::gate::history::PARTS;
+use crate::gate::history::{HOURS_MAX, PARTS};
 use crate::gate::keyring::Keyring;
 use crate::store::Unavailable;
 use crate::tasks::Tasks;
@@ -12,10 +12,23 @@ use crate::tasks::Tasks;
 /// Tells it until told to stop, and then once more. What it did not take comes again with the next
 /// minute.
 pub async fn run(keyring: Arc<Keyring>, tasks: Tasks) {
+    let mut is_told = true;
     loop {
         let stopped = tokio::time::timeout(EVERY, tasks.stopped()).await.is_ok();
-        if let Err(fault) = tell(&keyring).await {
-            tracing::debug!(%fault, "what was counted of keys could not be written yet");
+        let was_told = std::mem::replace(&mut is_told, true);
+        match tell(&keyring).await {
+            Ok(()) if !was_told => tracing::info!("how often keys were asked for is written again"),
+            Ok(()) => {}
+            Err(fault) => {
+                is_told = false;
+                if was_told {
+                    tracing::warn!(
+                        %fault,
+                        "how often keys were asked for cannot be written: previews of limits know \
+                         nothing newer, and after {HOURS_MAX} hours it is lost"
+                    );
+                }
+            }
         }
         if stopped {
             return;

@@ -204,13 +204,15 @@ impl Sqlite {
         request: SliceRequest,
         time: Option<Timestamp>,
     ) -> Result<Leased, Unavailable> {
+        let is_waited_for = request.wanted > 0;
         let lease = move |batch: &Batch<'_>| {
             let now = time.unwrap_or(batch.now);
             quotas::lease(&Batch { now, ..*batch }, &request)
         };
         // A disk that stands still holds up many; who has given up one of them has no use for it, and
-        // what it gave would be lost.
-        let (job, answer) = writer::job_for_who_waits(lease);
+        // what it gave would be lost. So would be what goes back with one that gives nothing.
+        let (job, answer) =
+            if is_waited_for { writer::job_for_who_waits(lease) } else { writer::job(lease) };
         self.writer.hand_in(job)?;
         self.wait(answer).await?
     }
@@ -219,6 +221,7 @@ impl Sqlite {
     pub async fn note_usage(&self, rows: Vec<UsageRow>) -> Result<(), Unavailable> {
         for piece in rows.chunks(ROWS_AT_ONCE_MAX / 2) {
             let piece = piece.to_vec();
+            self.change(usage::forget).await?;
             self.change(move |batch| usage::note(batch, &piece)).await?;
         }
         Ok(())

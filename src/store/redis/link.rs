@@ -152,6 +152,7 @@ impl Link {
         match fault.code() {
             // The operation's own: the connection is as good as before.
             Some("NOTOURS") => LinkFault::Refused(not_ours(fault.detail().unwrap_or_default())),
+            Some("NOROOM") => LinkFault::Refused(fault.detail().unwrap_or_default().to_owned()),
             Some("OOM") => LinkFault::Refused("its memory is full (maxmemory)".to_owned()),
             // Redis 6.2 says so within the fault of a script.
             Some("ERR") if said.contains("-OOM ") => {

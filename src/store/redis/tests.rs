@@ -11,10 +11,12 @@ use tokio::time::timeout;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::sources::load;
+use crate::rate::quota::Window;
 use crate::store::conformance::{Gateway, applied, id, mint, revoke, row};
 use crate::store::endurance::Endurance;
 use crate::store::redis::Redis as Ours;
-use crate::store::usage::{UsageRow, hour_of};
+use crate::store::redis::script::Names;
+use crate::store::usage::{UsageRow, beginning_of, hour_of};
 use crate::store::{Row, Store, WriteFault, Written};
 
 mod hearing;
@@ -161,11 +163,28 @@ async fn history_leaves_the_last_of_the_memory_to_the_rest() {
     };
     limit(used + used / 32);
     let refused = place.store.note_usage(row()).await.unwrap_err();
-    assert!(refused.to_string().contains("memory is full"), "{refused}");
+    assert!(refused.to_string().contains("sixteenth of its memory"), "{refused}");
     applied(&place.store, mint(1)).await;
     limit(used + used / 8);
     place.store.note_usage(row()).await.unwrap();
     assert_eq!(place.store.usage(id(1), hour, hour).await.unwrap(), row());
+}
+
+/// Whatever somebody has put in the place of one key's history, that of all others is written and
+/// read.
+#[tokio::test]
+async fn history_that_is_none_is_written_anew() {
+    let place = Place::new().await;
+    let hour = hour_of(Timestamp::now());
+    let rows = [1, 2].map(|it| UsageRow { key: id(it), hour, gateway: 7, cells: vec![1] });
+    let day = Window::Day.at(beginning_of(hour)).name;
+    let bucket = Names::new("kw").bucket(id(1), &format!("usage:{day}"));
+    place.server.cli(&["SET", &bucket, "x"]);
+    assert_eq!(place.store.usage(id(1), hour, hour).await.unwrap(), []);
+    place.store.note_usage(rows.to_vec()).await.unwrap();
+    for row in rows {
+        assert_eq!(place.store.usage(row.key, hour, hour).await.unwrap(), [row]);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::key::text::KeyId;
 use crate::store::sqlite::writer::Batch;
 use crate::store::usage::{HOURS_KEPT, UsageRow, hour_of};
 
-/// Writes what a process has counted in hours of keys, and forgets what is old.
+/// Writes what a process has counted in hours of keys.
 pub fn note(batch: &Batch<'_>, rows: &[UsageRow]) -> rusqlite::Result<()> {
     batch.room.check()?;
     let mut noted =
@@ -14,6 +14,11 @@ pub fn note(batch: &Batch<'_>, rows: &[UsageRow]) -> rusqlite::Result<()> {
     for UsageRow { key, hour, gateway, cells } in rows {
         noted.execute(params![key, hour, format!("{gateway:016x}"), cells])?;
     }
+    Ok(())
+}
+
+/// Forgets some of what is old, whether there is room for anything new or not.
+pub fn forget(batch: &Batch<'_>) -> rusqlite::Result<()> {
     let oldest = hour_of(batch.now).saturating_sub(HOURS_KEPT);
     let mut forgotten = batch.conn.prepare_cached(
         "DELETE FROM usage WHERE (id, hour, gateway) IN
@@ -61,5 +66,19 @@ mod tests {
             let noted = read(&conn, id(1), (row.hour, row.hour)).unwrap();
             assert_eq!(!noted.is_empty(), is_noted);
         }
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten_on_an_almost_full_disk_too() {
+        let conn = tables();
+        let now = Timestamp::from_micros(1_800_000_000_000_000);
+        let row =
+            |ago| UsageRow { key: id(1), hour: hour_of(now) - ago, gateway: 7, cells: vec![1] };
+        let rows = [0, HOURS_KEPT, HOURS_KEPT + 1, 2 * HOURS_KEPT].map(row);
+        within(&conn, now, Room::Enough, |batch| note(batch, &rows)).unwrap();
+        within(&conn, now, Room::Little, forget).unwrap();
+        let left = read(&conn, id(1), (0, u32::MAX)).unwrap();
+        let hours: Vec<u32> = left.iter().map(|it| hour_of(now) - it.hour).collect();
+        assert_eq!(hours, [HOURS_KEPT, 0]);
     }
 }

@@ -18,9 +18,15 @@ local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 if ARGV[15] ~= '' then now = tonumber(ARGV[15]) end
 local function text(number) return string.format('%.0f', number) end
 
-local held = redis.call('HMGET', KEYS[1], 'window', 'used', 'out', account)
-local held_beside = redis.call('HMGET', KEYS[2], 'window', 'used')
-local window, window_beside = tonumber(held[1] or '0'), tonumber(held_beside[1] or '0')
+-- What cannot be read somebody else has put there: it is as though nothing had been. One count is
+-- spoiled with that, and no other.
+local function whole(text) return tonumber(string.match(text or '', '^%d+$') or '0') end
+local held = redis.pcall('HMGET', KEYS[1], 'window', 'used', 'out', account)
+local held_beside = redis.pcall('HMGET', KEYS[2], 'window', 'used')
+for _, it in ipairs({ held, held_beside }) do
+  if it.err and not string.find(it.err, 'WRONGTYPE', 1, true) then return it end
+end
+local window, window_beside = whole(held[1]), whole(held_beside[1])
 -- A clock that was set back stands still: no window begins twice.
 now = math.max(now, window, window_beside)
 if now < first or now >= behind then return { text(now) } end
@@ -32,9 +38,9 @@ if window ~= first then
   held = {}
 end
 
-local used, out, mine = tonumber(held[2] or '0'), tonumber(held[3] or '0'), 0
+local used, out, mine = whole(held[2]), whole(held[3]), 0
 local before, beside = used, 0
-if window_beside == first_beside then beside = tonumber(held_beside[2] or '0') end
+if window_beside == first_beside then beside = whole(held_beside[2]) end
 local had, by_then, last, heard, then_beside = string.match(held[4] or '', '(%d+) (%d+) (%d+) (%d+) (%d+)')
 if had then
   -- One that was overtaken is of the past: nothing is done, and nothing given.
@@ -69,4 +75,4 @@ redis.call('HSET', KEYS[2], 'window', text(first_beside), 'used', text(math.max(
 redis.call('PEXPIREAT', KEYS[2], math.ceil((behind_beside + day) / 1000))
 local wait = 0
 if granted < wanted then wait = behind - now end
-return { granted, left, wait, used - out, text(now) }
+return { granted, left, wait, math.max(0, used - out), text(now) }

@@ -17,11 +17,20 @@ if ARGV[15] ~= '' then now = tonumber(ARGV[15]) end
 -- One that was never touched is full, and has flowed over all the time.
 local tokens, at, over, from, till = burst, now, away_us * per_us, now - away_us, now
 local accounts, out, lapsing = {}, 0, {}
-local held = redis.call('HGETALL', KEYS[1])
+-- What cannot be read somebody else has put there: it is as though nothing had been. One bucket is
+-- spoiled with that, and no other.
+local held = redis.pcall('HGETALL', KEYS[1])
+if held.err then
+  if not string.find(held.err, 'WRONGTYPE', 1, true) then return held end
+  redis.call('DEL', KEYS[1])
+  held = {}
+end
 for field = 1, #held, 2 do
   local numbers = {}
-  for number in string.gmatch(held[field + 1], '%S+') do numbers[#numbers + 1] = tonumber(number) end
-  if held[field] == 'bucket' then
+  for number in string.gmatch(held[field + 1], '%-?%d%S*') do numbers[#numbers + 1] = tonumber(number) end
+  if #numbers ~= 5 then
+    redis.call('HDEL', KEYS[1], held[field])
+  elseif held[field] == 'bucket' then
     tokens, at, over, from, till = unpack(numbers)
   else
     -- Where the clock was set back, nothing lapses later than it would have.

@@ -6,11 +6,12 @@ use super::redis::Redis as Server;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::sources::load;
-use crate::rate::quota::Quota;
+use crate::rate::quota::{Quota, Window};
 use crate::store::conformance::id;
 use crate::store::redis::Redis;
 use crate::store::redis::script::Names;
 use crate::store::slices::{Away, Bucket, Leased, Rest, SliceRequest};
+use crate::store::usage::{HOURS_KEPT, UsageRow, hour_of};
 
 /// A store whose clock stands where a question says.
 async fn open(server: &Server) -> Redis {
@@ -130,6 +131,75 @@ async fn what_is_out_over_a_midnight_counts_on_the_day_on_which_its_gateway_spea
     assert_eq!(ask("1000/month", of_forty, tomorrow).await, 0);
     assert_eq!(ask("50/day", question(3, 1, 50), tomorrow).await, 15);
     assert_eq!(ask("1000/month", question(4, 1, 1_000), tomorrow).await, 950);
+}
+
+/// Whatever somebody has put in the place of one limit, all others are none the worse for it, and so
+/// is that one: the store answers, and begins anew.
+#[tokio::test]
+async fn what_cannot_be_read_of_a_limit_is_as_though_it_had_never_been() {
+    let server = Server::start();
+    let store = open(&server).await;
+    let quota: Quota = "10/day".parse().unwrap();
+    let of_quota = |it: SliceRequest| {
+        let bucket = Bucket::Quota(quota, quota.window.at(time(0)), 0);
+        SliceRequest { bucket, ..it }
+    };
+    let today = quota.window.at(time(0)).start.as_micros().to_string();
+    let account = format!("{:016x}", 7);
+    let spoils: [(&str, &[&str]); 6] = [
+        ("SET", &["x"]),
+        ("RPUSH", &["x"]),
+        ("HSET", &["bucket", "x", &account, "x y"]),
+        ("HSET", &["bucket", "nan inf 1 2 3", &account, "1 2 3"]),
+        ("HSET", &["window", "20261122 17", "used", "x"]),
+        ("HSET", &["window", &today, "used", "-5", "out", "x"]),
+    ];
+    for (number, spoiled @ (command, rest)) in spoils.iter().enumerate() {
+        for name in ["rate", "day", "month"].map(bucket) {
+            server.cli(&["DEL", &name]);
+            server.cli(&[&[*command, &name], *rest].concat());
+        }
+        let account = 100 + u64::try_from(number).unwrap();
+        assert_eq!(granted(&store, &question(account, 1, 8), 0).await, 8, "{spoiled:?}");
+        assert_eq!(granted(&store, &question(account + 50, 1, 8), 0).await, 2, "{spoiled:?}");
+        let counted = |account| of_quota(question(account, 1, 8));
+        assert_eq!(granted(&store, &counted(account), 0).await, 8, "{spoiled:?}");
+        assert_eq!(granted(&store, &counted(account + 50), 0).await, 2, "{spoiled:?}");
+    }
+}
+
+/// A key that is revoked, or that nobody uses any more, leaves nothing behind.
+#[tokio::test]
+async fn everything_that_is_counted_goes_by_itself() {
+    let server = Server::start();
+    let store = open(&server).await;
+    let (now, hour) = (Timestamp::now(), Duration::from_hours(1));
+    for (quota, left) in [("100/day", 24..=48), ("100/month", 24..=56 * 24)] {
+        let quota: Quota = quota.parse().unwrap();
+        let asked = SliceRequest {
+            bucket: Bucket::Quota(quota, quota.window.at(now), 0),
+            ..question(1, 1, 10)
+        };
+        store.lease_slice(&asked).await.unwrap();
+        let name = if left.end() == &48 { "day" } else { "month" };
+        assert!(left.contains(&goes_in(&server, name).as_secs().div_ceil(3_600)), "{name}");
+    }
+    store.lease_slice(&question(1, 1, 10)).await.unwrap();
+    assert!(goes_in(&server, "rate") < hour);
+    let row = UsageRow { key: id(1), hour: hour_of(now), gateway: 7, cells: vec![1] };
+    store.note_usage(vec![row]).await.unwrap();
+    let name = format!("usage:{}", Window::Day.at(now).name);
+    let hours = goes_in(&server, &name).as_secs().div_ceil(3_600);
+    let kept = u64::from(HOURS_KEPT);
+    assert!((kept..=kept + 3).contains(&hours), "{hours}");
+}
+
+/// In how long Redis lets go of it.
+#[track_caller]
+fn goes_in(server: &Server, name: &str) -> Duration {
+    let said = server.cli(&["PTTL", &bucket(name)]);
+    let millis = said.trim().parse().unwrap_or_else(|_| panic!("{name} stays for ever: {said}"));
+    Duration::from_millis(millis)
 }
 
 /// Where it is.
