@@ -137,6 +137,11 @@ impl Moment {
     }
 }
 
+/// So many whole seconds after now a duration is over; at least one.
+pub fn seconds_until(end: Duration) -> u64 {
+    end.as_secs().saturating_add(u64::from(end.subsec_nanos() > 0)).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

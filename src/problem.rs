@@ -8,6 +8,8 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value};
 
+use crate::clock::seconds_until;
+
 /// A refusal on its way to the wire.
 #[derive(Clone, Debug)]
 pub struct Problem {
@@ -51,9 +53,7 @@ impl Problem {
     /// With the time after which it makes sense to try again: whole seconds, rounded up.
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
-        let seconds = wait.as_millis().div_ceil(1_000).max(1);
-        let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds_until(wait)))
     }
 
     /// With the methods that there are instead.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::clock::seconds_until;
 use crate::rate::Rate;
 use crate::rate::quota::{Quota, Span};
 
@@ -145,8 +146,6 @@ impl Left {
     }
 }
 
-/// Whole ones, rounded up; at least one.
 fn seconds(time: Duration) -> u32 {
-    let more = u64::from(time.subsec_nanos() > 0);
-    u32::try_from(time.as_secs().saturating_add(more)).unwrap_or(u32::MAX).max(1)
+    u32::try_from(seconds_until(time)).unwrap_or(u32::MAX)
 }
