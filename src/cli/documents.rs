@@ -160,7 +160,7 @@ pub struct Preview {
     pub until: String,
     /// The limits as they would be, by name.
     pub proposed: Map<String, Value>,
-    /// How many requests there were.
+    /// How many requests there were, each for as many as it costs.
     pub requests: u64,
     /// How many of them would have been refused.
     pub refused: u64,

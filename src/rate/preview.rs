@@ -24,7 +24,7 @@ struct Minute {
 /// What limits would have refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// How many requests there were.
+    /// How many requests there were, each for as many as it costs.
     pub requests: u64,
     /// Those of them whose second is known.
     pub exact: u64,

@@ -35,7 +35,7 @@ struct Preview {
     by_limit: ByLimit,
     resolution: Resolution,
     #[serde(skip_serializing_if = "Option::is_none")]
-    note: Option<&'static str>,
+    note: Option<String>,
 }
 
 /// The limits as they would be: the key's, its scheme's, or the configuration's.
@@ -109,7 +109,7 @@ pub async fn preview(mut asked: Asked) -> Result<Answer, Rejection> {
         share: share(refused, requests),
         by_limit,
         resolution: Resolution { exact, summarised: 1.0 - exact },
-        note: limit(limits.max_in_flight).map(|_| NOTE),
+        note: note(&limits, (counted_since, now)),
     };
     Answer::json(Done::Well, &document)
 }
@@ -158,6 +158,16 @@ fn by_limit(outcome: &Outcome, counted_since: Timestamp) -> ByLimit {
     }
 }
 
+/// What the numbers do not say.
+fn note(limits: &Limits, (counted_since, now): (Timestamp, Timestamp)) -> Option<String> {
+    let in_flight = limit(limits.max_in_flight).map(|_| NOTE_ON_IN_FLIGHT.to_owned());
+    let quota = limit(limits.quota).filter(|(it, _)| it.window.at(now).start < counted_since);
+    let quota = quota.map(|_| {
+        format!("what was used of the quota before {counted_since} is not known, and not counted")
+    });
+    in_flight.into_iter().chain(quota).reduce(|one, other| one + "; " + &other)
+}
+
 /// Of nothing it is nothing.
 #[expect(clippy::cast_precision_loss, reason = "a share is read by people")]
 fn share(part: u64, whole: u64) -> f64 {
@@ -166,5 +176,5 @@ fn share(part: u64, whole: u64) -> f64 {
 
 const DAY: Duration = Duration::from_hours(24);
 const MINUTE_MICROS: i64 = 60_000_000;
-const NOTE: &str = "what max_in_flight would have refused cannot be told from counts: they do not \
-                    say how long requests took";
+const NOTE_ON_IN_FLIGHT: &str = "what max_in_flight would have refused cannot be told from counts: \
+                                 they do not say how long requests took";
