@@ -53,6 +53,7 @@ pub mod remaining;
 pub mod rollback;
 pub mod room;
 pub mod running;
+pub mod share;
 pub mod supply;
 pub mod swept;
 pub mod taking;
@@ -171,7 +172,7 @@ impl Gate {
             let patience = if goes_on.is_ok() { patience } else { Patience::Over };
             // What only counts refuses nobody.
             if goes_on.is_err() && wait.mode == Mode::Enforced {
-                return Err(Refusal::StoreUnreachable);
+                return Err(Refusal::Uncounted);
             }
             if self.keyring.lease().standing(now) == Standing::Lost {
                 return Err(Refusal::StoreUnreachable);
@@ -315,6 +316,9 @@ pub enum Refusal {
     /// It cannot be said whether the key is good.
     #[error("keys cannot be checked at the moment")]
     StoreUnreachable,
+    /// It is good, and it cannot be said whether its quota has enough left.
+    #[error("the key's quota cannot be counted at the moment")]
+    Uncounted,
     /// It would cost more than there is.
     #[error("too much to do at the moment")]
     Overloaded,

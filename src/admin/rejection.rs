@@ -108,6 +108,7 @@ impl Rejection {
                 | Refusal::RouteNotAllowed
                 | Refusal::OverLimit(_)
                 | Refusal::AddressLimited(_)
+                | Refusal::Uncounted
                 | Refusal::AddressNotAllowed,
             ) => (401, "unknown_token", "The token opens nothing"),
             Self::Token(Refusal::StoreUnreachable) | Self::Store(_) | Self::Unreadable(_) => {
@@ -199,6 +200,7 @@ fn about_tokens(refusal: Refusal) -> &'static str {
         | Refusal::RouteNotAllowed
         | Refusal::OverLimit(_)
         | Refusal::AddressLimited(_)
+        | Refusal::Uncounted
         | Refusal::AddressNotAllowed => "the token is not known",
         Refusal::RevokedKey => "the token was revoked",
         Refusal::ExpiredKey => "the token has expired",

@@ -102,6 +102,7 @@ fn is_attempt(refusal: Refusal) -> bool {
         | Refusal::RouteNotAllowed
         | Refusal::OverLimit(_)
         | Refusal::AddressLimited(_)
+        | Refusal::Uncounted
         | Refusal::AddressNotAllowed => true,
     }
 }

@@ -30,6 +30,8 @@ pub struct Bill<'a> {
     taken: Taken,
     /// The refusal that lasts the longest.
     over: Option<Over>,
+    /// What comes first of what has to be waited for.
+    wait: Option<Wait>,
     paid: [Option<(Item<'a>, Payment)>; 3],
 }
 
@@ -50,8 +52,19 @@ enum Payment {
     Purse(Arc<Purse>, Spent),
 }
 
-/// Whether there was enough: how much is left and when there will be more, or how long it takes.
-type Enough = Result<(u64, Duration), Duration>;
+/// Whether there was enough: how much is left and when there will be more, or why not.
+type Enough = Result<(u64, Duration), Short>;
+
+/// Why nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Short {
+    /// So long it takes until there is enough.
+    For(Duration),
+    /// Nobody knows whether there is.
+    Unknown,
+    /// An answer is on its way.
+    Coming,
+}
 
 impl<'a> Bill<'a> {
     /// Of a request with a key, on a route.
@@ -61,40 +74,41 @@ impl<'a> Bill<'a> {
         (terms, pass): (&'a Terms, &'a Pass),
     ) -> Self {
         let (taken, paid) = (Taken::NOTHING, [None, None, None]);
-        Self { limits, key, aside, terms, pass, taken, over: None, paid }
+        Self { limits, key, aside, terms, pass, taken, over: None, wait: None, paid }
     }
 
     /// Pays all, or nothing.
     pub fn pay(&mut self, bounds: &'a Bounds) -> Result<Taken, Hold> {
-        let hold = match (self.pay_each(bounds), self.over) {
-            (Ok(()), None) => {
+        self.pay_each(bounds);
+        let hold = match (self.wait.take(), self.over) {
+            (None, None) => {
                 self.settle();
                 return Ok(self.taken);
             }
-            (Ok(()), Some(over)) => Hold::Over(over),
-            (Err(wait), _) => Hold::Wait(wait),
+            // What is waited for may last longer than what has refused.
+            (Some(wait), _) => Hold::Wait(wait),
+            (None, Some(over)) => Hold::Over(over),
         };
         self.undo();
         Err(hold)
     }
 
     /// Asks every limit, also where one has refused: who is told to wait gets in after that, as far as
-    /// is known here.
-    fn pay_each(&mut self, bounds: &'a Bounds) -> Result<(), Wait> {
+    /// is known here. Where one has to ask the store, so do the others meanwhile.
+    fn pay_each(&mut self, bounds: &'a Bounds) {
         if let Some((max, mode)) = bounds.in_flight {
             self.enter(max.get(), mode);
         }
         if let Some(paced) = &bounds.rate {
-            self.rate(Item::Rate(paced), paced, None)?;
+            self.rate(Item::Rate(paced), paced, None);
         }
         if let Some((route, paced)) = &self.terms.rate {
             let slot = self.aside.route(route, paced);
-            self.rate(Item::RouteRate(paced, route), paced, Some(slot))?;
+            self.rate(Item::RouteRate(paced, route), paced, Some(slot));
         }
         if let Some((quota, mode)) = &bounds.quota {
-            self.quota(quota, *mode)?;
+            self.quota(quota, *mode);
         }
-        Ok(())
     }
 
     fn enter(&mut self, max: u32, mode: Mode) {
@@ -107,21 +121,16 @@ impl<'a> Bill<'a> {
             self.taken.in_flight = InFlight::Counted;
         }
         let enough = entered.map(|count| (u64::from(share - count), Duration::ZERO));
-        let enough = enough.map_err(|_count| WHEN_ANOTHER_ENDS);
+        let enough = enough.map_err(|_count| Short::For(WHEN_ANOTHER_ENDS));
         self.judge(enough, (Which::InFlight, mode), |units, _| Left::of_in_flight(max, units));
     }
 
-    fn rate(
-        &mut self,
-        item: Item<'a>,
-        paced: &Paced,
-        of_route: Option<Arc<Slot>>,
-    ) -> Result<(), Wait> {
+    fn rate(&mut self, item: Item<'a>, paced: &Paced, of_route: Option<Arc<Slot>>) {
         let aside = self.aside;
         let slot = of_route.as_deref().unwrap_or_else(|| aside.rate());
         let enough = if self.limits.leasing().leases_rates() {
             let token = paced.rate.period / paced.rate.count.get();
-            self.lease(slot.purse(), item)?.map(|left| (left, token))
+            self.lease(slot.purse(), item).map(|left| (left, token))
         } else {
             let enough = self.take(paced.pace, slot);
             if enough.is_ok() {
@@ -132,17 +141,15 @@ impl<'a> Bill<'a> {
         self.judge(enough, (item.which(), paced.mode), |units, more_in| {
             Left::of_rate(&paced.rate, units, more_in)
         });
-        Ok(())
     }
 
-    fn quota(&mut self, quota: &'a Quota, mode: Mode) -> Result<(), Wait> {
+    fn quota(&mut self, quota: &'a Quota, mode: Mode) {
         let span = quota.window.at(self.pass.time);
         let more_in = span.end.since(self.pass.time);
-        let enough = self.lease(self.aside.quota(), Item::Quota(quota, mode))?;
+        let enough = self.lease(self.aside.quota(), Item::Quota(quota, mode));
         self.judge(enough.map(|left| (left, more_in)), (Which::Quota, mode), |units, more_in| {
             Left::of_quota(quota, &span, units, more_in)
         });
-        Ok(())
     }
 
     /// Notes what is told of a limit, or does what it does where there was not enough.
@@ -157,13 +164,14 @@ impl<'a> Bill<'a> {
                 let told = self.taken.remaining.get_or_insert_default();
                 *told.place(which) = Some(tell(units, more_in));
             }
-            (Err(retry_after), Mode::Enforced) => {
+            (Err(short @ (Short::For(_) | Short::Unknown)), Mode::Enforced) => {
+                let retry_after = short.lasts();
                 if self.over.is_none_or(|it| it.retry_after < retry_after) {
                     self.over = Some(Over { which, retry_after, left: tell(0, retry_after) });
                 }
             }
-            (Ok(_), Mode::Shadow) => {}
-            (Err(_), Mode::Shadow) => self.taken.shadow.add(which),
+            (Err(Short::For(_)), Mode::Shadow) => self.taken.shadow.add(which),
+            (Err(Short::Coming), _) | (Err(Short::Unknown) | Ok(_), Mode::Shadow) => {}
         }
     }
 
@@ -171,16 +179,12 @@ impl<'a> Bill<'a> {
     fn take(&self, pace: Pace, slot: &Slot) -> Enough {
         let (cost, now) = (self.terms.cost.get(), self.pass.now);
         let taken = slot.try_change_full(|full| pace.take(full, cost, now));
-        let full = taken.map_err(|TooFew(wait)| wait)?;
+        let full = taken.map_err(|TooFew(wait)| Short::For(wait))?;
         Ok((u64::from(pace.left(full, now)), pace.until_more(full, now)))
     }
 
-    /// Takes of what was leased: how much is left, or how long it takes until there is enough.
-    fn lease(
-        &mut self,
-        slot: &ArcSwapOption<Purse>,
-        item: Item<'a>,
-    ) -> Result<Result<u64, Duration>, Wait> {
+    /// Takes of what was leased: how much is left.
+    fn lease(&mut self, slot: &ArcSwapOption<Purse>, item: Item<'a>) -> Result<u64, Short> {
         let leasing = self.limits.leasing();
         let cost = u64::from(self.terms.cost.get());
         let mut around = leasing.around(self.key, self.pass);
@@ -198,12 +202,21 @@ impl<'a> Bill<'a> {
                 Taking::Taken(spent) => {
                     let left = purse.left(&spent);
                     self.pays(item, Payment::Purse(purse, spent));
-                    return Ok(Ok(left));
+                    return Ok(left);
+                }
+                // Who is only counted does not wait for what is late already.
+                Taking::Wait(_)
+                    if item.mode() == Mode::Shadow && leasing.is_late(&purse, around.now) =>
+                {
+                    return Err(Short::Unknown);
                 }
                 Taking::Wait(answers) => {
-                    return Err(Wait { purse, answers, mode: item.mode() });
+                    let wait = Some(Wait { purse, answers, mode: item.mode() });
+                    self.wait = self.wait.take().or(wait);
+                    return Err(Short::Coming);
                 }
-                Taking::Refused(wait) => return Ok(Err(wait)),
+                Taking::Refused(wait) => return Err(Short::For(wait)),
+                Taking::Unknown => return Err(Short::Unknown),
                 Taking::Retired => drop(slot.compare_and_swap(&purse, None)),
             }
         }
@@ -249,6 +262,16 @@ impl<'a> Bill<'a> {
                     slot.change_full(|full| pace.give(full, self.terms.cost.get()));
                 }
             }
+        }
+    }
+}
+
+impl Short {
+    /// How long the caller is to wait; of what nobody knows not long.
+    fn lasts(self) -> Duration {
+        match self {
+            Self::For(wait) => wait,
+            Self::Unknown | Self::Coming => Duration::ZERO,
         }
     }
 }

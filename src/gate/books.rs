@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
 use crate::gate::around::Around;
+use crate::gate::share::Share;
 use crate::gate::supply::Fill;
-use crate::rate::Rate;
-use crate::rate::bucket::{Pace, TooFew};
+use crate::rate::bucket::TooFew;
 use crate::rate::quota::Span;
 use crate::store::slices::{Away, Bucket, SLICE_LAPSES_AFTER, SLICE_LIFE, Slice, SliceRequest};
 
@@ -21,10 +21,14 @@ pub struct Books {
     pub returned: u64,
     /// How much of it the store knows to be spent.
     pub reported: u64,
-    /// How much those who wait need.
-    pub waiting: u64,
+    /// How much those need who wait for the next answer.
+    waiting: u64,
+    /// How much those still need who waited for the last one, and when that came.
+    crowd: (u64, Moment),
     /// When the store was last asked.
     pub asked_at: Moment,
+    /// How many gateways there were then.
+    fellows: u32,
     /// Before then it would not have enough, for what costs so much or more.
     rests_until: Moment,
     rests_for: u64,
@@ -56,16 +60,6 @@ pub struct Books {
     idle: (u64, Moment),
 }
 
-/// What a gateway spends while the store is away.
-#[derive(Debug)]
-struct Share {
-    since: Moment,
-    spent: u64,
-    fellows: u32,
-    /// Of a rate: its terms, and when it is full.
-    bucket: Option<(Pace, Moment)>,
-}
-
 impl Books {
     /// Nothing was given yet.
     pub fn new(fill: Fill) -> Self {
@@ -75,7 +69,9 @@ impl Books {
             returned: 0,
             reported: 0,
             waiting: 0,
+            crowd: (0, Moment::default()),
             asked_at: Moment::default(),
+            fellows: 1,
             rests_until: Moment::default(),
             rests_for: 0,
             enough_at: Moment::default(),
@@ -93,6 +89,11 @@ impl Books {
             told: 0,
             idle: (0, Moment::default()),
         }
+    }
+
+    /// Where fewer are in hand than this, more are fetched.
+    pub fn low(&self, slice: &Slice) -> u64 {
+        self.fill.low(slice.granted, self.fellows)
     }
 
     /// How much was spent of all that was given, where `balance` is in hand.
@@ -161,17 +162,42 @@ impl Books {
 
     /// Whether a slice that ends soon will be missed: who comes so seldom that it is spent by one
     /// request asks when that comes.
-    pub fn is_in_use(&self, spent: u64) -> bool {
+    pub fn is_in_use(&self, spent: u64, around: &Around) -> bool {
         let is_leased_ahead = match &self.fill {
-            Fill::Rate(..) => !self.fill.is_small_rate(),
+            Fill::Rate(..) => !self.fill.is_one_by_one(around.fellows),
             Fill::Quota(_) => false,
         };
         is_leased_ahead && spent.saturating_sub(self.spent_then) > 1
     }
 
-    /// A question goes out.
-    pub fn asks(&mut self, spent: u64, now: Moment) {
-        (self.spent_then, self.asked_at) = (spent, now);
+    /// Somebody waits for the next answer, who needs so much, and may have waited for the last one.
+    pub fn waits(&mut self, cost: u64) {
+        self.leaves(cost);
+        self.waiting = self.waiting.saturating_add(cost);
+    }
+
+    /// Somebody does not wait any more.
+    pub fn leaves(&mut self, cost: u64) {
+        self.crowd.0 = self.crowd.0.saturating_sub(cost);
+    }
+
+    /// A question goes out, for all who wait: how much they need.
+    pub fn asks(&mut self, spent: u64, around: &Around) -> u64 {
+        (self.spent_then, self.asked_at, self.fellows) = (spent, around.now, around.fellows);
+        let (crowd, answered_at) = std::mem::take(&mut self.crowd);
+        let is_there = around.now.since(answered_at) < CROWD_LASTS;
+        let all = self.waiting.saturating_add(if is_there { crowd } else { 0 });
+        match &self.fill {
+            Fill::Rate(..) => all,
+            // Shares are counted on that others have leased no more.
+            Fill::Quota(_) => all.min(self.fill.slice_max(around.fellows).max(1) * MEANWHILE / 2),
+        }
+    }
+
+    /// It was answered, and so much was given: of those who waited, some have to wait again, and the
+    /// first of them asks for all.
+    pub fn answered(&mut self, granted: u64, now: Moment) {
+        self.crowd = (std::mem::take(&mut self.waiting).saturating_sub(granted), now);
     }
 
     /// The store has less than was wanted: nobody asks again before that can have changed.
@@ -237,10 +263,7 @@ impl Books {
         match &self.fill {
             Fill::Rate(rate, _) => {
                 let share = self.share.get_or_insert_with(|| Share::new(around));
-                let full = share.bucket_of(rate, now);
-                let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-                *full.1 = full.0.take_whole(*full.1, cost, now)?;
-                share.spent += u64::from(cost);
+                share.take(rate, cost, now)?;
             }
             Fill::Quota(_) => {
                 let share = self.share.get_or_insert_with(|| Share::new(around));
@@ -276,10 +299,8 @@ impl Books {
 
     /// Gives back what was just taken of the share.
     pub fn give_back_to_share(&mut self, tokens: u64) {
-        let Some(share) = &mut self.share else { return };
-        share.spent = share.spent.saturating_sub(tokens);
-        if let Some((pace, full)) = &mut share.bucket {
-            *full = pace.give_whole(*full, u32::try_from(tokens).unwrap_or(u32::MAX));
+        if let Some(share) = &mut self.share {
+            share.give_back(tokens);
         }
     }
 
@@ -297,10 +318,7 @@ impl Books {
     pub fn away(&self, around: &Around) -> Away {
         let told = self.told;
         let Some(share) = &self.share else { return Away { told, ..Away::default() } };
-        let owed = match &share.bucket {
-            Some((pace, full)) => u64::from(pace.missing(*full, around.now)).min(share.spent),
-            None => share.spent,
-        };
+        let owed = share.owed(around.now);
         Away { told, spent: share.spent, owed, time: around.now.since(share.since) }
     }
 
@@ -340,23 +358,6 @@ impl Books {
     }
 }
 
-impl Share {
-    fn new(around: &Around) -> Self {
-        Self { since: around.now, spent: 0, fellows: around.fellows, bucket: None }
-    }
-
-    /// This gateway's part of a rate, which is empty at first. Under another rate it holds what it
-    /// held.
-    fn bucket_of(&mut self, rate: &Rate, now: Moment) -> (Pace, &mut Moment) {
-        let pace = Pace::new(rate, self.fellows);
-        let (before, full) = self.bucket.get_or_insert_with(|| (pace, pace.empty(now)));
-        if *before != pace {
-            (*before, *full) = (pace, pace.take_over(*before, *full, now));
-        }
-        (pace, full)
-    }
-}
-
 /// For so long the store's word on which window it is in holds against our clock.
 const TOLD_FOR: Duration = Duration::from_secs(1);
 
@@ -365,6 +366,9 @@ const AHEAD: Duration = Duration::from_millis(100);
 
 /// For how long one lasts that nobody notices.
 const LASTING: Duration = SLICE_LIFE.saturating_mul(2);
+
+/// Who still waits asks again at once.
+const CROWD_LASTS: Duration = Duration::from_millis(50);
 
 /// Less time than that says nothing of how fast tokens are spent.
 const SHORTEST: Duration = Duration::from_millis(1);

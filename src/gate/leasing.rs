@@ -184,12 +184,15 @@ impl Leasing {
             self.said.store(now.as_nanos(), Ordering::Relaxed);
             self.is_said.store(true, Ordering::Release);
             let gateways = self.fellows.load(Ordering::Relaxed);
-            let share = if self.has_shares() { "its share of each" } else { "what it has of each" };
-            tracing::warn!(
-                %fault,
-                gateways,
-                "the store does not answer for limits: this gateway goes on with {share}"
-            );
+            if self.has_shares() {
+                tracing::warn!(
+                    %fault,
+                    gateways,
+                    "the store does not answer for limits: this gateway goes on with its share of each"
+                );
+            } else {
+                tracing::warn!(%fault, "a quota cannot be counted: who has to be gets 503 meanwhile");
+            }
         }
     }
 
@@ -214,10 +217,17 @@ impl Leasing {
         Err(Unavailable("the last question was not answered".to_owned()))
     }
 
+    /// Whether the store owes this purse an answer for longer than anybody may wait, or the last one was
+    /// none.
+    pub fn is_late(&self, purse: &Purse, now: Moment) -> bool {
+        purse.has_missed() || purse.is_unanswered_for(now) >= self.patience()
+    }
+
     /// The same for who has waited as long as they may.
     pub fn give_up(&self, purse: &Purse, now: Moment) -> Result<(), Unavailable> {
-        if purse.is_unanswered_for(now) < self.patience() {
-            return self.check_answer(purse);
+        // Others may have had what came meanwhile.
+        if self.has_shares() && purse.is_unanswered_for(now) < self.patience() {
+            return Ok(());
         }
         let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
         self.miss(purse, &silence);
@@ -239,26 +249,31 @@ impl Leasing {
     pub fn sweep(self: &Arc<Self>, pass: &Pass) -> Vec<Arc<Purse>> {
         let seen = self.store.sight().watch();
         let gateways = u32::try_from(seen.borrow().entries.len()).unwrap_or(u32::MAX);
-        self.fellows.store(gateways.max(1), Ordering::Relaxed);
+        // Of a new life of the store nothing was seen yet.
+        if gateways > 0 {
+            self.fellows.store(gateways, Ordering::Relaxed);
+        }
         let next: Vec<Arc<Purse>> = {
             let mut purses = self.purses();
             let few = purses.len().min(LOOKED_AT_ONCE);
             purses.drain(..few).collect()
         };
         let mut look = Look::default();
-        let (retired, mut kept): (Vec<_>, Vec<_>) = next.into_iter().partition(|purse| {
+        let (mut retired, mut done, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for purse in next {
             let shard = self.store.limits_shard(purse.key());
-            let swept = look.at(purse, shard, &self.around(purse.key(), pass));
-            if let Swept::Asks(question) = swept {
-                self.send(purse, question);
-                return false;
+            match look.at(&purse, shard, &self.around(purse.key(), pass)) {
+                Swept::Used if look.is_over() => left.push(purse),
+                Swept::Used => done.push(purse),
+                Swept::Asks(question) => {
+                    self.send(&purse, question);
+                    done.push(purse);
+                }
+                Swept::Retired => retired.push(purse),
             }
-            matches!(swept, Swept::Retired)
-        });
-        // Those that could not ask are the first ones of the next look.
-        let looked = look.looked.min(kept.len());
-        kept.rotate_left(looked);
-        self.purses().extend(kept);
+        }
+        // Those that could not ask come before the others the next time round.
+        self.purses().extend(left.into_iter().chain(done));
         retired
     }
 
@@ -288,24 +303,25 @@ impl Leasing {
 struct Look {
     probed: [bool; SHARDS_MAX],
     asked: usize,
-    /// Behind how many purses no more could ask.
-    looked: usize,
 }
 
 impl Look {
     /// Of a part of the store that does not answer one asks; else so many with one look as is good, and
-    /// the others with the next.
+    /// the others with another.
     fn at(&mut self, purse: &Purse, shard: usize, around: &Around) -> Swept {
         if around.reach == Reach::Silent {
             let probed = self.probed.get_mut(shard).is_none_or(|it| std::mem::replace(it, true));
             let question = if probed { None } else { purse.probe(around) };
             return question.map_or_else(|| purse.sweep(around, Asking::Later), Swept::Asks);
         }
-        let is_enough = self.asked >= ASKED_AT_ONCE;
-        self.looked += usize::from(!is_enough);
-        let swept = purse.sweep(around, if is_enough { Asking::Later } else { Asking::Now });
+        let swept = purse.sweep(around, if self.is_over() { Asking::Later } else { Asking::Now });
         self.asked += usize::from(matches!(swept, Swept::Asks(_)));
         swept
+    }
+
+    /// Whether so many have asked that the others have to wait for the next one.
+    fn is_over(&self) -> bool {
+        self.asked >= ASKED_AT_ONCE
     }
 }
 

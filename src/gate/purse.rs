@@ -118,7 +118,7 @@ impl Purse {
         }
         if around.reach == Reach::Silent {
             let probe = !is_asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
-            let question = probe.then(|| self.ask(&mut books, (cost, cost), around));
+            let question = probe.then(|| self.ask(&mut books, cost, around));
             let source = Source::Share(books.question);
             let taking = match books.take_of_share(cost, around) {
                 Ok(()) => Taking::Taken(Spent { tokens, source }),
@@ -127,11 +127,12 @@ impl Purse {
             return (taking, question);
         }
         if books.rests(cost, around.now) || around.patience == Patience::Over {
-            return (Taking::Refused(books.wait(cost, around)), None);
+            books.leaves(cost);
+            let wait = books.wait(cost, around);
+            return (if wait.is_zero() { Taking::Unknown } else { Taking::Refused(wait) }, None);
         }
-        books.waiting = books.waiting.saturating_add(cost);
-        let wanted = books.waiting;
-        let question = (!is_asking).then(|| self.ask(&mut books, (wanted, cost), around));
+        books.waits(cost);
+        let question = (!is_asking).then(|| self.ask(&mut books, cost, around));
         (Taking::Wait(answers), question)
     }
 
@@ -164,8 +165,8 @@ impl Purse {
         self.has_missed.load(Ordering::Acquire)
     }
 
-    /// After a request has taken from it: where little is left more is fetched, and where a small
-    /// limit is spent that is said at once, since what is out holds up the refilling.
+    /// After a request has taken from it: where little is left more is fetched, and what came one by one
+    /// is said to be spent at once, since what is out holds up the refilling.
     pub fn tend(
         &self,
         fill: impl FnOnce() -> Fill,
@@ -181,8 +182,8 @@ impl Purse {
             return None;
         }
         self.go_over(&mut books, fill());
-        let is_small = books.fill.is_small_rate();
-        (low > 0 || is_small).then(|| self.ask(&mut books, (0, 0), &around))
+        let is_said_at_once = books.fill.is_one_by_one(around.fellows);
+        (low > 0 || is_said_at_once).then(|| self.ask(&mut books, 0, &around))
     }
 
     /// Waits until there are more answers than `answers`.
@@ -240,8 +241,8 @@ impl Purse {
         if asking == Asking::Now && has_news && idle_for >= books.fill.settles_after() {
             return Swept::Asks(self.settle(&mut books, around));
         }
-        if asking == Asking::Now && self.ends_soon(around.now) && books.is_in_use(spent) {
-            return Swept::Asks(self.ask(&mut books, (0, 0), around));
+        if asking == Asking::Now && self.ends_soon(around.now) && books.is_in_use(spent, around) {
+            return Swept::Asks(self.ask(&mut books, 0, around));
         }
         let is_needed = match (&books.fill, around.reach) {
             (Fill::Rate(..), Reach::Answering) => books.owes(),
@@ -265,7 +266,7 @@ impl Purse {
     pub fn probe(&self, around: &Around) -> Option<SliceRequest> {
         let mut books = self.books();
         let may = !books.is_retired && !self.asking.load(Ordering::Acquire);
-        may.then(|| self.ask(&mut books, (0, 0), around))
+        may.then(|| self.ask(&mut books, 0, around))
     }
 
     /// Ends it: what is unspent goes back, if anything is to be said of it.
@@ -279,12 +280,12 @@ impl Purse {
 
     fn settle(&self, books: &mut Books, around: &Around) -> SliceRequest {
         self.until.store(0, Ordering::Release);
-        self.ask(books, (0, 0), around)
+        self.ask(books, 0, around)
     }
 
-    /// Makes a question: for `wanted` and no less than `least` where somebody waits, else for as much
-    /// as is being spent.
-    fn ask(&self, books: &mut Books, (wanted, least): (u64, u64), around: &Around) -> SliceRequest {
+    /// Makes a question: for all who wait, where less than `least` is of no use, and for as much as is
+    /// being spent.
+    fn ask(&self, books: &mut Books, least: u64, around: &Around) -> SliceRequest {
         let span_before = books.span;
         let bucket = books.bucket(around);
         let is_another = span_before.is_some() && span_before != books.span;
@@ -304,12 +305,14 @@ impl Purse {
             Rest::Returned(_) => 0,
         };
         let spent = books.spent(kept);
-        let ahead = if is_over && least == 0 { 0 } else { books.ahead(spent, kept, around) };
-        books.asks(spent, around.now);
+        let ahead = books.ahead(spent, kept, around);
+        let needed = books.asks(spent, around).max(least).max(ahead);
+        // Who has nothing left and is not waited for wants nothing.
+        let wanted = if is_over && least == 0 { 0 } else { needed };
         let away = books.away(around);
         // Who owes much says so first, and asks when all others have had the time to.
         books.says_first = books.owes_much(&away, around);
-        let (wanted, least) = if books.says_first { (0, 0) } else { (wanted.max(ahead), least) };
+        let (wanted, least) = if books.says_first { (0, 0) } else { (wanted, least) };
         books.question += 1;
         SliceRequest {
             key: self.key,
@@ -340,6 +343,7 @@ impl Purse {
                     books.returned += self.balance.swap(0, Ordering::AcqRel);
                 }
                 books.granted += slice.granted;
+                books.answered(slice.granted, now);
                 books.reported = request.spent;
                 books.squared(request, slice, now);
                 let end = match &request.bucket {
@@ -350,7 +354,7 @@ impl Purse {
                 // what was given before the store knew what the share has spent since.
                 let is_current = books.fill.is(&request.bucket) && !books.owes();
                 let is_full = slice.granted >= request.wanted;
-                let low = if is_current && is_full { books.fill.low(slice.granted) } else { 0 };
+                let low = if is_current && is_full { books.low(slice) } else { 0 };
                 self.low.store(low, Ordering::Relaxed);
                 self.left.store(slice.left, Ordering::Relaxed);
                 let end = if is_current { end.as_nanos() } else { 0 };
@@ -367,11 +371,11 @@ impl Purse {
                 // What was leased of a window that is over goes nowhere.
                 books.returned += self.balance.swap(0, Ordering::AcqRel);
                 books.turn_to(*time, now);
+                books.answered(0, now);
             }
-            Err(_away) => {}
+            Err(_away) => books.answered(0, now),
         }
         self.has_missed.store(answer.is_err(), Ordering::Release);
-        books.waiting = 0;
         self.asking.store(false, Ordering::Release);
         self.answers.fetch_add(1, Ordering::AcqRel);
         self.answered.notify_waiters();
@@ -382,7 +386,7 @@ impl Purse {
     }
 }
 
-/// Four looks: one that has enough to do leaves it to the next.
+/// Several looks, where there are not too many purses for that: else a request asks when it comes.
 const RENEWED_BEFORE: Duration = Duration::from_millis(200);
 
 /// While the store is away.

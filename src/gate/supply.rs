@@ -35,26 +35,25 @@ impl Fill {
         }
     }
 
-    /// Whether tokens come so seldom that they are fetched one by one.
-    pub fn is_small_rate(&self) -> bool {
+    /// Whether tokens are fetched one by one: they come seldom, or a bucket holds few.
+    pub fn is_one_by_one(&self, fellows: u32) -> bool {
         match self {
-            Self::Rate(rate, _) => per_second(rate) <= ONE_BY_ONE,
+            Self::Rate(rate, _) => is_slow(rate) || half_of_burst(rate, fellows) <= 1,
             Self::Quota(_) => false,
         }
     }
 
-    /// Where fewer are in hand than this, of a slice of so many, more are fetched.
-    pub fn low(&self, slice: u64) -> u64 {
-        if self.is_small_rate() { 0 } else { slice / 2 }
+    /// Where fewer are in hand than this, of a slice of so many, more are fetched, if any are before
+    /// somebody waits for them.
+    pub fn low(&self, slice: u64, fellows: u32) -> u64 {
+        if self.slice_max(fellows) == 0 { 0 } else { slice / 2 }
     }
 
     /// How large a slice may be that nobody waits for.
     pub fn slice_max(&self, fellows: u32) -> u64 {
         match self {
-            Self::Rate(..) if self.is_small_rate() => 0,
-            Self::Rate(rate, _) => {
-                (u64::from(rate.burst.get()) / 2 / u64::from(fellows.max(1))).max(1)
-            }
+            Self::Rate(..) if self.is_one_by_one(fellows) => 0,
+            Self::Rate(rate, _) => half_of_burst(rate, fellows),
             // So many are lost with a gateway that crashes.
             Self::Quota(quota) => NonZeroU64::get(quota.count) / QUOTA_SLICES,
         }
@@ -64,7 +63,7 @@ impl Fill {
     /// had `left`: they are leased for who comes seldom, and need not be given back.
     pub fn unnoticed(&self, left: u64, fellows: u32) -> u64 {
         match self {
-            Self::Rate(..) if self.is_small_rate() => 0,
+            Self::Rate(..) if self.is_one_by_one(fellows) => 0,
             Self::Rate(rate, _) => {
                 let of_burst = u64::from(rate.burst.get()) / UNNOTICED;
                 of_burst.max(left / UNNOTICED_OF_LEFT) / u64::from(fellows.max(1))
@@ -112,12 +111,17 @@ impl Fill {
     }
 }
 
-fn per_second(rate: &Rate) -> u64 {
-    u64::from(rate.count.get()) / rate.period.as_secs().max(1)
+fn is_slow(rate: &Rate) -> bool {
+    u64::from(rate.count.get()) / rate.period.as_secs().max(1) <= SLOW
 }
 
-/// Up to so many a second, tokens are fetched one by one.
-const ONE_BY_ONE: u64 = 20;
+/// Of one gateway.
+fn half_of_burst(rate: &Rate, fellows: u32) -> u64 {
+    u64::from(rate.burst.get()) / 2 / u64::from(fellows.max(1))
+}
+
+/// Up to so many a second, tokens come seldom.
+const SLOW: u64 = 20;
 
 /// So large a part is not noticed, over all gateways: a fiftieth of a bucket, and an eighth of what
 /// nobody wanted.

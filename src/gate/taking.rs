@@ -11,6 +11,8 @@ pub enum Taking {
     Wait(u64),
     /// There are too few; so long it takes until there are enough, if nobody else spends.
     Refused(Duration),
+    /// It may not wait, and nobody knows whether there are enough.
+    Unknown,
     /// The purse was given up: there is another one.
     Retired,
 }

@@ -96,6 +96,9 @@ impl Rejection {
             Self::Gate(Refusal::StoreUnreachable) | Self::Cut(Refusal::StoreUnreachable) => {
                 (503, "store_unreachable", "Keys cannot be checked")
             }
+            Self::Gate(Refusal::Uncounted) => {
+                (503, "store_unreachable", "The quota cannot be counted")
+            }
             // Whatever took the key's right away while it was used, in one word; the detail says it.
             Self::Gate(Refusal::RevokedKey) | Self::Cut(_) => {
                 (401, "revoked_key", "The key was revoked")
@@ -185,6 +188,7 @@ impl Rejection {
             | Refusal::RouteNotAllowed
             | Refusal::AddressNotAllowed
             | Refusal::StoreUnreachable
+            | Refusal::Uncounted
             | Refusal::Overloaded => None,
         }
     }

@@ -12,6 +12,7 @@ use crate::support::disk::Disk;
 use crate::support::gateway::operate::{closed_streams, key_of};
 use crate::support::gateway::{FILE, Gateway, Key};
 use crate::support::http::Response;
+use crate::support::limits::shadow_refusals;
 use crate::support::setup::Setup;
 use crate::support::upstream::{Upstream, ok};
 use crate::support::wait::eventually;
@@ -143,12 +144,20 @@ fn on_a_full_disk_a_quota_that_cannot_be_counted_is_not_said_to_be_exhausted() {
     let free = gateway.mint("free");
     disk.fill("ballast", 32 << 20);
     let ask = |key: &Key| Ask::get("/").key(key).to(&gateway);
-    let questions = || gateway.metrics().count("keyward_limits_leases");
+    let questions = || gateway.metrics().count("keyward_limits_leases_total");
     let before = questions();
-    (0..5).for_each(|_| ask(&limited).assert_problem(503, "store_unreachable"));
+    for _ in 0..5 {
+        let refused = ask(&limited);
+        refused.assert_problem(503, "store_unreachable");
+        assert!(refused.json()["detail"].as_str().unwrap().contains("quota"), "{refused:?}");
+    }
     // One for each: nobody asks again and again meanwhile.
-    assert!(questions() - before <= 10, "{} questions", questions() - before);
-    assert_eq!(ask(&shadow).status, 200);
+    let asked = questions() - before;
+    assert!((5..=10).contains(&asked), "{asked} questions");
+    // What nobody knows is not counted as a refusal.
+    (0..5).for_each(|_| assert_eq!(ask(&shadow).status, 200));
+    assert_eq!(shadow_refusals(&gateway), [0; 4]);
+    assert!(gateway.log().contains("a quota cannot be counted"), "{}", gateway.log());
     assert_eq!(ask(&free).status, 200);
     fs::remove_file(disk.outside("ballast")).unwrap();
     eventually("its quota is counted again", || ask(&limited).status == 200);

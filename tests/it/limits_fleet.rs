@@ -27,6 +27,7 @@ fn offer_three_times(rate: &str, bucket: &Bucket, time: Duration) -> (f64, f64) 
     let before = fleet.round_trips();
     let asked = Offer::run(&aims, &get(&key), time);
     let round_trips = fleet.round_trips() - before;
+    assert!(round_trips > 0, "nobody asked the store");
     assert_only(&asked, &[Said::LetIn, Said::RateLimited]);
     let offered = asked.len();
     let enough = part(offered, bucket.of(time)) > 2.5;

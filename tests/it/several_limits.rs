@@ -9,12 +9,18 @@ use keyward::clock::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::ask::Ask;
+use crate::support::crowd::crowd;
+use crate::support::faults::Way;
+use crate::support::fleet::make_pepper;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::limits::{
     Limited, assert_refused, logging, shadow_refusals, stay_clear_of_midnight,
 };
+use crate::support::network::Network;
 use crate::support::offer::Counter;
+use crate::support::redis::Redis;
 use crate::support::setup::Setup;
+use crate::support::wait::eventually;
 
 /// Of several limits that refuse a request it is told the one that refuses it longest: only then does
 /// it get in.
@@ -91,4 +97,52 @@ fn every_shadow_limit_that_would_have_refused_is_counted() {
     };
     assert_eq!(ask("/", 7), [5, 0, 2, 0]);
     assert_eq!(ask("/few/a", 4), [9, 1, 6, 0]);
+}
+
+/// A limit that is leased one by one is leased for all who wait.
+#[test]
+fn a_crowd_gets_in_as_far_as_there_are_tokens() {
+    stay_clear_of_midnight();
+    let upstream = Counter::start();
+    let alone = Gateway::start(&logging(Setup::to(upstream.address())));
+    let fleet = Limited::start(2);
+    let few = json!({ "name": "limited", "rate": "1/min burst 100" });
+    let some = json!({ "name": "limited", "quota": "100/day" });
+    for (gateway, limits) in
+        [(&fleet.gateways[1], &few), (&fleet.gateways[1], &some), (&alone, &few), (&alone, &some)]
+    {
+        let key = gateway.mint_as(limits);
+        let statuses = crowd(100, |_| Ask::get("/").key(&key).to(gateway).status);
+        let admitted = statuses.iter().filter(|it| **it == 200).count();
+        assert_eq!(admitted, 100, "of {limits}");
+        assert_eq!(Ask::get("/").key(&key).to(gateway).status, 429);
+    }
+}
+
+/// Each of them has to be asked for, and all of them are at once: one after the other they would take
+/// longer than a request may wait.
+#[test]
+fn over_a_slow_network_a_key_with_several_limits_gets_in() {
+    let (upstream, redis) = (Counter::start(), Redis::start());
+    let network = Network::before(&[redis.address()], &[]);
+    let files = tempfile::tempdir().unwrap();
+    make_pepper(&files.path().join("keyward.pepper"));
+    let setup =
+        Setup::to(upstream.address()).store(&format!("url = {:?}", network.url(&redis.url())));
+    let setup = setup.route("slow", "path = \"/slow/\"\nrate = \"100/s burst 100\"");
+    let gateway = Gateway::start_in(files, &logging(setup));
+    let keys: Vec<Key> = (0..11)
+        .map(|_| {
+            let limits = json!({ "name": "limited", "rate": "100/s", "quota": "100000/day" });
+            gateway.mint_as(&limits)
+        })
+        .collect();
+    network.each().for_each(|it| it.delay(Way::Both, Duration::from_millis(10)));
+    let ask = |key: &Key| Ask::get("/slow/a").key(key).to(&gateway).status;
+    let [first, others @ ..] = &keys[..] else { panic!("no keys") };
+    // Redis is given the scripts with the first questions.
+    eventually("it is leased from", || ask(first) == 200);
+    let admitted = others.iter().filter(|it| ask(it) == 200).count();
+    // One that had to wait for a thread as well may have waited for too long.
+    assert!(admitted >= 8, "{admitted} of {}", others.len());
 }

@@ -59,10 +59,9 @@ fn with(fill: &Fill, tokens: u64) -> Purse {
 
 #[track_caller]
 fn spend(purse: &Purse, fill: &Fill, around: &Around) -> Spent {
-    match purse.take(1, || fill.clone(), around).0 {
-        Taking::Taken(spent) => spent,
-        other @ (Taking::Wait(_) | Taking::Refused(_) | Taking::Retired) => panic!("{other:?}"),
-    }
+    let taking = purse.take(1, || fill.clone(), around).0;
+    let Taking::Taken(spent) = taking else { panic!("{taking:?}") };
+    spent
 }
 
 /// The same for several.
@@ -150,7 +149,7 @@ fn who_may_not_wait_asks_nobody() {
     let purse = purse(&fill);
     let refused = Around { patience: Patience::Over, ..at(1) };
     let (taking, question) = purse.take(1, || fill.clone(), &refused);
-    assert!(matches!(taking, Taking::Refused(_)) && question.is_none());
+    assert!(matches!(taking, Taking::Unknown) && question.is_none());
 }
 
 #[test]
@@ -281,4 +280,40 @@ fn where_much_is_left_more_is_leased_than_will_be_spent_soon() {
     assert_eq!(wanted_with(0), 20);
     assert_eq!(wanted_with(800), 50);
     assert_eq!(wanted_with(8_000), 400);
+}
+
+#[test]
+fn of_many_who_wait_the_first_asks_for_all() {
+    let fill = rate("20/s burst 200");
+    let purse = purse(&fill);
+    let take = |millis| purse.take(1, || fill.clone(), &at(millis));
+    let question = take(0).1.unwrap();
+    for _ in 1..100 {
+        let (taking, another) = take(0);
+        assert!(matches!(taking, Taking::Wait(0)) && another.is_none());
+    }
+    assert_eq!((question.wanted, question.least), (1, 1));
+    answer(&purse, &question, 1, 0, 1);
+    // One has it, and says that it is spent; with that the others ask.
+    spend(&purse, &fill, &at(1));
+    let question = purse.tend(|| fill.clone(), || at(1)).unwrap();
+    assert_eq!((question.wanted, question.spent), (99, 1));
+    (0..99).for_each(|_| drop(take(1)));
+    answer(&purse, &question, 60, 0, 2);
+    spend_all(&purse, &fill, 60, &at(2));
+    // The others ask once more; whoever has gone since is not asked for.
+    assert_eq!(purse.tend(|| fill.clone(), || at(2)).unwrap().wanted, 39);
+    let question = purse.tend(|| fill.clone(), || at(2));
+    assert!(question.is_none(), "{question:?}");
+}
+
+#[test]
+fn who_waited_long_ago_is_not_asked_for() {
+    let fill = rate("20/s burst 200");
+    let purse = purse(&fill);
+    let question = purse.take(1, || fill.clone(), &at(0)).1.unwrap();
+    (0..50).for_each(|_| drop(purse.take(1, || fill.clone(), &at(0))));
+    answer(&purse, &question, 1, 0, 1);
+    spend(&purse, &fill, &at(60));
+    assert_eq!(purse.tend(|| fill.clone(), || at(60)).unwrap().wanted, 0);
 }

@@ -271,7 +271,7 @@ impl<'a> Fleet<'a> {
                 }
             }
             Taking::Wait(answers) => self.gateways[gateway].waiting.push((since, answers)),
-            Taking::Refused(_) => {}
+            Taking::Refused(_) | Taking::Unknown => {}
             Taking::Retired => {
                 let it = &mut self.gateways[gateway];
                 (it.purse, it.in_hand) = (purse(self.key, self.limit), 0);
