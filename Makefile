@@ -31,10 +31,11 @@ lint:
 
 ## make bench         everything that is measured: versus, protocols, instructions, floods, restarts,
 ##                    receipts, idle, memory
-bench: versus protocols instructions floods restarts receipts idle memory
+bench:
+	$(MAKE) --keep-going versus protocols instructions floods restarts receipts idle memory
 
 ## make versus        CPU per request beside nginx and HAProxy, in turns, one worker each, the keys in
-##                    SQLite and in Redis
+##                    SQLite and in Redis, without limits and with a rate on every key
 versus: deps-bench
 	$(CARGO) build --release
 	$(CARGO) bench --profile $(PROFILE) --bench versus -- --keyward target/release/keyward

@@ -47,15 +47,15 @@ const SHORT: u64 = 1_000;
 const LONG: u64 = 3_000;
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// So many instructions a limit may cost.
+const MORE_MAX: f64 = 500.0;
+
 fn main() -> ExitCode {
-    frame::run("instructions", || {
-        measure()?;
-        // No target is set.
-        Ok(true)
-    })
+    frame::run("instructions", measure)
 }
 
-fn measure() -> Result<()> {
+/// Whether the target is met.
+fn measure() -> Result<bool> {
     let bench = Bench::set_up()?;
     let unknown = with_another_id(&bench.key);
     let cases = [
@@ -83,16 +83,24 @@ fn measure() -> Result<()> {
     let of = |name: &str, at: usize| figures[name][at].as_f64().unwrap_or_default();
     let check = of("key route", 0) - of("public route", 0);
     println!("{:<22} {check:>8.0} instructions", "one check of a key");
+    let mut is_met = true;
     let differences = ["with a rate", "with rate and quota", "with a shadow rate"].map(|name| {
         let [more, memory] = [0, 2].map(|at| of(name, at) - of("key route", at));
-        println!("{name:<22} {more:>8.0} instructions more, {memory:.3} allocations more");
+        let is_within = more <= MORE_MAX && memory < 0.1;
+        is_met &= is_within;
+        let verdict = if is_within { "PASS" } else { "FAIL" };
+        println!(
+            "{name:<22} {more:>8.0} instructions more, {memory:.3} allocations more; target \
+             {MORE_MAX:.0} and none: {verdict}"
+        );
         (name, json!([more, memory]))
     });
     figures.insert("one check of a key".to_owned(), json!(check));
     for (name, difference) in differences {
         figures.insert(format!("{name}, more than without"), difference);
     }
-    frame::write_results("instructions", figures)
+    frame::write_results("instructions", figures)?;
+    Ok(is_met)
 }
 
 struct Bench {

@@ -386,8 +386,8 @@ impl Purse {
     }
 }
 
-/// Several looks, where there are not too many purses for that: else a request asks when it comes.
-const RENEWED_BEFORE: Duration = Duration::from_millis(200);
+/// Two looks, where there are not too many purses for that: else a request asks when it comes.
+const RENEWED_BEFORE: Duration = Duration::from_millis(120);
 
 /// While the store is away.
 const PROBED_AGAIN_AFTER: Duration = Duration::from_millis(200);

@@ -1,5 +1,6 @@
 //! How much in all: quotas, and the calendar windows in which they count.
 
+use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
@@ -39,9 +40,30 @@ pub struct Span {
     pub end: Timestamp,
 }
 
+thread_local! {
+    /// The last day and the last month that were asked for: most often it is the same again.
+    static LAST: Cell<[Option<Span>; 2]> = const { Cell::new([None; 2]) };
+}
+
 impl Window {
     /// The one that holds `now`.
     pub fn at(self, now: Timestamp) -> Span {
+        let mut last = LAST.get();
+        let [day, month] = &mut last;
+        let place = match self {
+            Self::Day => day,
+            Self::Month => month,
+        };
+        if let Some(span) = place.filter(|it| it.start <= now && now < it.end) {
+            return span;
+        }
+        let span = self.work_out(now);
+        *place = Some(span);
+        LAST.set(last);
+        span
+    }
+
+    fn work_out(self, now: Timestamp) -> Span {
         let zoned = jiff::Timestamp::from_microsecond(now.as_micros());
         let today = zoned.map_or(Date::MAX, |it| it.to_zoned(TimeZone::UTC).date());
         let (first, next) = match self {

@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use keyward::clock::Moment;
+use keyward::clock::{Moment, Timestamp};
 use keyward::rate::bucket::Pace;
+use keyward::rate::quota::Window;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -76,6 +77,11 @@ fn a_preview_is_what_a_limit_would_have_refused_and_survives_restarts() {
     let expected = refused_one_by_one(&moments);
     let limits = json!({ "rate": "10/s", "quota": "1000/day" });
     let shown = preview(&gateway, &key, &limits);
+    assert!(shown.get("note").is_none(), "{shown}");
+    // From the third day of a month on, its first is not known.
+    let of_month = preview(&gateway, &key, &json!({ "quota": "1000/month" }));
+    let is_told = of_month["note"].as_str().is_some_and(|it| it.contains("is not known"));
+    assert_eq!(is_told, Window::Day.at(Timestamp::now()).name % 100 > 2, "{of_month}");
     let (requests, refused) = counts(&shown);
     assert_eq!(requests, 90);
     // In a second requests are taken to be spread: so many more may get in as come within it.

@@ -237,13 +237,13 @@ fn a_slice_in_use_is_renewed_before_it_ends() {
     let fill = rate("1000/s burst 1000");
     let purse = with(&fill, 30);
     spend_all(&purse, &fill, 2, &at(700));
-    assert!(matches!(purse.sweep(&at(790), Asking::Now), Swept::Used));
-    assert!(matches!(purse.sweep(&at(810), Asking::Later), Swept::Used));
-    let Swept::Asks(question) = purse.sweep(&at(810), Asking::Now) else { panic!("not renewed") };
+    assert!(matches!(purse.sweep(&at(870), Asking::Now), Swept::Used));
+    assert!(matches!(purse.sweep(&at(890), Asking::Later), Swept::Used));
+    let Swept::Asks(question) = purse.sweep(&at(890), Asking::Now) else { panic!("not renewed") };
     assert_eq!((question.rest, question.spent, question.least), (Rest::Kept(28), 2, 0));
     // Meanwhile the others are spent, and then what was kept lives as long as what was given.
-    spend(&purse, &fill, &at(820));
-    answer(&purse, &question, 1, 0, 810);
+    spend(&purse, &fill, &at(900));
+    answer(&purse, &question, 1, 0, 890);
     assert_eq!(purse.left(&spend(&purse, &fill, &at(1_800))), 27);
 }
 
