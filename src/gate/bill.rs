@@ -194,6 +194,10 @@ impl<'a> Bill<'a> {
         }
         loop {
             let purse = leasing.purse(slot, self.key, || item.fill());
+            if item.mode() == Mode::Shadow && leasing.is_late(&purse, around.now) {
+                // Who is only counted does not wait for what is late already.
+                around.patience = Patience::Over;
+            }
             let (taking, question) = purse.take(cost, || item.fill(), &around);
             if let Some(question) = question {
                 leasing.send(&purse, question);
@@ -203,12 +207,6 @@ impl<'a> Bill<'a> {
                     let left = purse.left(&spent);
                     self.pays(item, Payment::Purse(purse, spent));
                     return Ok(left);
-                }
-                // Who is only counted does not wait for what is late already.
-                Taking::Wait(_)
-                    if item.mode() == Mode::Shadow && leasing.is_late(&purse, around.now) =>
-                {
-                    return Err(Short::Unknown);
                 }
                 Taking::Wait(answers) => {
                     let wait = Some(Wait { purse, answers, mode: item.mode() });

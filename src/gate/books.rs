@@ -36,6 +36,8 @@ pub struct Books {
     pub enough_at: Moment,
     /// Counts the questions.
     pub question: u64,
+    /// How much the one wants that is on its way.
+    pub asked_for: u64,
     /// Whether the last one only says what was spent without the store.
     pub says_first: bool,
     /// The window of a quota that the store is in, and when it said so where nobody here had thought
@@ -76,6 +78,7 @@ impl Books {
             rests_for: 0,
             enough_at: Moment::default(),
             question: 0,
+            asked_for: 0,
             says_first: false,
             span: None,
             turned_at: Moment::default(),
@@ -91,9 +94,9 @@ impl Books {
         }
     }
 
-    /// Where fewer are in hand than this, more are fetched.
-    pub fn low(&self, slice: &Slice) -> u64 {
-        self.fill.low(slice.granted, self.fellows)
+    /// Where fewer are in hand than this, more are fetched; so many are now.
+    pub fn low(&self, slice: &Slice, in_hand: u64) -> u64 {
+        self.fill.low(slice.granted.max(in_hand / 2), self.fellows)
     }
 
     /// How much was spent of all that was given, where `balance` is in hand.
@@ -160,8 +163,8 @@ impl Books {
         self.fill.may_lapse(out, self.remained.unwrap_or_default(), around.fellows)
     }
 
-    /// Whether a slice that ends soon will be missed: who comes so seldom that it is spent by one
-    /// request asks when that comes.
+    /// Whether a slice that ends soon will be missed: where no more than one token of it was spent, the
+    /// next request asks when it comes.
     pub fn is_in_use(&self, spent: u64, around: &Around) -> bool {
         let is_leased_ahead = match &self.fill {
             Fill::Rate(..) => !self.fill.is_one_by_one(around.fellows),
@@ -172,13 +175,20 @@ impl Books {
 
     /// Somebody waits for the next answer, who needs so much, and may have waited for the last one.
     pub fn waits(&mut self, cost: u64) {
-        self.leaves(cost);
+        self.crowd.0 = self.crowd.0.saturating_sub(cost);
         self.waiting = self.waiting.saturating_add(cost);
     }
 
-    /// Somebody does not wait any more.
+    /// Somebody does not wait any more, for the last answer or for the next.
     pub fn leaves(&mut self, cost: u64) {
+        let of_next = cost.saturating_sub(self.crowd.0);
         self.crowd.0 = self.crowd.0.saturating_sub(cost);
+        self.waiting = self.waiting.saturating_sub(of_next);
+    }
+
+    /// The share decides for all of them.
+    pub fn nobody_waits(&mut self) {
+        (self.waiting, self.crowd.0) = (0, 0);
     }
 
     /// A question goes out, for all who wait: how much they need.
@@ -186,12 +196,7 @@ impl Books {
         (self.spent_then, self.asked_at, self.fellows) = (spent, around.now, around.fellows);
         let (crowd, answered_at) = std::mem::take(&mut self.crowd);
         let is_there = around.now.since(answered_at) < CROWD_LASTS;
-        let all = self.waiting.saturating_add(if is_there { crowd } else { 0 });
-        match &self.fill {
-            Fill::Rate(..) => all,
-            // Shares are counted on that others have leased no more.
-            Fill::Quota(_) => all.min(self.fill.slice_max(around.fellows).max(1) * MEANWHILE / 2),
-        }
+        self.waiting.saturating_add(if is_there { crowd } else { 0 })
     }
 
     /// It was answered, and so much was given: of those who waited, some have to wait again, and the
@@ -277,7 +282,7 @@ impl Books {
     }
 
     /// What may be spent of a quota without the store: an equal part of what remained, less what others
-    /// may have leased since. Who has not heard of it lately knows little of what remained, and goes
+    /// may have leased since, and what a question may still bring that was not answered. Who has not heard of it lately knows little of what remained, and goes
     /// no faster than the quota as a whole.
     fn share_of_quota(&self, around: &Around) -> u64 {
         let Fill::Quota(quota) = &self.fill else { return 0 };
@@ -285,7 +290,7 @@ impl Books {
         let slices = MEANWHILE * fellows * self.fill.slice_max(around.fellows).max(1);
         // Of a window of which nothing was heard, all may be left.
         let remained = self.remained.unwrap_or_else(|| quota.count.get());
-        let remained = remained.saturating_sub(slices) / fellows;
+        let remained = (remained.saturating_sub(slices) / fellows).saturating_sub(self.asked_for);
         let since = self.share.as_ref().map_or(around.now, |it| it.since);
         if since.since(self.heard_at) <= LATELY {
             return remained;

@@ -117,6 +117,7 @@ impl Purse {
             return (Taking::Taken(Spent { tokens, source: Source::Slice(talk) }), None);
         }
         if around.reach == Reach::Silent {
+            books.nobody_waits();
             let probe = !is_asking && around.now.since(books.asked_at) >= PROBED_AGAIN_AFTER;
             let question = probe.then(|| self.ask(&mut books, cost, around));
             let source = Source::Share(books.question);
@@ -126,10 +127,12 @@ impl Purse {
             };
             return (taking, question);
         }
-        if books.rests(cost, around.now) || around.patience == Patience::Over {
+        let rests = books.rests(cost, around.now);
+        if rests || around.patience == Patience::Over {
             books.leaves(cost);
             let wait = books.wait(cost, around);
-            return (if wait.is_zero() { Taking::Unknown } else { Taking::Refused(wait) }, None);
+            let is_known = rests || !wait.is_zero();
+            return (if is_known { Taking::Refused(wait) } else { Taking::Unknown }, None);
         }
         books.waits(cost);
         let question = (!is_asking).then(|| self.ask(&mut books, cost, around));
@@ -207,8 +210,10 @@ impl Purse {
 
     /// For how long a question has been on its way.
     pub fn is_unanswered_for(&self, now: Moment) -> Duration {
-        let asked_at = self.books().asked_at;
-        if self.asking.load(Ordering::Acquire) { now.since(asked_at) } else { Duration::ZERO }
+        if !self.asking.load(Ordering::Acquire) {
+            return Duration::ZERO;
+        }
+        now.since(self.books().asked_at)
     }
 
     /// Goes over to other terms: what was leased under the old ones lapses, and what is spent stays
@@ -225,9 +230,8 @@ impl Purse {
         }
     }
 
-    /// A look at it now and then: what nobody spends goes back, what was spent without the store is
-    /// reported, and a slice that is in use is renewed before it ends, so that nobody waits for that.
-    /// What is out of a rate lapses in the store by itself.
+    /// A look at it now and then: what nobody spends goes back, unless it is little and lapses, what was
+    /// spent without the store is said, and a slice in use is renewed, so that nobody waits for that.
     pub fn sweep(&self, around: &Around, asking: Asking) -> Swept {
         let mut books = self.books();
         if self.asking.load(Ordering::Acquire) {
@@ -314,6 +318,7 @@ impl Purse {
         books.says_first = books.owes_much(&away, around);
         let (wanted, least) = if books.says_first { (0, 0) } else { (wanted, least) };
         books.question += 1;
+        books.asked_for = wanted;
         SliceRequest {
             key: self.key,
             bucket,
@@ -350,11 +355,12 @@ impl Purse {
                     Bucket::Rate(..) => sent.after(SLICE_LIFE),
                     Bucket::Quota(_, span, _) => sent.after(span.end.since(slice.now)),
                 };
-                // Under other terms what was given lapses; it goes back with the next question. So does
-                // what was given before the store knew what the share has spent since.
+                // Under other terms what was given lapses, and goes back with the next question; so does what
+                // was given before the store knew what the share has spent since.
                 let is_current = books.fill.is(&request.bucket) && !books.owes();
                 let is_full = slice.granted >= request.wanted;
-                let low = if is_current && is_full { books.low(slice) } else { 0 };
+                let in_hand = slice.granted + self.balance.load(Ordering::Acquire);
+                let low = if is_current && is_full { books.low(slice, in_hand) } else { 0 };
                 self.low.store(low, Ordering::Relaxed);
                 self.left.store(slice.left, Ordering::Relaxed);
                 let end = if is_current { end.as_nanos() } else { 0 };
@@ -375,6 +381,7 @@ impl Purse {
             }
             Err(_away) => books.answered(0, now),
         }
+        books.asked_for = 0;
         self.has_missed.store(answer.is_err(), Ordering::Release);
         self.asking.store(false, Ordering::Release);
         self.answers.fetch_add(1, Ordering::AcqRel);

@@ -1,14 +1,16 @@
 //! What keeps a gateway true to its store.
 
 use super::*;
+use crate::gate::Pass;
+use crate::gate::around::Patience;
 use crate::gate::follow::Follower;
 use crate::gate::hearsay::Hearsay;
 use crate::gate::intake::{Intake, Read};
 use crate::gate::lease::Standing;
 use crate::gate::recheck::Recheck;
 use crate::key::seal::Sealed;
-use crate::store::Change;
-use crate::store::gateway::{GatewayCard, GatewayId};
+use crate::store::gateway::{GatewayCard, GatewayId, Register, Registered};
+use crate::store::{Change, Position};
 
 /// The one gateway.
 pub fn card() -> GatewayCard {
@@ -285,4 +287,25 @@ async fn what_is_sealed_under_a_retired_pepper_is_sealed_anew_beyond_the_bound_t
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, it| text + &format!("{it:02x}"))
+}
+
+/// By how many it divides limits, it has to know before it has seen the register of a new life.
+#[tokio::test]
+async fn in_a_new_life_of_the_store_a_gateway_does_not_take_itself_for_alone() {
+    let place = Place::new();
+    let leasing = place.keyring.limits().leasing();
+    let pass = Pass { now: Moment::now(), time: NOW, patience: Patience::Over };
+    let fellows = || {
+        leasing.sweep(&pass);
+        leasing.around("000000000001".parse().unwrap(), &pass).fellows
+    };
+    let entry = |beat| {
+        let confirmed = Position { epoch: "one".to_owned(), number: 0, nonce: 0 };
+        Registered { card: card(), confirmed, beat }
+    };
+    let register = Register { moves: 1, entries: (0..3).map(entry).collect() };
+    place.store.sight().show(register, pass.now, pass.now);
+    assert_eq!(fellows(), 3);
+    place.store.sight().begin("another", pass.now);
+    assert_eq!(fellows(), 3);
 }

@@ -244,7 +244,27 @@ fn a_slice_in_use_is_renewed_before_it_ends() {
     // Meanwhile the others are spent, and then what was kept lives as long as what was given.
     spend(&purse, &fill, &at(900));
     answer(&purse, &question, 1, 0, 890);
-    assert_eq!(purse.left(&spend(&purse, &fill, &at(1_800))), 27);
+    spend_all(&purse, &fill, 20, &at(1_800));
+    assert!(purse.tend(|| fill.clone(), || at(1_800)).is_none());
+    assert_eq!(purse.left(&spend(&purse, &fill, &at(1_800))), 7);
+    // The last of them are not waited for.
+    assert!(purse.tend(|| fill.clone(), || at(1_800)).is_none());
+    spend(&purse, &fill, &at(1_800));
+    assert!(purse.tend(|| fill.clone(), || at(1_800)).is_some());
+}
+
+#[test]
+fn where_the_store_had_too_few_it_is_known_that_there_are() {
+    let fill = rate("1000/s burst 1000");
+    let purse = with(&fill, 10);
+    spend_all(&purse, &fill, 9, &at(9));
+    let question = purse.tend(|| fill.clone(), || at(9)).unwrap();
+    assert!(question.wanted > 1);
+    answer(&purse, &question, 1, 0, 10);
+    spend_all(&purse, &fill, 2, &at(10));
+    // Who knows what has come since; but the store was asked just now.
+    let (taking, question) = purse.take(1, || fill.clone(), &at(30));
+    assert!(matches!(taking, Taking::Refused(_)) && question.is_none(), "{taking:?}");
 }
 
 #[test]
