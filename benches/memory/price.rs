@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 use crate::cpu::CpuTime;
 use crate::gateway::{Gateway, asking};
@@ -39,7 +39,7 @@ pub fn compare(places: [&Place; 2], in_use: u64) -> Result<[[f64; TURNS]; 2]> {
 fn turn(gateway: &Gateway, asked: &[String]) -> Result<f64> {
     let (over, count) = (AtomicBool::new(false), AtomicU64::new(0));
     let before = CpuTime::of_tree(gateway.process.id())?;
-    let answered = thread::scope(|scope| {
+    thread::scope(|scope| {
         let told = (&over, &count);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|first| scope.spawn(move || ask(gateway, asked, first, told)))
@@ -49,9 +49,11 @@ fn turn(gateway: &Gateway, asked: &[String]) -> Result<f64> {
             thread::sleep(Duration::from_millis(20));
         }
         over.store(true, Ordering::Relaxed);
-        clients.into_iter().all(|it| it.join().is_ok_and(|it| it.is_ok()))
-    });
-    ensure!(answered, "a request was not answered");
+        let ended = clients
+            .into_iter()
+            .map(|it| it.join().map_err(|_panic| anyhow!("a client panicked"))?);
+        ended.collect::<Result<()>>()
+    })?;
     let spent = CpuTime::of_tree(gateway.process.id())?.since(&before);
     Ok(spent.as_secs_f64() * 1e6 / count.into_inner() as f64)
 }
@@ -68,8 +70,8 @@ fn ask(
         if over.load(Ordering::Relaxed) {
             break;
         }
-        let status = connection.send(request)?.status;
-        ensure!(status == 200, "answered {status}");
+        let answer = connection.send(request)?;
+        ensure!(answer.status == 200, "answered {}: {}", answer.status, answer.body);
         count.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())

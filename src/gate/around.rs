@@ -13,6 +13,8 @@ pub struct Around {
     pub fellows: u32,
     /// Whether the store answers.
     pub reach: Reach,
+    /// Since when not: what was asked then was not answered.
+    pub silent_since: Moment,
     /// Whether the request may wait.
     pub patience: Patience,
 }

@@ -150,7 +150,11 @@ impl Books {
             u64::try_from((fresh * ahead.as_micros()).div_ceil(time)).unwrap_or(u64::MAX)
         };
         let soon = spent_in(AHEAD).clamp(1, most.max(1)).min(most);
-        let lasting = spent_in(LASTING).min(self.unnoticed(around));
+        let lasts = match &self.fill {
+            Fill::Rate(..) => LASTING,
+            Fill::Quota(_) => LASTING_OF_QUOTA,
+        };
+        let lasting = spent_in(lasts).min(self.unnoticed(around));
         soon.max(lasting.saturating_sub(kept))
     }
 
@@ -265,18 +269,13 @@ impl Books {
     pub fn take_of_share(&mut self, cost: u64, around: &Around) -> Result<(), TooFew> {
         let now = around.now;
         let left = self.share_of_quota(around);
+        // What was answered since was asked before.
+        let since = around.silent_since.min(now).max(self.heard_at);
+        let share = self.share.get_or_insert_with(|| Share::new(since, around.fellows));
         match &self.fill {
-            Fill::Rate(rate, _) => {
-                let share = self.share.get_or_insert_with(|| Share::new(around));
-                share.take(rate, cost, now)?;
-            }
-            Fill::Quota(_) => {
-                let share = self.share.get_or_insert_with(|| Share::new(around));
-                if share.spent + cost > left {
-                    return Err(TooFew(WHEN_IT_IS_BACK));
-                }
-                share.spent += cost;
-            }
+            Fill::Rate(rate, _) => share.take(rate, cost, now)?,
+            Fill::Quota(_) if share.spent + cost > left => return Err(TooFew(WHEN_IT_IS_BACK)),
+            Fill::Quota(_) => share.spent += cost,
         }
         Ok(())
     }
@@ -371,6 +370,8 @@ const AHEAD: Duration = Duration::from_millis(100);
 
 /// For how long one lasts that nobody notices.
 const LASTING: Duration = SLICE_LIFE.saturating_mul(2);
+/// The same of a quota, whose slices do not end with time.
+const LASTING_OF_QUOTA: Duration = Duration::from_secs(10);
 
 /// Who still waits asks again at once.
 const CROWD_LASTS: Duration = Duration::from_millis(50);

@@ -30,8 +30,8 @@ pub struct Leasing {
     background: (Tasks, Handle),
     scope: Scope,
     fellows: AtomicU32,
-    /// Which parts of the store do not answer, and when each was last tried.
-    silent: [(AtomicBool, AtomicU64); SHARDS_MAX],
+    /// Whether the parts of the store answer.
+    silences: [Silence; SHARDS_MAX],
     /// When it was last said that one does not, and whether that was taken back.
     said: AtomicU64,
     is_said: AtomicBool,
@@ -39,6 +39,14 @@ pub struct Leasing {
     /// In the order in which they are looked at.
     purses: Mutex<VecDeque<Arc<Purse>>>,
     counts: Counts,
+}
+
+/// Whether a part of the store does not answer, since when, and when it was last tried.
+#[derive(Debug, Default)]
+struct Silence {
+    holds: AtomicBool,
+    since: AtomicU64,
+    tried: AtomicU64,
 }
 
 /// What it did so far.
@@ -65,7 +73,7 @@ impl Leasing {
             background,
             scope,
             fellows: AtomicU32::new(1),
-            silent: Default::default(),
+            silences: Default::default(),
             said: AtomicU64::new(0),
             is_said: AtomicBool::new(false),
             accounts: AtomicU64::new(first_account),
@@ -110,9 +118,12 @@ impl Leasing {
     /// The world as a purse of `key` sees it.
     pub fn around(&self, key: KeyId, pass: &Pass) -> Around {
         let fellows = self.fellows.load(Ordering::Relaxed);
-        let is_silent = self.silence(key).0.load(Ordering::Acquire);
+        let silence = self.silence(key);
+        let is_silent = silence.holds.load(Ordering::Acquire);
         let reach = if is_silent { Reach::Silent } else { Reach::Answering };
-        Around { now: pass.now, time: pass.time, fellows, reach, patience: pass.patience }
+        let silent_since = Moment::from_nanos(silence.since.load(Ordering::Relaxed));
+        let Pass { now, time, patience } = *pass;
+        Around { now, time, fellows, reach, silent_since, patience }
     }
 
     /// How many requests of a key may be under way here, of `max` over all gateways: an equal share,
@@ -148,7 +159,7 @@ impl Leasing {
             Ok(_) => self.hear(purse),
             Err(fault) => {
                 self.counts.unanswered.fetch_add(1, Ordering::Relaxed);
-                self.miss(purse, fault);
+                self.miss(purse, fault, question.sent);
             }
         }
         question.answer(&answer);
@@ -156,8 +167,8 @@ impl Leasing {
 
     /// Of all who would ask a part of the store that does not answer, one does now and then.
     fn may_send(&self, purse: &Purse, now: Moment) -> bool {
-        let (is_silent, tried) = self.silence(purse.key());
-        if !is_silent.load(Ordering::Acquire) {
+        let Silence { holds, tried, .. } = self.silence(purse.key());
+        if !holds.load(Ordering::Acquire) {
             return true;
         }
         let last = tried.load(Ordering::Relaxed);
@@ -167,7 +178,7 @@ impl Leasing {
     }
 
     fn hear(&self, purse: &Purse) {
-        if self.silence(purse.key()).0.swap(false, Ordering::AcqRel)
+        if self.silence(purse.key()).holds.swap(false, Ordering::AcqRel)
             && !self.is_cut_off()
             && self.is_said.swap(false, Ordering::AcqRel)
         {
@@ -177,8 +188,12 @@ impl Leasing {
 
     /// A question was not answered, or not in time: nobody waits again before one is. A file is slow
     /// at most, and who has it has no share of it.
-    fn miss(&self, purse: &Purse, fault: &Unavailable) {
-        let is_news = !self.silence(purse.key()).0.swap(self.has_shares(), Ordering::AcqRel);
+    fn miss(&self, purse: &Purse, fault: &Unavailable, asked_at: Moment) {
+        let silence = self.silence(purse.key());
+        if !silence.holds.load(Ordering::Acquire) {
+            silence.since.store(asked_at.as_nanos(), Ordering::Relaxed);
+        }
+        let is_news = !silence.holds.swap(self.has_shares(), Ordering::AcqRel);
         let (now, said) = (Moment::now(), Moment::from_nanos(self.said.load(Ordering::Relaxed)));
         if is_news && now.since(said) >= SAID_AGAIN_AFTER {
             self.said.store(now.as_nanos(), Ordering::Relaxed);
@@ -230,18 +245,18 @@ impl Leasing {
             return Ok(());
         }
         let silence = Unavailable(format!("no answer for {} ms", self.patience().as_millis()));
-        self.miss(purse, &silence);
+        self.miss(purse, &silence, now.before(self.patience()));
         if self.has_shares() { Ok(()) } else { Err(silence) }
     }
 
     /// Whether this gateway goes on with its share of some limits.
     pub fn is_cut_off(&self) -> bool {
-        self.silent.iter().any(|(it, _)| it.load(Ordering::Relaxed))
+        self.silences.iter().any(|it| it.holds.load(Ordering::Relaxed))
     }
 
-    fn silence(&self, key: KeyId) -> &(AtomicBool, AtomicU64) {
-        let [first, ..] = &self.silent;
-        self.silent.get(self.store.limits_shard(key)).unwrap_or(first)
+    fn silence(&self, key: KeyId) -> &Silence {
+        let [first, ..] = &self.silences;
+        self.silences.get(self.store.limits_shard(key)).unwrap_or(first)
     }
 
     /// A look at the next purses: what nobody spends goes back, and what is spent is renewed. Those that
@@ -255,7 +270,7 @@ impl Leasing {
         }
         let next: Vec<Arc<Purse>> = {
             let mut purses = self.purses();
-            let few = purses.len().min(LOOKED_AT_ONCE);
+            let few = purses.len().div_ceil(LOOKS_IN_A_ROUND).min(LOOKED_AT_ONCE);
             purses.drain(..few).collect()
         };
         let mut look = Look::default();
@@ -275,6 +290,11 @@ impl Leasing {
         // Those that could not ask come before the others the next time round.
         self.purses().extend(left.into_iter().chain(done));
         retired
+    }
+
+    /// Whether nothing is leased.
+    pub fn is_empty(&self) -> bool {
+        self.purses().is_empty()
     }
 
     /// Gives back everything that is unspent, and waits until the store knows.
@@ -360,11 +380,14 @@ const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often a part of the store is tried that does not answer.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// How many purses one look is at: with more than these, each is looked at less often.
-const LOOKED_AT_ONCE: usize = 16_384;
+/// With so many looks all purses are looked at: many questions at once would hold up those of requests.
+const LOOKS_IN_A_ROUND: usize = 10;
+
+/// How many purses one look is at: with more than these, a round takes more of them.
+const LOOKED_AT_ONCE: usize = 1_638;
 
 /// How many purses ask with one look: a request whose question is behind theirs has the time.
-const ASKED_AT_ONCE: usize = 512;
+const ASKED_AT_ONCE: usize = 64;
 
 /// How many questions are on their way at once at the end.
 const RETURNED_AT_ONCE: usize = 256;

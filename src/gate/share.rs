@@ -1,14 +1,13 @@
 //! Holds what a gateway spends of one limit while the store is away.
 
 use crate::clock::Moment;
-use crate::gate::around::Around;
 use crate::rate::Rate;
 use crate::rate::bucket::{Pace, TooFew};
 
 /// What a gateway may spend by itself.
 #[derive(Debug)]
 pub struct Share {
-    /// When the first request came that asked for it.
+    /// When it began to fill.
     pub since: Moment,
     /// What was spent, and the store does not know.
     pub spent: u64,
@@ -18,9 +17,9 @@ pub struct Share {
 }
 
 impl Share {
-    /// Nothing was spent yet.
-    pub fn new(around: &Around) -> Self {
-        Self { since: around.now, spent: 0, fellows: around.fellows, bucket: None }
+    /// One of so many, that was empty when the store fell silent.
+    pub fn new(since: Moment, fellows: u32) -> Self {
+        Self { since, spent: 0, fellows, bucket: None }
     }
 
     /// Takes of this gateway's part of a rate, or says how long it takes until there is enough.
@@ -48,11 +47,10 @@ impl Share {
         }
     }
 
-    /// This gateway's part of a rate, which is empty at first. Under another rate it holds what it
-    /// held.
+    /// This gateway's part of a rate. Under another rate it holds what it held.
     fn bucket_of(&mut self, rate: &Rate, now: Moment) -> (Pace, &mut Moment) {
         let pace = Pace::new(rate, self.fellows);
-        let (before, full) = self.bucket.get_or_insert_with(|| (pace, pace.empty(now)));
+        let (before, full) = self.bucket.get_or_insert_with(|| (pace, pace.empty(self.since)));
         if *before != pace {
             (*before, *full) = (pace, pace.take_over(*before, *full, now));
         }

@@ -9,9 +9,10 @@ use crate::gate::around::Patience;
 use crate::gate::keyring::Keyring;
 use crate::tasks::Tasks;
 
-/// Looks several times a second until told to stop, and then gives back everything.
+/// Looks again and again until told to stop, and then gives back everything.
 pub async fn run(keyring: Arc<Keyring>, tasks: Tasks) {
-    while tokio::time::timeout(EVERY, tasks.stopped()).await.is_err() {
+    let pause = || if keyring.limits().leasing().is_empty() { SELDOM } else { EVERY };
+    while tokio::time::timeout(pause(), tasks.stopped()).await.is_err() {
         tend(&keyring);
     }
     let pass = pass(&keyring);
@@ -35,5 +36,8 @@ fn pass(keyring: &Keyring) -> Pass {
     Pass { now, time: keyring.lease().store_time(now), patience: Patience::Over }
 }
 
-const EVERY: Duration = Duration::from_millis(50);
+/// At a tenth of what is leased.
+const EVERY: Duration = Duration::from_millis(5);
+/// Where nothing is.
+const SELDOM: Duration = Duration::from_millis(50);
 const GIVING_BACK: Duration = Duration::from_secs(2);

@@ -21,6 +21,7 @@ fn at(millis: u64) -> Around {
         time: Timestamp::from_micros(EVENING).after(Duration::from_millis(millis)),
         fellows: 2,
         reach: Reach::Answering,
+        silent_since: Moment::from_nanos(u64::MAX),
         patience: Patience::Fresh,
     }
 }
@@ -336,4 +337,21 @@ fn who_waited_long_ago_is_not_asked_for() {
     answer(&purse, &question, 1, 0, 1);
     spend(&purse, &fill, &at(60));
     assert_eq!(purse.tend(|| fill.clone(), || at(60)).unwrap().wanted, 0);
+}
+
+#[test]
+fn a_share_fills_from_when_the_store_fell_silent() {
+    let fill = rate("100/s burst 100");
+    let purse = purse(&fill);
+    // Of two gateways; whoever waited for an answer in vain gets in with it.
+    let late = Around { silent_since: at(0).now, ..cut_off(50) };
+    spend_all(&purse, &fill, 2, &late);
+    assert!(matches!(purse.take(1, || fill.clone(), &late).0, Taking::Refused(_)));
+    // What was heard meanwhile was asked before, and tells of what was left then.
+    let purse = with(&fill, 0);
+    assert!(matches!(purse.take(1, || fill.clone(), &late).0, Taking::Taken(_)));
+    let purse = self::purse(&fill);
+    let question = purse.take(1, || fill.clone(), &at(40)).1.unwrap();
+    answer(&purse, &question, 0, 0, 45);
+    assert!(matches!(purse.take(1, || fill.clone(), &late).0, Taking::Refused(_)));
 }

@@ -153,6 +153,7 @@ fn what_was_kept_for_too_long_is_not_spent() {
             time: Timestamp::from_micros(1_800_000_000_000_000),
             fellows: 1,
             reach: Reach::Answering,
+            silent_since: Moment::default(),
             patience: Patience::Fresh,
         };
         let slice = |granted, millis| {

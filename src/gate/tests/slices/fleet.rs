@@ -215,7 +215,9 @@ impl<'a> Fleet<'a> {
 
     fn around(&self, gateway: usize, patience: Patience) -> Around {
         let it = &self.gateways[gateway];
+        let spell = self.spells.iter().rfind(|it| it.gateway == gateway).map_or(0, |it| it.from);
         Around {
+            silent_since: self.moment(gateway, spell.saturating_sub(PATIENCE)),
             now: self.moment(gateway, self.now),
             time: Timestamp::from_micros(self.time().as_micros() + it.ahead),
             fellows: u32::try_from(self.gateways.len()).unwrap(),
@@ -239,8 +241,8 @@ impl<'a> Fleet<'a> {
         let it = &mut self.gateways[gateway];
         let before = std::mem::replace(&mut it.reach, reach);
         if before != reach && reach == Reach::Silent {
-            let (from, remained) = (self.now, it.heard);
-            self.spells.push(Spell { gateway, from, until: None, remained });
+            let (from, remained, until) = (self.now, it.heard, None);
+            self.spells.push(Spell { gateway, from, until, remained });
         }
         let last = self.spells.iter_mut().rfind(|it| it.gateway == gateway);
         if let Some(last) = last.filter(|_| before != reach && reach == Reach::Answering) {
@@ -364,15 +366,11 @@ impl<'a> Fleet<'a> {
         }
         let around = self.around(gateway, Patience::Over);
         let holder = Arc::clone(&self.gateways[gateway].purse);
-        if around.reach == Reach::Silent
-            && let Some(question) = holder.probe(&around)
-        {
+        let is_silent = around.reach == Reach::Silent;
+        if let Some(question) = is_silent.then(|| holder.probe(&around)).flatten() {
             self.send(gateway, &holder, question);
         }
-        let asking = match around.reach {
-            Reach::Answering => Asking::Now,
-            Reach::Silent => Asking::Later,
-        };
+        let asking = if is_silent { Asking::Later } else { Asking::Now };
         match holder.sweep(&around, asking) {
             Swept::Used => {}
             Swept::Asks(question) => self.send(gateway, &holder, question),
@@ -381,9 +379,8 @@ impl<'a> Fleet<'a> {
                 (it.purse, it.in_hand) = (purse(self.key, self.limit), 0);
             }
         }
-        let waiting = &self.gateways[gateway].waiting;
-        let is_over = waiting.iter().any(|(since, _)| self.now - since >= PATIENCE);
-        if is_over && self.is_cut_off(gateway) {
+        let is_over = |it: &(u64, u64)| self.now - it.0 >= PATIENCE;
+        if self.gateways[gateway].waiting.iter().any(is_over) && self.is_cut_off(gateway) {
             self.gateways[gateway].waiting.clear();
             self.reach(gateway, Reach::Silent);
         }
