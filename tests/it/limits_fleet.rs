@@ -10,8 +10,8 @@ use crate::support::client::Client;
 use crate::support::gateway::{Gateway, Key};
 use crate::support::history::now;
 use crate::support::limits::{
-    Bucket, Limited, assert_only, between, count, get, load_time, logging, part, silences, span,
-    stay_clear_of_midnight, within,
+    Bucket, Limited, admissions_within, assert_only, count, get, load_time, logging, part,
+    silences, span, stay_clear_of_midnight, within,
 };
 use crate::support::offer::{Aim, Asked, Counter, Offer, Said};
 use crate::support::setup::Setup;
@@ -142,12 +142,12 @@ fn change_again_and_again(fleet: &Limited, key: &Key, limits: &[(Bucket, &str); 
 
 /// Holds what was admitted while the smaller limit held to it, and that there was more to refuse.
 #[track_caller]
-fn assert_smaller_held(smaller: &Bucket, held: &[Held], times: &[i64], asked: &[Asked]) {
+fn assert_smaller_held(fleet: &Limited, smaller: &Bucket, held: &[Held], asked: &[Asked]) {
     let (mut offered, mut admitted, mut allowed, mut bound) = (0, 0, 0.0, 0);
-    for it in held {
+    let stamps: Vec<[Timestamp; 2]> = held.iter().map(|it| it.stamps).collect();
+    for (it, within) in held.iter().zip(admissions_within(&fleet.gateways, &stamps)) {
         let [from, until] = it.stamps;
-        let within = between(times, from, until);
-        smaller.assert_never_above(within);
+        smaller.assert_never_above(&within);
         let ([count, let_in], most) = (it.asked(asked), smaller.most(until.since(from)));
         assert!(part(let_in, most) <= 1.0, "{let_in} of {most} were let in");
         bound += usize::from(part(count, most) > 1.5);
@@ -182,7 +182,7 @@ fn a_limit_that_changes_under_load_holds_from_the_next_request_on() {
         100.0 * part(times.len(), smaller.most(took))
     );
     larger.assert_never_above(&times);
-    assert_smaller_held(&smaller, &held, &times, &asked);
+    assert_smaller_held(&fleet, &smaller, &held, &asked);
 }
 
 /// How many of so many requests get in, asked of one gateway after the other.

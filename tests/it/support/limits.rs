@@ -120,7 +120,30 @@ pub fn logging(setup: Setup) -> Setup {
 /// When these gateways admitted a request with a key, in microseconds, in order.
 #[track_caller]
 pub fn admissions(gateways: &[Gateway]) -> Vec<i64> {
-    let mut times = Vec::new();
+    let mut times: Vec<i64> = runs(gateways).into_iter().map(|[_, admitted]| admitted).collect();
+    times.sort_unstable();
+    times
+}
+
+/// The same where a request began in a time and was admitted in it. Of one that began before nobody
+/// knows what held when it paid: it is noted as admitted a moment later.
+#[track_caller]
+pub fn admissions_within(gateways: &[Gateway], times: &[[Timestamp; 2]]) -> Vec<Vec<i64>> {
+    let mut runs = runs(gateways);
+    runs.sort_unstable_by_key(|[_, admitted]| *admitted);
+    let within = |[from, until]: &[Timestamp; 2]| {
+        let is_within = |[begun, admitted]: &&[i64; 2]| {
+            from.as_micros() <= *begun && *admitted < until.as_micros()
+        };
+        runs.iter().filter(is_within).map(|[_, admitted]| *admitted).collect()
+    };
+    times.iter().map(within).collect()
+}
+
+/// When each request with a key began that they admitted, and when they did.
+#[track_caller]
+fn runs(gateways: &[Gateway]) -> Vec<[i64; 2]> {
+    let mut runs = Vec::new();
     for gateway in gateways {
         let log = fs::read_to_string(gateway.file("output.log")).unwrap();
         for line in log.lines() {
@@ -130,11 +153,11 @@ pub fn admissions(gateways: &[Gateway]) -> Vec<i64> {
             let line: Value = serde_json::from_str(line).unwrap();
             let done: Timestamp = line["ts"].as_str().unwrap().parse().unwrap();
             let micros = |name: &str| line[name].as_i64().unwrap();
-            times.push(done.as_micros() - micros("duration_us") + micros("admitted_us"));
+            let begun = done.as_micros() - micros("duration_us");
+            runs.push([begun, begun + micros("admitted_us")]);
         }
     }
-    times.sort_unstable();
-    times
+    runs
 }
 
 /// How often a gateway has gone on without the store so far.
